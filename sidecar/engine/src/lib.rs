@@ -1,1 +1,18 @@
-//! stub
+//! The work: a mapped model that turns texts into vectors, and a project's index.
+//!
+//! Plain synchronous code. No sockets, no async, no environment, no printing, no wire types:
+//! the daemon (`sidecar/src`) converts at its edge.
+//!
+//! Reading order, bottom up: [`gguf`] maps a model file, [`tokenizer`] makes ids, [`embedder`] makes unit
+//! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them.
+
+pub mod error;
+pub mod gguf;
+pub mod tokenizer;
+pub mod walk;
+pub mod chunk;
+pub mod vector;
+pub mod text;
+pub mod store;
+
+pub use error::{Error, Result};

@@ -1,0 +1,110 @@
+//! What went wrong, as fields: lower case, no full stop, names the thing.
+
+use std::path::{Path, PathBuf};
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything the engine can refuse or fail at. The daemon gives each variant its wire code.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system said no.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried: "open", "read", "map" ...
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A model file that breaks the format's own rules.
+    #[error("model `{}` is damaged: {field}: {problem}", path.display())]
+    Gguf {
+        /// The model file.
+        path: PathBuf,
+        /// The header field, metadata key or tensor at fault.
+        field: String,
+        /// What is wrong with it, in words.
+        problem: String,
+    },
+    /// A sound model file that this build cannot run.
+    #[error("model `{}`: {what} `{found}` is not supported (supported: {supported})", path.display())]
+    Unsupported {
+        /// The model file.
+        path: PathBuf,
+        /// "architecture", "tokenizer", "quantisation" ...
+        what: &'static str,
+        /// What the file asks for.
+        found: String,
+        /// What this build offers.
+        supported: &'static str,
+    },
+    /// A tensor whose shape does not fit the architecture.
+    #[error("tensor `{name}`: expected {expected:?}, found {found:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Dimensions the architecture asks for, outermost first.
+        expected: Vec<usize>,
+        /// Dimensions in the file, outermost first.
+        found: Vec<usize>,
+    },
+    /// The file's SHA-256 is not the recorded one.
+    #[error("model `{}`: SHA-256 is {found}, the recorded one is {expected}", path.display())]
+    Checksum {
+        /// The model file.
+        path: PathBuf,
+        /// Recorded, hexadecimal.
+        expected: String,
+        /// Computed, hexadecimal.
+        found: String,
+    },
+    /// Weights or input gave NaN, infinity or a zero vector.
+    #[error("text {text_idx}: the model gave a vector that is not finite or has no length")]
+    NotFinite {
+        /// Index of the text in its request.
+        text_idx: usize,
+    },
+    /// An index written in another format.
+    #[error("index `{}` has format {found}, this build reads {expected}", path.display())]
+    IndexFormat {
+        /// The data directory.
+        path: PathBuf,
+        /// Format version on disk.
+        found: u32,
+        /// Format version of this build.
+        expected: u32,
+    },
+    /// An index file that fails its checks.
+    #[error("index file `{}` is damaged: {problem}", path.display())]
+    IndexDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another process owns the index for writing.
+    #[error("index `{}` is being written by another process", path.display())]
+    IndexLocked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The full-text library failed.
+    #[error("full-text index")]
+    Text(#[from] tantivy::TantivyError),
+    /// The key-value store failed.
+    #[error("embedding cache")]
+    Cache(#[source] Box<redb::Error>),
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// An `io::Error` with what was tried and on what.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Error::Io { action, path: path.to_path_buf(), source }
+    }
+}
