@@ -61,6 +61,14 @@ pub enum Error {
         /// Computed, hexadecimal.
         found: String,
     },
+    /// A kernel was asked for by name that this processor or build does not have.
+    #[error("no kernel `{found}` here (usable: {usable})")]
+    Kernel {
+        /// The name asked for.
+        found: String,
+        /// Names that work, best first.
+        usable: String,
+    },
     /// Weights or input gave NaN, infinity or a zero vector.
     #[error("text {text_idx}: the model gave a vector that is not finite or has no length")]
     NotFinite {

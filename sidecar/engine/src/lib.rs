@@ -9,6 +9,10 @@
 pub mod error;
 pub mod gguf;
 pub mod tokenizer;
+pub mod quant;
+pub mod kernel;
+pub mod model;
+pub mod embedder;
 pub mod walk;
 pub mod chunk;
 pub mod vector;

@@ -1,0 +1,178 @@
+//! Texts to unit vectors: tokenise, batch, run the model, normalise.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
+use crate::kernel::{self, Kernel, Pool};
+use crate::model::{self, Batch, Model};
+use crate::tokenizer::{Encoding, Tokenizer};
+
+/// Tokens that are computed together. More would only grow the arena (15 KB a token for MiniLM): a panel of
+/// weights is already used 512 times per unpacking.
+const TOKEN_BUDGET: usize = 512;
+
+/// How to open a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// A kernel by name, or the best.
+    pub kernel: Option<&'a str>,
+    /// Threads to compute with; 0 is taken as 1.
+    pub threads: usize,
+    /// The file's recorded SHA-256 in hexadecimal, to be checked before anything else is believed.
+    pub sha256: Option<&'a str>,
+}
+
+/// What is running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The file's own name for itself, or its file name.
+    pub name: String,
+    /// "bert" ...
+    pub architecture: String,
+    /// The format of most weights, e.g. "Q8_0".
+    pub quantisation: String,
+    /// SHA-256 of the file, hexadecimal: vectors of two fingerprints are never compared.
+    pub fingerprint: String,
+    /// Length of a vector.
+    pub dim: usize,
+    /// Longest input in tokens, special tokens included.
+    pub context_length: usize,
+    /// The kernel in use.
+    pub kernel: &'static str,
+    /// Threads in use.
+    pub threads: usize,
+}
+
+/// A model that is ready to embed.
+pub struct Embedder {
+    gguf: Gguf,
+    tokenizer: Tokenizer,
+    model: Box<dyn Model>,
+    kernel: &'static Kernel,
+    pool: Pool,
+    info: ModelInfo,
+    budget: usize,
+}
+
+impl Embedder {
+    /// Maps and checks a model file. The checksum reads the whole file, which also brings it into the page cache.
+    pub fn open(path: &Path, options: &Options<'_>) -> Result<Self> {
+        let gguf = Gguf::open(path)?;
+        let fingerprint = hex(&Sha256::digest(gguf.bytes()));
+        if let Some(expected) = options.sha256
+            && !expected.eq_ignore_ascii_case(&fingerprint)
+        {
+            let path = path.to_path_buf();
+            return Err(Error::Checksum { path, expected: expected.to_owned(), found: fingerprint });
+        }
+        let kernel = kernel::choose(options.kernel).map_err(|usable| Error::Kernel {
+            found: options.kernel.unwrap_or_default().to_owned(),
+            usable: usable.join(", "),
+        })?;
+        let threads = options.threads.max(1);
+        let pool = Pool::new(threads).map_err(|source| Error::io("start threads for", path, source))?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let mut budget = TOKEN_BUDGET;
+        if let Some(context) = gguf.u32(&format!("{}.context_length", gguf.require_str("general.architecture")?))? {
+            budget = budget.max(context as usize);
+        }
+        let model = model::open(&gguf, budget, threads)?;
+        let vocab = gguf.tensor("token_embd.weight")?.shape[0];
+        if tokenizer.vocab_len() > vocab {
+            return Err(Error::Gguf {
+                path: path.to_path_buf(),
+                field: "tokenizer.ggml.tokens".to_owned(),
+                problem: format!("{} tokens, but only {vocab} rows in `token_embd.weight`", tokenizer.vocab_len()),
+            });
+        }
+        let info = ModelInfo {
+            name: match gguf.str("general.name")? {
+                Some(name) => name.to_owned(),
+                None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            },
+            architecture: gguf.require_str("general.architecture")?.to_owned(),
+            quantisation: gguf.tensor("blk.0.attn_output.weight")?.dtype.name().to_owned(),
+            fingerprint,
+            dim: model.dim(),
+            context_length: model.context_length(),
+            kernel: kernel.name,
+            threads: pool.threads(),
+        };
+        Ok(Embedder { gguf, tokenizer, model, kernel, pool, info, budget })
+    }
+
+    /// What is running.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The kernel in use.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+
+    /// False once the file under the map was replaced or cut: drop the embedder and open the file anew.
+    pub fn file_unchanged(&self) -> bool {
+        self.gguf.unchanged()
+    }
+
+    /// Tokens of a text, cut at the context length.
+    pub fn encode(&self, text: &str) -> Encoding {
+        self.tokenizer.encode(text, self.info.context_length)
+    }
+
+    /// Tokens that one call of [`Embedder::embed`] takes at most.
+    pub fn token_budget(&self) -> usize {
+        self.budget
+    }
+
+    /// One unit vector per sequence into `out` `(sequences, dim)`.
+    ///
+    /// A vector's bits depend on its own ids only. Fails where a vector is not finite or has no length.
+    pub fn embed(&mut self, sequences: &[&[u32]], out: &mut [f32]) -> Result<()> {
+        let dim = self.info.dim;
+        assert!(out.len() == sequences.len() * dim, "one row per sequence");
+        let mut first = 0;
+        while first < sequences.len() {
+            let mut tokens = 0;
+            let fits = |s: &&&[u32]| {
+                tokens += s.len();
+                tokens <= self.budget
+            };
+            let n = sequences[first..].iter().take_while(fits).count();
+            assert!(n > 0 && sequences[first..first + n].iter().all(|s| !s.is_empty()), "sequences come from `encode`");
+            let rows = &mut out[first * dim..(first + n) * dim];
+            let ids = sequences[first..first + n].concat();
+            let ends: Vec<usize> = sequences[first..first + n]
+                .iter()
+                .scan(0, |end, s| {
+                    *end += s.len();
+                    Some(*end)
+                })
+                .collect();
+            self.model.forward(&Batch { ids: &ids, ends: &ends }, self.kernel, &mut self.pool, rows);
+            for (i, row) in rows.chunks_exact_mut(dim).enumerate() {
+                normalise(row).ok_or(Error::NotFinite { text_idx: first + i })?;
+            }
+            first += n;
+        }
+        Ok(())
+    }
+}
+
+/// Scales to length 1; `None` where there is no such thing.
+fn normalise(row: &mut [f32]) -> Option<()> {
+    let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    if !norm.is_finite() || norm == 0.0 {
+        return None;
+    }
+    row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    Some(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

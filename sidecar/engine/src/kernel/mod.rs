@@ -1,0 +1,84 @@
+//! The arithmetic, once per instruction set, chosen when the program runs.
+//!
+//! A [`Kernel`] is a table of functions. Every table is made from the same generic algorithms
+//! ([`linear`], [`attention`], [`rowwise`]) over a small vector type ([`simd`]); an instruction set adds that
+//! type and a file that enables its features. `portable` is the truth the others are tested against.
+//!
+//! Invariant: the value of one output element depends on its own row of weights and its own token only, never
+//! on how the work was cut into tiles, threads or batches. A vector is the same bits alone and in any batch.
+
+pub mod simd;
+pub mod linear;
+pub mod attention;
+pub mod rowwise;
+pub mod pool;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use attention::{Attention, AttentionScratch};
+pub use linear::{Activation, Linear, Panel, PANEL_ROWS};
+pub use pool::Pool;
+
+/// One instruction set's functions.
+///
+/// SAFETY of calling any of them: the processor has the features of `name`; [`choose`] only gives out such tables.
+pub struct Kernel {
+    /// The name `OFFHEAP_KERNEL` takes and `status` shows.
+    pub name: &'static str,
+    /// Multiplies one panel of weight rows with every token of the micro-batch.
+    pub(crate) linear: unsafe fn(&Linear<'_>, panel: usize, scratch: &mut Panel),
+    /// Attention of one sequence's one head.
+    pub(crate) attention: unsafe fn(&Attention<'_>, head: usize, scratch: &mut AttentionScratch),
+    /// `x = layer_norm(x)`, rows of `weight.len()`.
+    pub(crate) layer_norm: unsafe fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
+    /// Inner product of two rows of signed bytes, for the vector scan.
+    pub(crate) dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
+}
+
+impl Kernel {
+    /// Inner product of two rows of signed bytes; the shorter length counts.
+    #[inline]
+    pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
+        // SAFETY: `choose` only gives out tables that this processor can run.
+        unsafe { (self.dot_i8)(a, b) }
+    }
+}
+
+/// Every table this build has, best first.
+fn tables() -> &'static [(&'static Kernel, fn() -> bool)] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        &[(&x86::AVX512, x86::has_avx512), (&x86::AVX2, x86::has_avx2), (&portable::PORTABLE, || true)]
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        &[(&portable::PORTABLE, || true)]
+    }
+}
+
+/// The best kernel of this processor, or the one asked for by name.
+///
+/// `Err` carries the names that this processor can run, best first.
+pub fn choose(forced: Option<&str>) -> Result<&'static Kernel, Vec<&'static str>> {
+    let usable: Vec<_> = tables().iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel).collect();
+    let found = match forced {
+        None => usable.first(),
+        Some(name) => usable.iter().find(|kernel| kernel.name == name),
+    };
+    found.copied().ok_or_else(|| usable.iter().map(|kernel| kernel.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_lists_what_runs_here() {
+        let usable = choose(Some("abacus")).err().expect("no such kernel");
+        assert_eq!(usable.last(), Some(&"portable"));
+        for name in usable {
+            assert_eq!(choose(Some(name)).expect("listed as usable").name, name);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
+
+use super::simd::Simd;
+use super::{attention, linear, rowwise, Attention, AttentionScratch, Kernel, Linear, Panel};
+
+/// See the module.
+pub(super) static PORTABLE: Kernel = Kernel {
+    name: "portable",
+    linear: run_linear,
+    attention: run_attention,
+    layer_norm: run_layer_norm,
+    dot_i8: run_dot_i8,
+};
+
+unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+    // SAFETY: `Eight` needs no features.
+    unsafe { linear::panel::<Eight>(job, panel, scratch) }
+}
+
+unsafe fn run_attention(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
+    // SAFETY: `Eight` needs no features.
+    unsafe { attention::head::<Eight>(job, head, scratch) }
+}
+
+unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    // SAFETY: `Eight` needs no features.
+    unsafe { rowwise::layer_norm::<Eight>(x, weight, bias, eps) }
+}
+
+unsafe fn run_dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    rowwise::dot_i8(a, b)
+}
+
+#[derive(Clone, Copy)]
+struct Eight;
+
+#[inline(always)]
+fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+// SAFETY: plain Rust; the pointer contracts are the trait's.
+unsafe impl Simd for Eight {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self::V {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self::V {
+        // SAFETY: eight floats are readable (trait contract).
+        unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: Self::V) {
+        // SAFETY: eight floats are writable (trait contract).
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        // SAFETY: eight bytes are readable (trait contract).
+        unsafe { p.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Not `f32::mul_add`: without the instruction that is a slow library call.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn round(a: Self::V) -> Self::V {
+        a.map(|a| {
+            let shift = 12_582_912.0; // 1.5 x 2^23: adding it leaves no room for fraction bits
+            (a + shift) - shift
+        })
+    }
+    #[inline(always)]
+    unsafe fn exp2_int(n: Self::V) -> Self::V {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn copysign(a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, f32::copysign)
+    }
+    #[inline(always)]
+    unsafe fn sum(a: Self::V) -> f32 {
+        ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]))
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: Self::V) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}

@@ -1,0 +1,40 @@
+//! Operations on one row at a time.
+
+use super::simd::Simd;
+
+/// `x = (x - mean) / sqrt(var + eps) * weight + bias` for each row of `weight.len()` floats.
+///
+/// Panics when a row is no multiple of the register's width: models are checked for that when they are opened.
+#[inline(always)]
+pub(super) unsafe fn layer_norm<S: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let width = weight.len();
+    assert!(bias.len() == width && width.is_multiple_of(S::LANES) && x.len().is_multiple_of(width));
+    for row in x.chunks_exact_mut(width) {
+        let p = row.as_mut_ptr();
+        // SAFETY: `i` stays below `width`, a multiple of `LANES`; all three slices are `width` long.
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for i in (0..width).step_by(S::LANES) {
+                sum = S::add(sum, S::load(p.add(i)));
+            }
+            let mean = S::splat(S::sum(sum) / width as f32);
+            let mut sum = S::splat(0.0);
+            for i in (0..width).step_by(S::LANES) {
+                let d = S::sub(S::load(p.add(i)), mean);
+                sum = S::mul_add(d, d, sum);
+            }
+            let scale = S::splat(1.0 / (S::sum(sum) / width as f32 + eps).sqrt());
+            for i in (0..width).step_by(S::LANES) {
+                let d = S::mul(S::sub(S::load(p.add(i)), mean), scale);
+                S::store(p.add(i), S::mul_add(d, S::load(weight.as_ptr().add(i)), S::load(bias.as_ptr().add(i))));
+            }
+        }
+    }
+}
+
+/// Inner product of signed bytes. Written so that the compiler turns it into the widening multiply-add of
+/// whatever instruction set the caller enables.
+#[inline(always)]
+pub(super) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| i32::from(i16::from(*a) * i16::from(*b))).sum()
+}

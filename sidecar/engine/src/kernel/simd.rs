@@ -1,0 +1,85 @@
+//! The few vector operations that the algorithms need.
+//!
+//! Implementations are zero-sized tokens; their functions are `#[inline(always)]` so that they take on the
+//! features of the `#[target_feature]` function they end up in.
+
+/// A register of `LANES` floats.
+///
+/// # Safety
+/// Every function may only run where the implementation's instruction set exists; `load`/`store` need `LANES`
+/// readable/writable floats at the pointer, without alignment.
+pub(crate) unsafe trait Simd: Copy {
+    /// The register.
+    type V: Copy;
+    /// Floats in it.
+    const LANES: usize;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// `LANES` signed bytes, widened.
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `2^n` for integer-valued `n` in -126..=127.
+    unsafe fn exp2_int(n: Self::V) -> Self::V;
+    /// Magnitude of `a` with the sign of `b`.
+    unsafe fn copysign(a: Self::V, b: Self::V) -> Self::V;
+    /// Sum of the lanes, in one fixed order.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// [`Simd::sum`] of several registers at once, where that is cheaper; the same order for every one of them.
+    #[inline(always)]
+    unsafe fn sums<const R: usize>(a: [Self::V; R]) -> [f32; R] {
+        // SAFETY: the caller runs on this instruction set.
+        a.map(|a| unsafe { Self::sum(a) })
+    }
+    /// Largest lane.
+    unsafe fn max_lane(a: Self::V) -> f32;
+}
+
+/// `e^x` to about 2 units in the last place; inputs are clamped to where the result is a normal float.
+///
+/// Cody-Waite reduction by ln 2, then a degree-6 Taylor polynomial on [-ln2/2, ln2/2] (error below 2e-8).
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller runs on `S`'s instruction set; nothing here touches memory.
+    unsafe {
+        let x = S::min(S::max(x, S::splat(-87.0)), S::splat(88.0));
+        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        let r = S::mul_add(n, S::splat(-0.693_359_4), x);
+        let r = S::mul_add(n, S::splat(2.121_944_4e-4), r);
+        let mut p = S::splat(1.0 / 720.0);
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = S::mul_add(p, r, S::splat(c));
+        }
+        S::mul(p, S::exp2_int(n))
+    }
+}
+
+/// `x * (1 + erf(x / sqrt 2)) / 2`, the exact (not tanh) form that BERT was trained with.
+///
+/// erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: absolute error below 1.5e-7.
+#[inline(always)]
+pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let z = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
+        let abs = S::max(z, S::sub(S::splat(0.0), z));
+        let t = S::div(S::splat(1.0), S::mul_add(abs, S::splat(0.327_591_1), S::splat(1.0)));
+        let mut p = S::splat(1.061_405_4);
+        for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6, 0.0] {
+            p = S::mul_add(p, t, S::splat(c));
+        }
+        let tail = S::mul(p, exp::<S>(S::sub(S::splat(0.0), S::mul(abs, abs))));
+        let erf = S::copysign(S::sub(S::splat(1.0), tail), z);
+        S::mul(S::mul(x, S::splat(0.5)), S::add(S::splat(1.0), erf))
+    }
+}

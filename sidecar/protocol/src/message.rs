@@ -1,0 +1,452 @@
+//! Requests, responses, progress and faults.
+//!
+//! Plain data, no sockets. The encoding carries no names: **position is identity. Append, never reorder, never
+//! insert.** A new variant or a new trailing field raises [`PROTO_MAX`].
+
+use serde::{Deserialize, Serialize};
+
+/// Oldest protocol version this build still speaks.
+pub const PROTO_MIN: u16 = 1;
+/// Newest protocol version this build speaks.
+pub const PROTO_MAX: u16 = 1;
+
+/// What a client can ask.
+///
+/// Exhaustive on purpose: a new variant must break the daemon's `match` until it is handled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// First on every connection. Since version 1.
+    Hello {
+        /// Who is asking, for `status` and logs, e.g. "offheap-node 0.1.0".
+        client: String,
+    },
+    /// Answered at once by the socket's own task. Since version 1.
+    Ping,
+    /// Vectors for texts, in order. Body: the texts' UTF-8, end to end. Since version 1.
+    Embed {
+        /// Bytes of each text in the body.
+        lengths: Vec<u32>,
+        /// What the texts are to the model.
+        kind: TextKind,
+        /// Who waits for the answer.
+        priority: Priority,
+    },
+    /// Bring the project's index up to date. Since version 1.
+    Index {
+        /// Forget the stored index (not the embedding cache) first.
+        rebuild: bool,
+    },
+    /// Ranked chunks for a query. Since version 1.
+    Search {
+        /// The question, an identifier, a path, an error text.
+        query: String,
+        /// Which evidence to use.
+        mode: SearchMode,
+        /// Hits to return.
+        limit: u32,
+        /// Path globs, `!` negates; empty allows all.
+        globs: Vec<String>,
+        /// Language names; empty allows all.
+        languages: Vec<String>,
+    },
+    /// What the daemon is doing. Since version 1.
+    Status,
+    /// Drop the model, the open index and, if asked, the stored embedding cache. Since version 1.
+    ClearCache {
+        /// Also delete the embeddings stored for re-use.
+        stored: bool,
+    },
+    /// Finish what is in flight, then leave. Since version 1.
+    Shutdown,
+}
+
+/// Some models prefix queries and documents differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextKind {
+    /// Text that is searched.
+    Document,
+    /// Text that searches.
+    Query,
+}
+
+/// Interactive work passes bulk work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Priority {
+    /// Somebody waits for this one answer.
+    Interactive,
+    /// Throughput matters, not this answer's latency.
+    Bulk,
+}
+
+/// Which evidence a search uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SearchMode {
+    /// Vectors and text, fused.
+    Hybrid,
+    /// Vectors only.
+    Semantic,
+    /// Full text only.
+    Text,
+}
+
+/// The final answer to one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Hello`.
+    Hello {
+        /// Version of the daemon's package.
+        version: String,
+        /// Largest body the daemon takes, bytes.
+        max_body: u32,
+    },
+    /// To `Ping`.
+    Pong,
+    /// To `Embed`. Body: `rows * dim` little-endian `f32`, row after row.
+    Vectors(Vectors),
+    /// To `Index`.
+    Indexed(IndexReport),
+    /// To `Search`.
+    Found(SearchReport),
+    /// To `Status`.
+    Status(Box<StatusReport>),
+    /// To `ClearCache`.
+    Cleared {
+        /// Stored embeddings that were deleted.
+        embeddings: u64,
+    },
+    /// To `Shutdown`.
+    Leaving,
+}
+
+/// About the rows in the body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vectors {
+    /// Length of a row.
+    pub dim: u32,
+    /// Tokens each text was computed from, special tokens included.
+    pub tokens: Vec<u32>,
+    /// Whether the text was longer than the model reads.
+    pub truncated: Vec<bool>,
+    /// The vector space: model name and fingerprint. Vectors of two spaces must never be compared.
+    pub space: String,
+    /// Where the time went.
+    pub timing: EmbedTiming,
+}
+
+/// Microseconds, the largest over the request's texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbedTiming {
+    /// Waiting for the model's turn.
+    pub queue_us: u64,
+    /// Making tokens.
+    pub tokenise_us: u64,
+    /// In the model.
+    pub model_us: u64,
+}
+
+/// What an `Index` request did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IndexReport {
+    /// The committed generation that searches now see.
+    pub generation: u64,
+    /// Files in the index.
+    pub files: u64,
+    /// Files that were new or changed.
+    pub files_changed: u64,
+    /// Files that were gone.
+    pub files_removed: u64,
+    /// Files that were not indexed, by reason.
+    pub skipped: Vec<SkippedFile>,
+    /// Chunks in the index.
+    pub chunks: u64,
+    /// Chunks that have a vector.
+    pub vectors: u64,
+    /// Vectors that the model computed in this run.
+    pub embedded: u64,
+    /// Vectors that came from the embedding cache.
+    pub reused: u64,
+    /// Tokens the model read in this run.
+    pub tokens: u64,
+    /// Milliseconds until text search answered.
+    pub text_ms: u64,
+    /// Milliseconds in all.
+    pub total_ms: u64,
+}
+
+/// One file that was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedFile {
+    /// Relative to the project.
+    pub path: String,
+    /// "binary", "too_large", "not_utf8", "unreadable", "vanished" ...
+    pub reason: String,
+}
+
+/// What a `Search` request found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// The mode that was really used: "hybrid", "semantic" or "text".
+    pub mode: String,
+    /// Why that is less than what was asked for, if it is.
+    pub degraded: Option<String>,
+    /// The vector space, where vectors were used.
+    pub space: Option<String>,
+    /// The committed generation that answered.
+    pub generation: u64,
+    /// Chunks in that generation.
+    pub chunks: u64,
+    /// Of them, chunks that have a vector.
+    pub vectors: u64,
+    /// Microseconds to embed the query.
+    pub embed_us: u64,
+    /// Microseconds to search and rank.
+    pub search_us: u64,
+}
+
+/// One ranked chunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// Relative to the project, `/` between parts.
+    pub path: String,
+    /// First line, from 1.
+    pub first_line: u32,
+    /// Last line, inclusive.
+    pub last_line: u32,
+    /// Fused score; 1 is the best that the evidence of this query can give, only order has a meaning across queries.
+    pub score: f32,
+    /// Language name.
+    pub language: String,
+    /// Enclosing definitions, outermost first, joined with ` > `.
+    pub scope: String,
+    /// Names defined in the chunk.
+    pub symbols: Vec<String>,
+    /// The chunk as it is on disk now, or empty where it cannot be read.
+    pub text: String,
+    /// The file changed since it was indexed: `text` and lines may be off.
+    pub stale: bool,
+}
+
+/// What the daemon is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the daemon's package.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Milliseconds since it was ready.
+    pub uptime_ms: u64,
+    /// The project's root; none for the per-user daemon.
+    pub project: Option<String>,
+    /// The model, once one is loaded.
+    pub model: Option<ModelStatus>,
+    /// The index, where there is one.
+    pub index: Option<IndexStatus>,
+    /// An `Index` request is running.
+    pub indexing: bool,
+    /// Connections now open.
+    pub connections: u32,
+    /// Requests answered.
+    pub requests: u64,
+    /// Requests answered with a fault.
+    pub faults: u64,
+    /// Texts waiting for the model.
+    pub queued: u32,
+    /// Anonymous resident memory, bytes, where the system tells.
+    pub anon_bytes: Option<u64>,
+    /// File-backed resident memory, bytes: the mapped model is here.
+    pub file_bytes: Option<u64>,
+}
+
+/// The loaded model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// The file's own name for itself.
+    pub name: String,
+    /// "bert" ...
+    pub architecture: String,
+    /// "Q8_0" ...
+    pub quantisation: String,
+    /// Length of a vector.
+    pub dim: u32,
+    /// Longest input in tokens.
+    pub context_length: u32,
+    /// SHA-256 of the file.
+    pub fingerprint: String,
+    /// Where it is mapped from.
+    pub path: String,
+    /// The instruction set in use.
+    pub kernel: String,
+    /// Threads in use.
+    pub threads: u32,
+}
+
+/// The stored index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IndexStatus {
+    /// Last committed generation.
+    pub generation: u64,
+    /// Files in it.
+    pub files: u64,
+    /// Chunks in it.
+    pub chunks: u64,
+    /// Chunks that have a vector.
+    pub vectors: u64,
+    /// Bytes on disk, the embedding cache included.
+    pub bytes: u64,
+}
+
+/// How far a long request is. Lossy: the newest wins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Units done: files while scanning, chunks while embedding.
+    pub done: u64,
+    /// Units in all, 0 while unknown.
+    pub total: u64,
+    /// Milliseconds since the request began.
+    pub elapsed_ms: u64,
+    /// The file at hand, relative to the project.
+    pub path: String,
+}
+
+/// Steps of an `Index` request, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Looking for files.
+    #[default]
+    Scan,
+    /// Reading, chunking and storing text.
+    Text,
+    /// Text search answers; vectors are being computed.
+    Embed,
+    /// All done.
+    Done,
+}
+
+impl Phase {
+    /// The name in JSON and JavaScript.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Scan => "scan",
+            Phase::Text => "text",
+            Phase::Embed => "embed",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// Why a request failed, and what the caller can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// `err.code` in JavaScript.
+    pub code: Code,
+    /// What happened.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+}
+
+impl Fault {
+    /// A fault without a hint.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Fault { code, message: message.into(), hint: String::new() }
+    }
+
+    /// The same with a remedy.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+/// Defines [`Code`], its names and its table in one place, so that docs and tests cannot drift.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Stable error codes. Position is identity on the wire: append only.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Code {
+            /// Every code with its meaning, in wire order.
+            pub const TABLE: &[(Code, &str, &str)] = &[$((Code::$variant, $name, concat!($($doc),+)),)+];
+
+            /// The name that JavaScript and `--json` show.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A bug in offheap: the request failed inside, others are unharmed.
+    Internal = "INTERNAL",
+    /// An argument is missing, malformed or out of range.
+    InvalidArgument = "INVALID_ARGUMENT",
+    /// A text or a request is larger than the limits allow.
+    TooLarge = "TOO_LARGE",
+    /// The caller cancelled the request.
+    Cancelled = "CANCELLED",
+    /// The request's deadline passed.
+    Timeout = "TIMEOUT",
+    /// The daemon is busy beyond its queue limits; try again later.
+    Overloaded = "OVERLOADED",
+    /// The daemon is shutting down; clients retry this by themselves.
+    Leaving = "LEAVING",
+    /// The call needs a project and none was given.
+    NoProject = "NO_PROJECT",
+    /// The project has no index yet.
+    NoIndex = "NO_INDEX",
+    /// Another index run is in progress in this project.
+    IndexBusy = "INDEX_BUSY",
+    /// Another process holds the index for writing.
+    IndexLocked = "INDEX_LOCKED",
+    /// An index file fails its checks.
+    IndexDamaged = "INDEX_DAMAGED",
+    /// The index was written by an incompatible version.
+    IndexFormat = "INDEX_FORMAT",
+    /// The model file does not exist.
+    ModelNotFound = "MODEL_NOT_FOUND",
+    /// The model file breaks its format or fails its checksum.
+    ModelDamaged = "MODEL_DAMAGED",
+    /// The model's architecture, tokenizer or quantisation is not supported.
+    ModelUnsupported = "MODEL_UNSUPPORTED",
+    /// The model gave a vector that is not finite or has no length.
+    ModelFailed = "MODEL_FAILED",
+    /// The configuration file cannot be used.
+    ConfigInvalid = "CONFIG_INVALID",
+    /// The disk is full.
+    DiskFull = "DISK_FULL",
+    /// The operating system refused a file operation.
+    Io = "IO",
+    /// Nobody answers at the endpoint.
+    DaemonNotRunning = "DAEMON_NOT_RUNNING",
+    /// The daemon could not be started.
+    DaemonStartFailed = "DAEMON_START_FAILED",
+    /// The connection broke while the request was in flight.
+    DaemonLost = "DAEMON_LOST",
+    /// The daemon accepted the connection but does not answer.
+    DaemonUnresponsive = "DAEMON_UNRESPONSIVE",
+    /// The peer does not speak this protocol, or not this version of it.
+    Protocol = "PROTOCOL",
+    /// The runtime directory or the peer belongs to somebody else or is open to others.
+    Forbidden = "FORBIDDEN",
+    /// The sidecar binary is not installed beside the addon.
+    SidecarNotFound = "SIDECAR_NOT_FOUND",
+    /// The client was closed.
+    Closed = "CLOSED",
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
