@@ -1,1 +1,28 @@
-fn main(){}
+//! One binary: the daemon, and the command line that talks to it.
+
+mod args;
+mod cli;
+mod config;
+mod start;
+mod daemon;
+mod serve;
+mod handler;
+mod projects;
+mod batcher;
+mod models;
+mod fault;
+mod log;
+mod memory;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match args.command {
+        args::Command::Daemon(options) => daemon::main(&options),
+        command => cli::main(command),
+    }
+}

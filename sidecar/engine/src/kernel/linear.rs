@@ -57,8 +57,8 @@ impl<'a> Linear<'a> {
         out: &'a mut [f32],
         stride: usize,
     ) -> Self {
-        let [rows, cols] = weight.shape[..] else { panic!("`{}` is checked to be a matrix when it is opened", weight.name) };
-        let unpack = crate::quant::unpacker(weight.dtype).expect("checked when the model was opened");
+        let [rows, cols] = weight.shape()[..] else { panic!("`{}` is checked to be a matrix when it is opened", weight.name()) };
+        let unpack = crate::quant::unpacker(weight.dtype()).expect("checked when the model was opened");
         assert!(tokens > 0 && x.len() >= tokens * cols && cols.is_multiple_of(32));
         assert!(bias.len() == rows && stride >= rows && out.len() >= (tokens - 1) * stride + rows);
         assert!(residual.is_none_or(|r| r.len() >= (tokens - 1) * stride + rows));
@@ -67,7 +67,7 @@ impl<'a> Linear<'a> {
         Linear {
             x,
             weight: weight_bytes,
-            dtype: weight.dtype,
+            dtype: weight.dtype(),
             unpack,
             bias,
             activation,

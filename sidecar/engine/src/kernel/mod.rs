@@ -45,23 +45,23 @@ impl Kernel {
     }
 }
 
+/// A table, and whether this processor can run it.
+type Entry = (&'static Kernel, fn() -> bool);
+
 /// Every table this build has, best first.
-fn tables() -> &'static [(&'static Kernel, fn() -> bool)] {
+static TABLES: &[Entry] = &[
     #[cfg(target_arch = "x86_64")]
-    {
-        &[(&x86::AVX512, x86::has_avx512), (&x86::AVX2, x86::has_avx2), (&portable::PORTABLE, || true)]
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        &[(&portable::PORTABLE, || true)]
-    }
-}
+    (&x86::AVX512, x86::has_avx512),
+    #[cfg(target_arch = "x86_64")]
+    (&x86::AVX2, x86::has_avx2),
+    (&portable::PORTABLE, || true),
+];
 
 /// The best kernel of this processor, or the one asked for by name.
 ///
 /// `Err` carries the names that this processor can run, best first.
 pub fn choose(forced: Option<&str>) -> Result<&'static Kernel, Vec<&'static str>> {
-    let usable: Vec<_> = tables().iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel).collect();
+    let usable: Vec<_> = TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel).collect();
     let found = match forced {
         None => usable.first(),
         Some(name) => usable.iter().find(|kernel| kernel.name == name),

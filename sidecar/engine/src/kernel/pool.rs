@@ -75,7 +75,7 @@ impl Pool {
         }
         // SAFETY: only the lifetime changes. `close` below returns after every helper has left the step, also
         // when a job panics, so no helper sees `job` after this function's borrow of it ends.
-        let job: &'static Job = unsafe { std::mem::transmute::<&Job, &'static Job>(job) };
+        let job: &'static Job = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static Job>(job) };
         *shared.job.lock().expect("never poisoned: no code that panics runs under it") = Some(job);
         shared.n_jobs.store(n_jobs, SeqCst);
         shared.next.store(0, SeqCst);
@@ -89,7 +89,8 @@ impl Pool {
         while shared.inside.load(SeqCst) != 0 {
             std::hint::spin_loop();
         }
-        if let Some(panic) = shared.panic.lock().expect("as above").take() {
+        let panic = shared.panic.lock().expect("as above").take(); // not under the lock: unwinding would poison it
+        if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }

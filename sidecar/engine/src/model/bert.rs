@@ -163,14 +163,14 @@ impl Bert {
 
 /// One row of a matrix that [`matrix`] accepted.
 fn row(tensor: &TensorRef, idx: usize) -> Vec<f32> {
-    let mut out = vec![0.0; tensor.shape[1]];
+    let mut out = vec![0.0; tensor.shape()[1]];
     unpack_row(tensor, idx, &mut out);
     out
 }
 
 fn unpack_row(tensor: &TensorRef, idx: usize, out: &mut [f32]) {
-    let row_bytes = tensor.data().len() / tensor.shape[0];
-    let unpack = crate::quant::unpacker(tensor.dtype).expect("checked when the model was opened");
+    let row_bytes = tensor.data().len() / tensor.shape()[0];
+    let unpack = crate::quant::unpacker(tensor.dtype()).expect("checked when the model was opened");
     unpack(&tensor.data()[idx * row_bytes..][..row_bytes], out);
 }
 

@@ -54,11 +54,11 @@ fn bad_value(gguf: &Gguf, key: &str, problem: String) -> Error {
 /// A weight matrix `(rows, cols)` in a format this build reads, left where it is.
 fn matrix(gguf: &Gguf, name: &str, rows: usize, cols: usize) -> Result<TensorRef> {
     let tensor = gguf.tensor_ref(name)?;
-    if tensor.shape[..] != [rows, cols] {
-        return Err(Error::Shape { name: name.to_owned(), expected: vec![rows, cols], found: tensor.shape });
+    if tensor.shape()[..] != [rows, cols] {
+        return Err(Error::Shape { name: name.to_owned(), expected: vec![rows, cols], found: tensor.shape().to_vec() });
     }
-    if crate::quant::unpacker(tensor.dtype).is_none() {
-        return Err(unsupported(gguf, "quantisation", tensor.dtype.name(), crate::quant::SUPPORTED));
+    if crate::quant::unpacker(tensor.dtype()).is_none() {
+        return Err(unsupported(gguf, "quantisation", tensor.dtype().name(), crate::quant::SUPPORTED));
     }
     Ok(tensor)
 }

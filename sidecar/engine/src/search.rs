@@ -1,0 +1,103 @@
+//! One query against one snapshot: gather candidates, rank, read what is shown from disk.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::kernel::Kernel;
+use crate::rank::{self, Candidate};
+use crate::store::{Filter, Snapshot, StoredChunk};
+use crate::walk::{self, WalkRules};
+
+/// Each list proposes this many times the hits asked for, and no fewer than [`MIN_POOL`].
+const POOL_FACTOR: usize = 5;
+const MIN_POOL: usize = 100;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Query<'a> {
+    /// The words.
+    pub text: &'a str,
+    /// Look at full text and definitions.
+    pub use_text: bool,
+    /// The words' unit vector, to look at vectors.
+    pub vector: Option<&'a [f32]>,
+    /// Applied before anything is ranked.
+    pub filter: Filter,
+    /// Hits wanted.
+    pub limit: usize,
+}
+
+/// One ranked chunk.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// Where it is and what it defines.
+    pub chunk: StoredChunk,
+    /// Higher is better; comparable within one answer only.
+    pub score: f32,
+    /// The chunk's text as it is on disk now; empty where it cannot be read.
+    pub text: String,
+    /// The file changed since it was indexed.
+    pub stale: bool,
+}
+
+/// Hits, best first.
+pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kernel) -> Result<Vec<Hit>> {
+    let pool = (query.limit * POOL_FACTOR).max(MIN_POOL);
+    let mut found: HashMap<u64, (Option<f32>, Option<f32>)> = HashMap::new();
+    if query.use_text {
+        for (id, bm25) in snapshot.search_text(query.text, &query.filter, pool)? {
+            found.entry(id).or_default().0 = Some(bm25);
+        }
+        for name in rank::names(query.text, rank::classify(query.text)) {
+            for id in snapshot.search_definitions(&name, &query.filter, pool)? {
+                found.entry(id).or_default();
+            }
+        }
+    }
+    if let Some(vector) = query.vector {
+        for (id, cosine) in snapshot.search_vectors(vector, &query.filter, pool, |a, b| kernel.dot_i8(a, b))? {
+            found.entry(id).or_default().1 = Some(cosine);
+        }
+    }
+    let mut ids: Vec<u64> = found.keys().copied().collect();
+    ids.sort_unstable(); // the map's order is random, ties must not be
+    let stored = snapshot.chunks(&ids)?;
+    let mut chunks: HashMap<u64, StoredChunk> = ids.iter().copied().zip(stored).filter_map(|(id, chunk)| Some((id, chunk?))).collect();
+    let candidates: Vec<Candidate> = ids
+        .iter()
+        .filter_map(|id| {
+            let chunk = chunks.get(id)?;
+            let (text, cosine) = found[id];
+            let symbols = chunk.symbols.iter().map(|(name, _)| name.clone()).collect();
+            Some(Candidate { chunk_id: *id, path: chunk.rel.clone(), symbols, text, cosine })
+        })
+        .collect();
+    let ranked = rank::rank(query.text, &candidates, query.limit);
+    let mut files = Files::default();
+    Ok(ranked
+        .into_iter()
+        .map(|(id, score)| {
+            let chunk = chunks.remove(&id).expect("ranked ids come from the candidates, each once");
+            let (text, stale) = files.read(root, &chunk);
+            Hit { chunk, score, text, stale }
+        })
+        .collect())
+}
+
+/// Files read for one answer, each once.
+#[derive(Default)]
+struct Files(HashMap<String, Option<(String, walk::ContentHash)>>);
+
+impl Files {
+    fn read(&mut self, root: &Path, chunk: &StoredChunk) -> (String, bool) {
+        let file = self.0.entry(chunk.rel.clone()).or_insert_with(|| {
+            let text = walk::read_source(&root.join(&chunk.rel), &WalkRules::default()).ok()?;
+            let hash = walk::content_hash(text.as_bytes());
+            Some((text, hash))
+        });
+        let Some((text, hash)) = file else { return (String::new(), true) };
+        let slice = text.get(chunk.bytes.start as usize..chunk.bytes.end as usize);
+        (slice.unwrap_or_default().to_owned(), *hash != chunk.file_hash)
+    }
+}

@@ -1,0 +1,77 @@
+//! The default model against the float32 reference, on every kernel that this processor runs.
+
+mod common;
+
+use common::{cosine, model_path, parity_items};
+use offheap_engine::embedder::{Embedder, Options};
+use offheap_engine::kernel;
+
+/// Names of the kernels that run here, best first.
+fn kernels() -> Vec<&'static str> {
+    kernel::choose(Some("none of them")).err().expect("no kernel has this name")
+}
+
+fn open(kernel: &str, threads: usize) -> Embedder {
+    let options = Options { kernel: Some(kernel), threads, sha256: None };
+    Embedder::open(&model_path(), &options).expect("the default model opens")
+}
+
+fn embed(embedder: &mut Embedder, batch: &[&[u32]]) -> Vec<f32> {
+    let mut rows = vec![0.0; batch.len() * embedder.info().dim];
+    embedder.embed(batch, &mut rows).expect("finite");
+    rows
+}
+
+#[test]
+fn every_text_is_near_the_reference_on_every_kernel() {
+    let items = parity_items();
+    for kernel in kernels() {
+        let mut embedder = open(kernel, 2);
+        let (mut worst, mut sum) = ((1.0, 0), 0.0);
+        for (i, item) in items.iter().enumerate() {
+            let row = embed(&mut embedder, &[&item.token_ids]);
+            let similarity = cosine(&row, &item.embedding);
+            let length = row.iter().map(|x| x * x).sum::<f32>();
+            assert!((length - 1.0).abs() < 1e-5, "{kernel}: item {i} has length {length}");
+            sum += similarity;
+            if similarity < worst.0 {
+                worst = (similarity, i);
+            }
+        }
+        println!("{kernel}: mean cosine {:.6}, worst {:.6} (item {})", sum / items.len() as f64, worst.0, worst.1);
+        assert!(worst.0 >= 0.9995, "{kernel}: item {} has cosine {:.6}: {:?}", worst.1, worst.0, items[worst.1].text);
+    }
+}
+
+#[test]
+fn a_vector_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() {
+    let items = parity_items();
+    let all: Vec<&[u32]> = items.iter().map(|item| &item.token_ids[..]).collect();
+    let backwards: Vec<&[u32]> = all.iter().rev().copied().collect();
+    for kernel in kernels() {
+        let mut one_thread = open(kernel, 1);
+        let mut three_threads = open(kernel, 3);
+        let dim = one_thread.info().dim;
+        let batch = embed(&mut three_threads, &all);
+        let reversed = embed(&mut three_threads, &backwards);
+        for (i, ids) in all.iter().enumerate() {
+            let alone = embed(&mut one_thread, &[ids]);
+            assert!(alone == batch[i * dim..][..dim], "{kernel}: item {i} differs in a batch");
+            assert!(alone == reversed[(all.len() - 1 - i) * dim..][..dim], "{kernel}: item {i} differs in a reversed batch");
+        }
+    }
+}
+
+#[test]
+fn kernels_agree_with_the_portable_one() {
+    let items = parity_items();
+    let mut portable = open("portable", 1);
+    for name in kernels() {
+        let mut embedder = open(name, 2);
+        for (i, item) in items.iter().enumerate() {
+            let (ours, truth) = (embed(&mut embedder, &[&item.token_ids]), embed(&mut portable, &[&item.token_ids]));
+            let similarity = cosine(&ours, &truth);
+            assert!(similarity >= 0.999_999, "{name}: item {i} has cosine {similarity} to portable");
+        }
+    }
+}

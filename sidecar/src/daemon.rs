@@ -1,0 +1,326 @@
+//! Life of the daemon: lock, bind, say so, serve, leave.
+//!
+//! **The rule of starting.** The order below is the design: arguments, lock, bind, ready line, and only then, when
+//! a request needs them, the model, the compute threads and the index. Nothing heavy runs in a static initialiser,
+//! nothing forks. Everything that could be slow or fail for reasons of the project happens where a client is
+//! there to be told. Other files point here instead of repeating this.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use offheap_protocol::connection::Accept;
+use offheap_protocol::ready::Ready;
+use offheap_protocol::{Client, Code, Endpoint, Fault};
+use tokio::sync::watch;
+
+use crate::args;
+use crate::batcher::Batcher;
+use crate::config::{Config, DaemonConfig};
+use crate::handler::Daemon;
+use crate::log::log;
+use crate::models;
+use crate::projects::Project;
+use crate::serve::serve;
+
+/// Version of the package.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Exit code when the model file was cut or replaced under its map; a client starts the daemon again.
+pub const EXIT_MAP_LOST: u8 = 75;
+
+/// How long a leaving predecessor is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long requests in flight may take once the daemon leaves.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs the daemon to its end.
+pub fn main(options: &args::Daemon) -> ExitCode {
+    let outcome = start(options);
+    let ready = match &outcome {
+        Ok(Started::Owner(_)) => Ready::Ready { pid: std::process::id(), version: VERSION.to_owned() },
+        Ok(Started::AlreadyRunning) => Ready::AlreadyRunning,
+        Err(fault) => Ready::Error {
+            code: fault.code.as_str().to_owned(),
+            message: fault.message.clone(),
+            hint: fault.hint.clone(),
+        },
+    };
+    say_ready(&ready);
+    match outcome {
+        Ok(Started::Owner(owner)) => run(*owner),
+        Ok(Started::AlreadyRunning) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+enum Started {
+    Owner(Box<Owner>),
+    AlreadyRunning,
+}
+
+/// What the owner of an endpoint holds for its whole life.
+struct Owner {
+    runtime: tokio::runtime::Runtime,
+    endpoint: Endpoint,
+    accept: Accept,
+    /// Never unlinked: that would let two processes hold "the" lock.
+    _lock: File,
+    daemon: Arc<Daemon>,
+    config: DaemonConfig,
+}
+
+fn start(options: &args::Daemon) -> Result<Started, Fault> {
+    let failed = |what: &str, error: std::io::Error| Fault::new(Code::DaemonStartFailed, format!("{what}: {error}"));
+    let project = options.project.as_deref().map(offheap_protocol::endpoint::canonical).transpose()?;
+    let endpoint = Endpoint::new(project.clone())?;
+    endpoint.prepare_dir()?;
+    let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    // One thread for the sockets; blocking work has its own, short-lived ones.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .map_err(|error| failed("cannot start the event loop", error))?;
+
+    let lock = open_private(&endpoint.lock()).map_err(|error| failed("cannot open the lock file", error))?;
+    if !runtime.block_on(become_owner(&lock, &endpoint))? {
+        return Ok(Started::AlreadyRunning);
+    }
+    redirect_stderr(&endpoint).map_err(|error| failed("cannot open the log file", error))?;
+    let bind = async {
+        #[cfg(unix)]
+        match std::fs::remove_file(endpoint.socket()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {} // a stale socket: only the lock's holder may remove it
+        }
+        Accept::bind(&endpoint)
+    };
+    let accept = runtime.block_on(bind).map_err(|error| {
+        let socket = endpoint.socket();
+        failed(&format!("cannot listen at `{}`", socket.display()), error)
+            .hint("local sockets may be forbidden here; set OFFHEAP_RUNTIME_DIR to a directory where they are allowed")
+    })?;
+
+    let model_dir = options.model_dir.clone();
+    let (named, root) = (config.model.clone(), project.clone());
+    let source = Box::new(move || models::resolve(&named, root.as_deref(), model_dir.as_deref()));
+    let batcher = Batcher::new(source).map_err(|error| failed("cannot start the model thread", error))?;
+    let daemon = Arc::new(Daemon {
+        batcher: Arc::new(batcher),
+        project: project.map(|root| Arc::new(Project::new(root))),
+        started: Instant::now(),
+        connections: AtomicUsize::new(0),
+        in_flight: AtomicUsize::new(0),
+        requests: AtomicU64::new(0),
+        faults: AtomicU64::new(0),
+        leaving: watch::channel(false).0,
+    });
+    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, _lock: lock, daemon, config: config.daemon })))
+}
+
+/// Waits for the lock. `false`: another daemon holds it and answers.
+async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(Fault::new(Code::DaemonStartFailed, format!("cannot lock `{}`: {error}", endpoint.lock().display())));
+            }
+        }
+        // The holder is up, coming up, or leaving; only one that says hello counts.
+        if Client::connect(endpoint, "offheap-starting").await.is_ok() {
+            return Ok(false);
+        }
+        if Instant::now() > patience {
+            let lock = endpoint.lock();
+            return Err(Fault::new(Code::DaemonStartFailed, format!("another process holds `{}` and does not answer", lock.display()))
+                .hint("look for a stopped or stuck `offheap` process and end it"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn run(owner: Owner) -> ExitCode {
+    let Owner { runtime, endpoint, accept, _lock, daemon, config } = owner;
+    leave_on_lost_map();
+    let _ = std::env::set_current_dir(endpoint.dir()); // the project's directory must stay removable
+    log!("ready: offheap {VERSION}, pid {}, {}", std::process::id(), endpoint.project().map_or("no project", |_| "project daemon"));
+    runtime.block_on(async {
+        let mut leaving = daemon.leaving.subscribe();
+        tokio::spawn(watch_idleness(daemon.clone(), config));
+        tokio::spawn(watch_signals(daemon.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                _ = leaving.wait_for(|leaving| *leaving) => break,
+                accepted = accept.accept() => match accepted {
+                    Ok(connection) => drop(tokio::spawn(serve(daemon.clone(), connection))),
+                    Err(error) => {
+                        // Out of descriptors, mostly: let some connections end.
+                        log!("cannot accept: {error}");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                },
+            }
+        }
+        leave(&daemon, &endpoint, &accept).await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    log!("left");
+    ExitCode::SUCCESS
+}
+
+/// Drains: nobody new, everybody in flight answered, everything committed.
+async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept) {
+    log!("leaving");
+    #[cfg(unix)]
+    let _ = std::fs::remove_file(endpoint.socket()); // under the lock: it is ours
+    #[cfg(not(unix))]
+    let _ = endpoint;
+    // Who connected before that gets a proper answer.
+    while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(1), accept.accept()).await {
+        tokio::spawn(serve(daemon.clone(), connection));
+    }
+    let patience = tokio::time::Instant::now() + DRAIN;
+    let project = daemon.project.clone();
+    let closing = tokio::task::spawn_blocking(move || project.iter().for_each(|project| project.close()));
+    let drained = async {
+        let _ = closing.await;
+        while daemon.in_flight.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout_at(patience, drained).await.is_err() {
+        log!("{} requests did not end in time", daemon.in_flight.load(Ordering::Relaxed));
+    }
+    let batcher = daemon.batcher.clone();
+    let _ = tokio::time::timeout(Duration::from_secs(2), tokio::task::spawn_blocking(move || batcher.shutdown())).await;
+    tokio::time::sleep(Duration::from_millis(5)).await; // last answers reach their sockets
+}
+
+/// Drops caches, or leaves, when nothing was asked for `ttl`.
+async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
+    let ttl = config.ttl();
+    let mut seen = (0, Instant::now());
+    loop {
+        tokio::time::sleep(config.check_interval()).await;
+        let requests = daemon.requests.load(Ordering::Relaxed);
+        if daemon.in_flight.load(Ordering::Acquire) > 0 || requests != seen.0 {
+            seen = (requests, Instant::now());
+        } else if seen.1.elapsed() >= ttl {
+            if config.auto_shutdown_on_idle {
+                log!("idle for {ttl:?}");
+                daemon.leaving.send_replace(true);
+                return;
+            }
+            daemon.batcher.evict();
+            if let Some(project) = &daemon.project {
+                project.evict();
+            }
+            seen.1 = Instant::now();
+        }
+    }
+}
+
+async fn watch_signals(daemon: Arc<Daemon>) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return log!("signals cannot be watched");
+        };
+        tokio::select! {
+            _ = term.recv() => log!("SIGTERM"),
+            _ = int.recv() => log!("SIGINT"),
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    daemon.leaving.send_replace(true);
+}
+
+/// A file that only its owner reads; not emptied, not inherited.
+fn open_private(path: &std::path::Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.create(true).append(true).read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Logs of that size begin anew, keeping one predecessor.
+const LOG_BYTES: u64 = 1 << 20;
+
+fn redirect_stderr(endpoint: &Endpoint) -> std::io::Result<()> {
+    let path = endpoint.log();
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
+        let _ = std::fs::rename(&path, path.with_extension("log.1"));
+    }
+    let log = open_private(&path)?;
+    replace(&log, 2)
+}
+
+/// Tells the starter, once, then lets go of its pipe.
+fn say_ready(ready: &Ready) {
+    let line = serde_json::to_string(ready).expect("plain data");
+    let mut stdout = std::io::stdout().lock();
+    // A starter that is gone does not need to know.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    drop(stdout);
+    if let Ok(null) = File::options().write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" }) {
+        let _ = replace(&null, 1);
+    }
+}
+
+/// Puts `file` in the place of a standard descriptor.
+#[cfg(unix)]
+fn replace(file: &File, descriptor: i32) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: both descriptors are open; dup2 is atomic and keeps Rust's own handle of `descriptor` valid.
+    if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Windows: standard handles are looked up at each use, so setting them is enough.
+#[cfg(windows)]
+fn replace(file: &File, descriptor: i32) -> std::io::Result<()> {
+    use std::os::windows::io::{AsRawHandle, IntoRawHandle};
+    use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle};
+    let which = if descriptor == 1 { STD_OUTPUT_HANDLE } else { STD_ERROR_HANDLE };
+    let own = file.try_clone()?;
+    // SAFETY: the handle is open and is leaked below, so it stays valid for the process's life.
+    if unsafe { SetStdHandle(which, own.as_raw_handle()) } == 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let _ = own.into_raw_handle();
+    Ok(())
+}
+
+/// Reading a page of a mapped file that was cut is SIGBUS, from which no thread can recover: say so and leave with
+/// a code of its own, so that the next call starts a fresh daemon, which checks the file.
+fn leave_on_lost_map() {
+    #[cfg(unix)]
+    {
+        extern "C" fn on_sigbus(_: libc::c_int) {
+            let text = b"a mapped file was cut or its disk failed; leaving\n";
+            // SAFETY: write and _exit may be called from a signal handler; the buffer is static.
+            unsafe {
+                libc::write(2, text.as_ptr().cast(), text.len());
+                libc::_exit(EXIT_MAP_LOST.into());
+            }
+        }
+        // SAFETY: the handler only calls functions that are safe in one.
+        unsafe { libc::signal(libc::SIGBUS, on_sigbus as *const () as libc::sighandler_t) };
+    }
+}

@@ -1,0 +1,75 @@
+//! Engine error to wire fault: the only file that knows both.
+
+use offheap_engine::Error;
+use offheap_protocol::{Code, Fault};
+
+/// The fault for an engine error: its code, its whole chain as text, and what to do.
+pub fn from_engine(error: &Error) -> Fault {
+    let message = chain(error);
+    match error {
+        Error::Io { source, .. } => io(source, message),
+        Error::Gguf { .. } | Error::Checksum { .. } | Error::Shape { .. } => {
+            Fault::new(Code::ModelDamaged, message).hint("install the model again, or choose another one")
+        }
+        Error::Unsupported { .. } => Fault::new(Code::ModelUnsupported, message).hint("choose another model"),
+        Error::Kernel { .. } => Fault::new(Code::InvalidArgument, message).hint("unset OFFHEAP_KERNEL or take one of these"),
+        Error::NotFinite { .. } => Fault::new(Code::ModelFailed, message).hint("the model file may be damaged; install it again"),
+        Error::IndexFormat { .. } => Fault::new(Code::IndexFormat, message).hint("run `offheap index --rebuild`"),
+        Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message).hint("run `offheap index --rebuild`"),
+        Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
+            .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
+        Error::Text(tantivy) => {
+            if let Some(source) = io_source(tantivy) {
+                return io(source, message);
+            }
+            Fault::new(Code::IndexDamaged, message).hint("run `offheap index --rebuild`")
+        }
+        Error::Cache(source) => {
+            if let Some(source) = io_source(source.as_ref()) {
+                return io(source, message);
+            }
+            Fault::new(Code::IndexDamaged, message).hint("run `offheap index --rebuild`")
+        }
+        Error::Cancelled => Fault::new(Code::Cancelled, "the request was cancelled"),
+        _ => Fault::new(Code::Internal, message),
+    }
+}
+
+/// The fault for an operating-system error.
+pub fn io(source: &std::io::Error, message: String) -> Fault {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Fault::new(Code::DiskFull, message).hint("free some space; the last committed index is intact")
+        }
+        _ => Fault::new(Code::Io, message),
+    }
+}
+
+/// An error and its causes, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        next = cause.source();
+    }
+    out
+}
+
+fn io_source<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Some(io);
+        }
+        if let Some(shared) = error.downcast_ref::<std::sync::Arc<std::io::Error>>() {
+            return Some(shared);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,199 @@
+//! Request to response: one match, one short arm each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use offheap_engine::store::Filter;
+use offheap_protocol::codec::MAX_BODY;
+use offheap_protocol::connection::Payload;
+use offheap_protocol::message::{
+    ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, StatusReport, TextKind, Vectors,
+};
+use offheap_protocol::{Code, Fault};
+use tokio::sync::watch;
+
+use crate::batcher::{Batcher, Loaded};
+use crate::daemon::VERSION;
+use crate::projects::{Project, Search, space_id};
+
+/// Longest query: far beyond what a model reads, far below what would hurt.
+const MAX_QUERY_BYTES: usize = 64 << 10;
+
+/// What all requests share.
+pub struct Daemon {
+    /// The model.
+    pub batcher: Arc<Batcher>,
+    /// The project; none for the per-user daemon.
+    pub project: Option<Arc<Project>>,
+    /// When it was ready.
+    pub started: Instant,
+    /// Open connections.
+    pub connections: AtomicUsize,
+    /// Requests begun and not yet answered.
+    pub in_flight: AtomicUsize,
+    /// Requests answered.
+    pub requests: AtomicU64,
+    /// Of them, with a fault.
+    pub faults: AtomicU64,
+    /// Turns true once: finish and leave.
+    pub leaving: watch::Sender<bool>,
+}
+
+/// One request, on its way.
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// The request's body.
+    pub body: Vec<u8>,
+    /// Set when nobody waits any more.
+    pub cancelled: Arc<AtomicBool>,
+    /// Where progress goes.
+    pub progress: watch::Sender<Progress>,
+}
+
+impl Daemon {
+    /// Answers one request.
+    pub async fn handle(self: &Arc<Self>, call: Call) -> Result<(Response, Payload), Fault> {
+        let Call { request, body, cancelled, progress } = call;
+        let plain = |response| Ok((response, Payload::None));
+        match request {
+            Request::Hello { .. } => plain(Response::Hello { version: VERSION.to_owned(), max_body: MAX_BODY }),
+            Request::Ping => plain(Response::Pong),
+            Request::Embed { lengths, kind, priority } => self.embed(&lengths, body, kind, priority, cancelled).await,
+            Request::Index { rebuild } => {
+                let (daemon, project) = (self.clone(), self.project()?.clone());
+                blocking(move || project.index(rebuild, &daemon.batcher, &cancelled, &progress))
+                    .await
+                    .and_then(|report| plain(Response::Indexed(report)))
+            }
+            Request::Search { query, mode, limit, globs, languages } => {
+                let search = Search { query, mode, limit: limit as usize, filter: Filter { globs, languages } };
+                plain(Response::Found(self.search(search, cancelled).await?))
+            }
+            Request::Status => plain(Response::Status(Box::new(self.status().await?))),
+            Request::ClearCache { stored } => {
+                let embeddings = self.clear_cache(stored).await?;
+                plain(Response::Cleared { embeddings })
+            }
+            Request::Shutdown => {
+                self.leaving.send_replace(true);
+                plain(Response::Leaving)
+            }
+        }
+    }
+
+    fn project(&self) -> Result<&Arc<Project>, Fault> {
+        self.project.as_ref().ok_or_else(|| {
+            Fault::new(Code::NoProject, "this connection has no project").hint("connect({ project: dir }), or run inside a project")
+        })
+    }
+
+    async fn embed(
+        &self,
+        lengths: &[u32],
+        body: Vec<u8>,
+        _kind: TextKind,
+        priority: Priority,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<(Response, Payload), Fault> {
+        let embedded = self.batcher.embed(texts(lengths, &body)?, priority, cancelled).await?;
+        let vectors = Vectors {
+            dim: embedded.model.info.dim as u32,
+            tokens: embedded.tokens,
+            truncated: embedded.truncated,
+            space: space_id(&embedded.model),
+            timing: embedded.timing,
+        };
+        Ok((Response::Vectors(vectors), Payload::Floats(embedded.rows)))
+    }
+
+    async fn search(&self, search: Search, cancelled: Arc<AtomicBool>) -> Result<SearchReport, Fault> {
+        let project = self.project()?.clone();
+        if search.query.len() > MAX_QUERY_BYTES {
+            return Err(Fault::new(Code::TooLarge, format!("the query has {} bytes, the limit is {MAX_QUERY_BYTES}", search.query.len())));
+        }
+        if search.limit == 0 || search.limit > 1_000 {
+            return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
+        }
+        // Before the model is loaded for it: an index there must be.
+        let opening = project.clone();
+        blocking(move || opening.snapshot()).await?;
+        let started = Instant::now();
+        let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
+            SearchMode::Text => None,
+            _ => {
+                let one = self.batcher.embed(vec![search.query.clone()], Priority::Interactive, cancelled).await;
+                Some(one.map(|embedded| (embedded.rows, embedded.model)))
+            }
+        };
+        let embed_us = started.elapsed().as_micros() as u64;
+        let mut report = blocking(move || project.search(&search, embedded)).await?;
+        report.embed_us = embed_us;
+        Ok(report)
+    }
+
+    async fn clear_cache(&self, stored: bool) -> Result<u64, Fault> {
+        self.batcher.evict();
+        let Some(project) = self.project.clone() else { return Ok(0) };
+        blocking(move || project.clear_cache(stored)).await
+    }
+
+    async fn status(&self) -> Result<StatusReport, Fault> {
+        let (anon_bytes, file_bytes) = crate::memory::resident();
+        let index = match self.project.clone() {
+            Some(project) => blocking(move || Ok(project.status())).await?,
+            None => None,
+        };
+        Ok(StatusReport {
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            project: self.project.as_ref().map(|project| project.root().display().to_string()),
+            model: self.batcher.loaded().map(|model| ModelStatus {
+                name: model.info.name.clone(),
+                architecture: model.info.architecture.clone(),
+                quantisation: model.info.quantisation.clone(),
+                dim: model.info.dim as u32,
+                context_length: model.info.context_length as u32,
+                fingerprint: model.info.fingerprint.clone(),
+                path: model.path.display().to_string(),
+                kernel: model.info.kernel.to_owned(),
+                threads: model.info.threads as u32,
+            }),
+            index,
+            indexing: self.project.as_ref().is_some_and(|project| project.is_indexing()),
+            connections: self.connections.load(Ordering::Relaxed) as u32,
+            requests: self.requests.load(Ordering::Relaxed),
+            faults: self.faults.load(Ordering::Relaxed),
+            queued: self.batcher.queued() as u32,
+            anon_bytes,
+            file_bytes,
+        })
+    }
+}
+
+/// Work that blocks, away from the sockets. A panic is this caller's fault only.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
+}
+
+/// Cuts a body into its texts.
+fn texts(lengths: &[u32], body: &[u8]) -> Result<Vec<String>, Fault> {
+    let malformed = |why: &str| Fault::new(Code::Protocol, format!("the embed request is malformed: {why}"));
+    let total: u64 = lengths.iter().map(|n| u64::from(*n)).sum();
+    if total != body.len() as u64 {
+        return Err(malformed("the lengths do not add up to the body"));
+    }
+    let mut rest = body;
+    lengths
+        .iter()
+        .map(|n| {
+            let (text, others) = rest.split_at(*n as usize);
+            rest = others;
+            String::from_utf8(text.to_vec()).map_err(|_| malformed("a text is not UTF-8"))
+        })
+        .collect()
+}

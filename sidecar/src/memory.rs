@@ -1,0 +1,18 @@
+//! What this process holds in memory, where the system tells.
+
+/// Anonymous and file-backed resident bytes: `RssAnon`, `RssFile` of `/proc/self/status`.
+#[cfg(target_os = "linux")]
+pub fn resident() -> (Option<u64>, Option<u64>) {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return (None, None) };
+    let kilobytes = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    (kilobytes("RssAnon:").map(|kb| kb * 1024), kilobytes("RssFile:").map(|kb| kb * 1024))
+}
+
+/// Not told here.
+#[cfg(not(target_os = "linux"))]
+pub fn resident() -> (Option<u64>, Option<u64>) {
+    (None, None)
+}
