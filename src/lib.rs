@@ -1,1 +1,264 @@
-//! stub
+//! The addon: converts and forwards, decides nothing.
+//!
+//! It holds one connection per daemon and process. Starting a daemon, retrying and aborting is `index.js`; what the
+//! daemon does is `sidecar/`. Nothing here computes a vector or opens an index.
+
+mod convert;
+mod error;
+mod locate;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use napi::bindgen_prelude::*;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+use offheap_protocol::connection::Payload;
+use offheap_protocol::message::{Priority, Progress, Request, Response, TextKind};
+use offheap_protocol::{Client, Code, Endpoint, Fault, Reply};
+use tokio::sync::{Notify, watch};
+
+use convert::{IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
+use error::js;
+
+/// Who we are in the daemon's status.
+const WHO: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
+
+/// One worker is plenty for a socket; napi's default would be one per processor.
+#[napi_derive::module_init]
+fn init() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .thread_name("offheap-ipc")
+        .thread_stack_size(256 << 10)
+        .enable_all()
+        .build()
+        .expect("a thread can be started");
+    create_custom_tokio_runtime(runtime);
+}
+
+/// Where a project's daemon is, and what to run where there is none.
+#[napi(object)]
+pub struct Location {
+    /// The project's root, links resolved; absent for the project-less daemon.
+    pub project: Option<String>,
+    /// The directory of sockets and locks.
+    pub runtime_dir: String,
+    /// The daemon's log.
+    pub log: String,
+}
+
+/// Finds the endpoint for a directory: the project around it, or the directory itself. Without one, the user's
+/// project-less endpoint.
+#[napi]
+pub fn locate(dir: Option<String>) -> Result<Location> {
+    let endpoint = locate::endpoint(dir).map_err(js)?;
+    Ok(Location {
+        project: endpoint.project().map(|root| root.to_string_lossy().into_owned()),
+        runtime_dir: endpoint.dir().to_string_lossy().into_owned(),
+        log: endpoint.log().to_string_lossy().into_owned(),
+    })
+}
+
+/// The sidecar binary beside this addon, or `OFFHEAP_SIDECAR`.
+#[napi]
+pub fn sidecar_path(env: Env) -> Result<String> {
+    let addon = env.get_module_file_name()?;
+    locate::sidecar(&addon).map(|path| path.to_string_lossy().into_owned()).map_err(js)
+}
+
+/// Every error code with its meaning.
+#[napi(object)]
+pub struct ErrorCode {
+    /// `err.code`.
+    pub code: String,
+    /// When it is given.
+    pub meaning: String,
+}
+
+/// The table of error codes.
+#[napi]
+pub fn error_codes() -> Vec<ErrorCode> {
+    let row = |(_, code, meaning): &(Code, &str, &str)| ErrorCode { code: (*code).into(), meaning: meaning.trim().into() };
+    Code::TABLE.iter().map(row).collect()
+}
+
+/// One connection per daemon, shared by every environment (worker threads) of this process.
+static OPEN: Mutex<Option<HashMap<Endpoint, Client>>> = Mutex::new(None);
+
+/// A connection to a daemon that runs. Every call takes a number of the caller's choice, for `cancel`.
+#[napi]
+pub struct NativeClient {
+    client: Client,
+    calls: Arc<Mutex<HashMap<u32, Arc<Notify>>>>,
+}
+
+/// Connects, or fails with DAEMON_NOT_RUNNING where nobody answers.
+#[napi]
+pub async fn connect(project: Option<String>) -> Result<NativeClient> {
+    let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
+    let calls = Arc::default();
+    if let Some(client) = shared(&endpoint) {
+        return Ok(NativeClient { client, calls });
+    }
+    if endpoint.dir().exists() {
+        endpoint.prepare_dir().map_err(js)?; // never talk through a directory that others control
+    }
+    let client = Client::connect(&endpoint, WHO).await.map_err(js)?;
+    let mut open = OPEN.lock().expect(UNPOISONED);
+    let open = open.get_or_insert_default();
+    open.retain(|_, client| client.is_usable());
+    // Another environment may have been faster; ours then ends with its last request.
+    let client = open.entry(endpoint).or_insert(client).clone();
+    Ok(NativeClient { client, calls })
+}
+
+const UNPOISONED: &str = "no code that panics runs under this lock";
+
+fn shared(endpoint: &Endpoint) -> Option<Client> {
+    let open = OPEN.lock().expect(UNPOISONED);
+    open.as_ref()?.get(endpoint).filter(|client| client.is_usable()).cloned()
+}
+
+#[napi]
+impl NativeClient {
+    /// False once the daemon is leaving or gone.
+    #[napi(getter)]
+    pub fn usable(&self) -> bool {
+        self.client.is_usable()
+    }
+
+    /// The daemon's version.
+    #[napi(getter)]
+    pub fn version(&self) -> String {
+        self.client.version().to_owned()
+    }
+
+    /// Ends a call: its promise rejects with CANCELLED, the daemon stops working on it.
+    #[napi]
+    pub fn cancel(&self, call: u32) {
+        if let Some(notify) = self.calls.lock().expect(UNPOISONED).get(&call) {
+            notify.notify_one();
+        }
+    }
+
+    /// Milliseconds to the daemon and back.
+    #[napi]
+    pub async fn ping(&self, call: u32, timeout_ms: Option<u32>) -> Result<f64> {
+        let started = Instant::now();
+        match self.ask(call, Request::Ping, timeout_ms, None).await?.response {
+            Response::Pong => Ok(started.elapsed().as_secs_f64() * 1e3),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Vectors for texts, in order.
+    #[napi]
+    pub async fn embed(
+        &self,
+        call: u32,
+        texts: Vec<String>,
+        query: bool,
+        bulk: bool,
+        timeout_ms: Option<u32>,
+    ) -> Result<VectorsResult> {
+        let kind = if query { TextKind::Query } else { TextKind::Document };
+        let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
+        let work = self.client.embed(texts, kind, priority, duration(timeout_ms));
+        self.cancellable(call, work).await.map(Into::into)
+    }
+
+    /// Brings the project's index up to date.
+    #[napi]
+    pub async fn index(
+        &self,
+        call: u32,
+        rebuild: bool,
+        timeout_ms: Option<u32>,
+        #[napi(ts_arg_type = "(progress: ProgressEvent) => void")] on_progress: Option<OnProgress>,
+    ) -> Result<IndexResult> {
+        let (sender, mut watching) = watch::channel(Progress::default());
+        let forward = async {
+            while watching.changed().await.is_ok() {
+                let progress = watching.borrow_and_update().clone();
+                if let Some(callback) = &on_progress {
+                    // A full queue is no loss: a newer one follows.
+                    callback.call(progress.into(), ThreadsafeFunctionCallMode::NonBlocking);
+                }
+            }
+        };
+        let work = self.ask(call, Request::Index { rebuild }, timeout_ms, Some(sender));
+        let (reply, ()) = tokio::join!(work, forward);
+        match reply?.response {
+            Response::Indexed(report) => Ok(report.into()),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Ranked chunks for a query.
+    #[napi]
+    pub async fn search(&self, call: u32, query: String, options: SearchOptions, timeout_ms: Option<u32>) -> Result<SearchResult> {
+        let request = options.request(query).map_err(js)?;
+        match self.ask(call, request, timeout_ms, None).await?.response {
+            Response::Found(report) => Ok(report.into()),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// What the daemon is doing.
+    #[napi]
+    pub async fn status(&self, call: u32, timeout_ms: Option<u32>) -> Result<StatusResult> {
+        match self.ask(call, Request::Status, timeout_ms, None).await?.response {
+            Response::Status(report) => Ok((*report).into()),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Drops what the daemon holds in memory; with `stored`, also the stored embeddings. Gives how many those were.
+    #[napi]
+    pub async fn clear_cache(&self, call: u32, stored: bool, timeout_ms: Option<u32>) -> Result<f64> {
+        match self.ask(call, Request::ClearCache { stored }, timeout_ms, None).await?.response {
+            Response::Cleared { embeddings } => Ok(embeddings as f64),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Asks the daemon to finish what is in flight and leave.
+    #[napi]
+    pub async fn shutdown(&self, call: u32, timeout_ms: Option<u32>) -> Result<()> {
+        self.ask(call, Request::Shutdown, timeout_ms, None).await.map(drop)
+    }
+}
+
+/// A progress callback that does not keep Node alive.
+type OnProgress = ThreadsafeFunction<ProgressEvent, (), ProgressEvent, Status, false, true, 8>;
+
+impl NativeClient {
+    async fn ask(&self, call: u32, request: Request, timeout_ms: Option<u32>, progress: Option<watch::Sender<Progress>>) -> Result<Reply> {
+        let work = self.client.call(request, Payload::None, duration(timeout_ms), progress);
+        self.cancellable(call, work).await
+    }
+
+    /// Runs `work` until it is done or cancelled; dropping it tells the daemon.
+    async fn cancellable<T>(&self, call: u32, work: impl Future<Output = std::result::Result<T, Fault>>) -> Result<T> {
+        let notify = Arc::new(Notify::new());
+        self.calls.lock().expect(UNPOISONED).insert(call, notify.clone());
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = notify.notified() => Err(Fault::new(Code::Cancelled, "the call was cancelled")),
+        };
+        self.calls.lock().expect(UNPOISONED).remove(&call);
+        outcome.map_err(js)
+    }
+}
+
+fn duration(timeout_ms: Option<u32>) -> Option<Duration> {
+    timeout_ms.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into()))
+}
+
+fn odd(response: &Response) -> Error {
+    let which = std::mem::discriminant(response);
+    js(Fault::new(Code::Protocol, format!("the daemon gave an answer to another question: {which:?}")))
+}

@@ -30,12 +30,18 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DaemonConfig {
+    /// Clients start a daemon where none runs.
+    pub enabled: bool,
     /// Idle time after which the model and the index are dropped. Fractions are allowed.
     pub ttl_minutes: f64,
     /// Leave after that time instead of only dropping caches.
     pub auto_shutdown_on_idle: bool,
     /// How often idleness is looked at.
     pub eviction_check_interval_seconds: f64,
+    /// How often a client asks again after it lost its daemon.
+    pub max_retries: u32,
+    /// How long it waits before each time, milliseconds; the last one repeats.
+    pub retry_delays_ms: Vec<u32>,
 }
 
 /// `index` in the file.
@@ -63,7 +69,14 @@ impl Default for Config {
 
 impl Default for DaemonConfig {
     fn default() -> Self {
-        DaemonConfig { ttl_minutes: 10.0, auto_shutdown_on_idle: true, eviction_check_interval_seconds: 60.0 }
+        DaemonConfig {
+            enabled: true,
+            ttl_minutes: 10.0,
+            auto_shutdown_on_idle: true,
+            eviction_check_interval_seconds: 60.0,
+            max_retries: 4,
+            retry_delays_ms: vec![100, 500, 1000, 2000],
+        }
     }
 }
 

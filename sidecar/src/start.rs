@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::config::Config;
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 
@@ -43,6 +44,12 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
     match connect(endpoint).await {
         Err(fault) if fault.code == Code::DaemonNotRunning => {}
         other => return other.map(|client| (client, false)),
+    }
+    if let Some(project) = endpoint.project()
+        && !Config::read(project)?.daemon.enabled
+    {
+        return Err(Fault::new(Code::DaemonNotRunning, "no daemon runs, and this project's configuration forbids starting one")
+            .hint("set daemon.enabled to true in .offheap/config.json"));
     }
     let exe = std::env::current_exe()
         .map_err(|error| Fault::new(Code::DaemonStartFailed, format!("cannot find this program's own file: {error}")))?;

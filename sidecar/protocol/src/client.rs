@@ -52,6 +52,8 @@ struct Shared {
     next_id: AtomicU64,
     /// No new requests: the daemon is leaving or gone.
     over: AtomicBool,
+    /// The connection has ended.
+    gone: AtomicBool,
 }
 
 struct Waiter {
@@ -92,9 +94,17 @@ impl Client {
             waiting: Mutex::default(),
             next_id: AtomicU64::new(1),
             over: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         });
-        tokio::spawn(write(writer, inbox));
-        tokio::spawn(read(reader, shared.clone()));
+        let ending = shared.clone();
+        tokio::spawn(async move {
+            // Either end is the end: the daemon left, or the last `Client` was dropped.
+            tokio::select! {
+                () = write(writer, inbox) => {}
+                () = read(reader, ending.clone()) => {}
+            }
+            ending.end();
+        });
         let mut client = Client { shared, outbox, version: String::new() };
         let hello = Request::Hello { client: who.to_owned() };
         match client.call(hello, Payload::None, Some(GREETING), None).await {
@@ -118,6 +128,21 @@ impl Client {
     /// False once the daemon is leaving or gone: connect anew for further requests.
     pub fn is_usable(&self) -> bool {
         !self.shared.over.load(Ordering::Acquire)
+    }
+
+    /// True once the daemon's end of the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.shared.gone.load(Ordering::Acquire)
+    }
+
+    /// Asks the daemon to stop working on everything that was asked on this connection. The answers still come:
+    /// mostly [`Code::Cancelled`].
+    pub fn cancel_all(&self) {
+        let ids: Vec<u64> = self.shared.lock().keys().copied().collect();
+        for id in ids {
+            let cancel = Outgoing { kind: Kind::Cancel, id, control: Vec::new(), payload: Payload::None };
+            let _ = self.outbox.try_send(cancel);
+        }
     }
 
     /// Asks one thing and waits. Dropping the future cancels the request in the daemon.
@@ -240,6 +265,7 @@ impl Shared {
     /// Fails everybody that still waits.
     fn end(&self) {
         self.over.store(true, Ordering::Release);
+        self.gone.store(true, Ordering::Release);
         for (_, waiter) in self.lock().drain() {
             let _ = waiter.answer.send(Err(lost()));
         }
@@ -266,7 +292,7 @@ async fn open(endpoint: &Endpoint) -> Result<Connection, Fault> {
 async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing { kind, id, control, payload }) = inbox.recv().await {
         if writer.send(kind, id, &control, &payload).await.is_err() {
-            break; // the reader sees the same end and fails the waiters
+            break;
         }
     }
 }
@@ -304,7 +330,6 @@ async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
             let _ = waiter.answer.send(outcome);
         }
     }
-    shared.end();
 }
 
 fn lost() -> Fault {

@@ -1,0 +1,298 @@
+//! Commands: thin clients of the daemon. Data on standard output, everything else on standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing there (`status`, `stop` without a daemon; `search` without
+//! hits), 130 interrupted.
+
+mod output;
+
+use std::io::{BufRead, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use offheap_protocol::connection::Payload;
+use offheap_protocol::endpoint::{canonical, find_project};
+use offheap_protocol::message::{Priority, Progress, Request, Response, SearchMode, StatusReport, TextKind};
+use offheap_protocol::{Client, Code, Endpoint, Fault};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::args::{self, Command, Common, Mode};
+use crate::{config, models, start};
+use output::{Bar, out};
+
+/// Nothing there.
+const NOTHING: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+/// Runs one command to its exit code.
+pub fn main(command: Command) -> ExitCode {
+    let json = match &command {
+        Command::Init(args) => args.json,
+        Command::Pull(args) => args.json,
+        Command::Index(args::Index { common, .. })
+        | Command::Search(args::Search { common, .. })
+        | Command::Embed(args::Embed { common, .. })
+        | Command::Status(common)
+        | Command::Start(common)
+        | Command::Stop(common) => common.json,
+        Command::Daemon(_) => false,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Fault::new(Code::Io, format!("cannot start the event loop: {error}")), json),
+    };
+    match runtime.block_on(run(command)) {
+        Ok(code) => code,
+        Err(fault) => fail(&fault, json),
+    }
+}
+
+fn fail(fault: &Fault, json: bool) -> ExitCode {
+    if json {
+        out(&json!({ "error": { "code": fault.code.as_str(), "message": fault.message, "hint": fault.hint } }));
+    }
+    output::error(fault);
+    ExitCode::from(match fault.code {
+        Code::Cancelled => INTERRUPTED,
+        Code::DaemonNotRunning => NOTHING,
+        _ => 1,
+    })
+}
+
+async fn run(command: Command) -> Result<ExitCode, Fault> {
+    match command {
+        Command::Init(args) => init(&args),
+        Command::Index(args) => index(&args).await,
+        Command::Search(args) => search(&args).await,
+        Command::Embed(args) => embed(args).await,
+        Command::Status(common) => status(&common).await,
+        Command::Start(common) => start_daemon(&common).await,
+        Command::Stop(common) => stop(&common).await,
+        Command::Pull(args) => pull(&args),
+        Command::Daemon(_) => unreachable!("main.rs runs the daemon without a client's event loop"),
+    }
+}
+
+/// The project that a command works for: the one around the directory, or the directory itself.
+fn project(common: &Common) -> Result<PathBuf, Fault> {
+    let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
+    Ok(find_project(&dir)?.unwrap_or(canonical(&dir)?))
+}
+
+/// The daemon that a command talks to: the project's where there is one, the user's otherwise.
+fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
+    let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
+    match (find_project(&dir)?, &common.project) {
+        (None, Some(dir)) => Endpoint::new(Some(canonical(dir)?)),
+        (found, _) => Endpoint::new(found),
+    }
+}
+
+fn init(args: &args::Init) -> Result<ExitCode, Fault> {
+    let dir = canonical(args.dir.as_deref().unwrap_or(Path::new(".")))?;
+    let created = config::init(&dir)?;
+    if args.json {
+        out(&json!({ "project": dir, "created": created }));
+    } else if created {
+        output::say(&format!("Initialised {}. Next: offheap index", dir.display()));
+    } else {
+        output::say(&format!("{} is a project already", dir.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
+    let root = project(&args.common)?;
+    config::init(&root)?;
+    let (client, _) = start::connect_or_start(&Endpoint::new(Some(root.clone()))?).await?;
+    let (sender, mut progress) = watch::channel(Progress::default());
+    let bar = (!args.quiet).then(Bar::new);
+    let request = client.call(Request::Index { rebuild: args.rebuild }, Payload::None, None, Some(sender));
+    let mut request = std::pin::pin!(request);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let reply = loop {
+        tokio::select! {
+            reply = &mut request => break reply,
+            Ok(()) = progress.changed() => if let Some(bar) = &bar { bar.show(&progress.borrow_and_update()) },
+            _ = &mut interrupted => {
+                drop(bar);
+                // Ending the connection cancels the run; the daemon commits what it has.
+                output::note("stopping; what is done is kept, `offheap index` continues");
+                return stop_indexing(&client).await;
+            }
+        }
+    };
+    drop(bar);
+    let report = match reply?.response {
+        Response::Indexed(report) => report,
+        other => return Err(odd(&other)),
+    };
+    if args.common.json {
+        out(&output::index_json(&root, &report));
+    } else {
+        output::index_report(&root, &report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cancels every request of this connection and waits, briefly, until the run has ended.
+async fn stop_indexing(client: &Client) -> Result<ExitCode, Fault> {
+    client.cancel_all();
+    let patience = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < patience {
+        match status_of(client).await {
+            Ok(status) if status.indexing => tokio::time::sleep(Duration::from_millis(20)).await,
+            _ => break,
+        }
+    }
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
+    let root = project(&args.common)?;
+    let (client, _) = start::connect_or_start(&Endpoint::new(Some(root))?).await?;
+    let request = Request::Search {
+        query: args.query.join(" "),
+        mode: match args.mode {
+            Mode::Hybrid => SearchMode::Hybrid,
+            Mode::Semantic => SearchMode::Semantic,
+            Mode::Text => SearchMode::Text,
+        },
+        limit: args.limit,
+        globs: args.glob.clone(),
+        languages: args.language.clone(),
+    };
+    let report = match interruptible(client.call(request, Payload::None, None, None)).await?.response {
+        Response::Found(report) => report,
+        other => return Err(odd(&other)),
+    };
+    if args.common.json {
+        out(&output::search_json(&report, !args.no_text));
+    } else {
+        output::hits(&report, !args.no_text);
+    }
+    Ok(if report.hits.is_empty() { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
+}
+
+async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
+    let texts = if args.texts.is_empty() { read_lines()? } else { args.texts };
+    let kind = if args.query { TextKind::Query } else { TextKind::Document };
+    let (client, _) = start::connect_or_start(&endpoint(&args.common)?).await?;
+    let n = texts.len();
+    let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
+    let (vectors, rows) = interruptible(client.embed(texts, kind, priority, None)).await?;
+    let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
+    if args.common.json {
+        out(&json!({
+            "space": vectors.space, "dim": vectors.dim, "tokens": vectors.tokens, "truncated": vectors.truncated, "vectors": rows,
+        }));
+    } else {
+        rows.iter().for_each(|row| out(&json!(row)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_lines() -> Result<Vec<String>, Fault> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output::note("reading texts from the terminal, one a line; Ctrl-D ends");
+    }
+    let mut bytes = Vec::new();
+    let failed = |error: std::io::Error| Fault::new(Code::Io, format!("cannot read standard input: {error}"));
+    stdin.lock().read_to_end(&mut bytes).map_err(failed)?;
+    let lines: Result<Vec<String>, _> = bytes.lines().collect();
+    let lines = lines.map_err(|_| Fault::new(Code::InvalidArgument, "standard input is not UTF-8"))?;
+    if lines.is_empty() {
+        return Err(Fault::new(Code::InvalidArgument, "no texts were given").hint("name them, or pipe them in, one a line"));
+    }
+    Ok(lines)
+}
+
+async fn status(common: &Common) -> Result<ExitCode, Fault> {
+    let endpoint = endpoint(common)?;
+    let client = match start::connect(&endpoint).await {
+        Ok(client) => client,
+        Err(fault) if fault.code == Code::DaemonNotRunning => {
+            if common.json {
+                out(&json!({ "running": false, "project": endpoint.project() }));
+            } else {
+                output::say("No daemon is running here.");
+            }
+            return Ok(ExitCode::from(NOTHING));
+        }
+        Err(fault) => return Err(fault),
+    };
+    let status = status_of(&client).await?;
+    if common.json {
+        out(&output::status_json(&status));
+    } else {
+        output::status(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
+    let deadline = Some(Duration::from_secs(10));
+    match client.call(Request::Status, Payload::None, deadline, None).await?.response {
+        Response::Status(status) => Ok(*status),
+        other => Err(odd(&other)),
+    }
+}
+
+async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
+    let endpoint = endpoint(common)?;
+    let (client, started) = start::connect_or_start(&endpoint).await?;
+    if common.json {
+        out(&json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }));
+    } else {
+        output::say(if started { "Started." } else { "Already running." });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stop(common: &Common) -> Result<ExitCode, Fault> {
+    let endpoint = endpoint(common)?;
+    let stopped = match start::connect(&endpoint).await {
+        Ok(client) => {
+            client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await?;
+            // The end of the connection is the end of the daemon.
+            let patience = Instant::now() + Duration::from_secs(15);
+            while !client.is_closed() && Instant::now() < patience {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            true
+        }
+        Err(fault) if fault.code == Code::DaemonNotRunning => false,
+        Err(fault) => return Err(fault),
+    };
+    if common.json {
+        out(&json!({ "stopped": stopped, "project": endpoint.project() }));
+    } else {
+        output::say(if stopped { "Stopped." } else { "No daemon is running here." });
+    }
+    Ok(if stopped { ExitCode::SUCCESS } else { ExitCode::from(NOTHING) })
+}
+
+fn pull(args: &args::Pull) -> Result<ExitCode, Fault> {
+    let name = args.model.strip_prefix("hf:").unwrap_or(&args.model);
+    let path = models::HubFile::parse(name)?.pull(!args.json && std::io::stderr().is_terminal())?;
+    if args.json {
+        out(&json!({ "model": format!("hf:{name}"), "path": path }));
+    } else {
+        output::say(&format!("{}\nUse it: set \"model\": \"hf:{name}\" in .offheap/config.json", path.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C drops the request, which cancels it in the daemon.
+async fn interruptible<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Fault::new(Code::Cancelled, "interrupted")),
+    }
+}
+
+fn odd(response: &Response) -> Fault {
+    Fault::new(Code::Protocol, format!("the daemon gave an answer to another question: {:?}", std::mem::discriminant(response)))
+}

@@ -1,0 +1,231 @@
+//! What a person or a program sees.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use offheap_protocol::Fault;
+use offheap_protocol::message::{IndexReport, Phase, Progress, SearchReport, StatusReport};
+use serde_json::{Value, json};
+
+/// One JSON document, one line, on standard output.
+pub fn out(value: &Value) {
+    say(&value.to_string());
+}
+
+/// A line on standard output. A reader that left (`| head`) is no error.
+pub fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A line on standard error.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A failure: what happened with its code, then the remedy on its own line.
+pub fn error(fault: &Fault) {
+    note(&format!("error: {} [{}]", fault.message, fault.code));
+    if !fault.hint.is_empty() {
+        note(&format!("hint: {}", fault.hint));
+    }
+}
+
+/// Progress of an index run on standard error: a bar on a terminal, a line per phase elsewhere.
+pub struct Bar {
+    bar: ProgressBar,
+    last: std::cell::Cell<Option<Phase>>,
+}
+
+impl Bar {
+    pub fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Bar { bar: ProgressBar::with_draw_target(None, target), last: std::cell::Cell::new(None) }
+    }
+
+    pub fn show(&self, progress: &Progress) {
+        let (what, unit) = match progress.phase {
+            Phase::Scan => ("looking for files", ""),
+            Phase::Text => ("reading", "files"),
+            Phase::Embed => ("embedding", "chunks"),
+            Phase::Done => ("done", ""),
+        };
+        if self.last.replace(Some(progress.phase)) != Some(progress.phase) {
+            if self.bar.is_hidden() {
+                note(&match progress.total {
+                    0 => what.to_owned(),
+                    total => format!("{what} {total} {unit}"),
+                });
+            }
+            // The rate and the remaining time of one phase say nothing about the next.
+            self.bar.reset();
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+            let style = if progress.total > 0 {
+                format!("{{prefix:>17}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec:.dim}} eta {{eta}} {{wide_msg:.dim}}")
+            } else {
+                "{prefix:>17} {spinner} {wide_msg:.dim}".to_owned()
+            };
+            self.bar.set_style(ProgressStyle::with_template(&style).expect("the template is ours"));
+            self.bar.set_prefix(what);
+        }
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done);
+        self.bar.set_message(progress.path.clone());
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+pub fn index_json(root: &Path, report: &IndexReport) -> Value {
+    let skipped: Vec<Value> = report.skipped.iter().map(|file| json!({ "path": file.path, "reason": file.reason })).collect();
+    json!({
+        "project": root, "generation": report.generation, "files": report.files, "filesChanged": report.files_changed,
+        "filesRemoved": report.files_removed, "skipped": skipped, "chunks": report.chunks, "vectors": report.vectors,
+        "embedded": report.embedded, "reused": report.reused, "tokens": report.tokens, "textMs": report.text_ms,
+        "totalMs": report.total_ms,
+    })
+}
+
+pub fn index_report(root: &Path, report: &IndexReport) {
+    let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1e3);
+    say(&format!("Indexed {} in {}: {} files, {} chunks", root.display(), seconds(report.total_ms), report.files, report.chunks));
+    say(&format!(
+        "  {} files new or changed, {} gone, {} skipped; text search after {}",
+        report.files_changed,
+        report.files_removed,
+        report.skipped.len(),
+        seconds(report.text_ms)
+    ));
+    let embed_ms = report.total_ms.saturating_sub(report.text_ms).max(1);
+    let rate = report.embedded as f64 * 1e3 / embed_ms as f64;
+    say(&format!(
+        "  {} vectors computed ({} tokens, {rate:.0} chunks/s), {} found in the cache",
+        report.embedded, report.tokens, report.reused
+    ));
+    if report.vectors < report.chunks {
+        say(&format!("  {} chunks changed on disk meanwhile: run `offheap index` again", report.chunks - report.vectors));
+    }
+}
+
+pub fn search_json(report: &SearchReport, text: bool) -> Value {
+    let hits: Vec<Value> = report
+        .hits
+        .iter()
+        .map(|hit| {
+            let mut value = json!({
+                "path": hit.path, "startLine": hit.first_line, "endLine": hit.last_line, "score": hit.score,
+                "language": hit.language, "scope": hit.scope, "symbols": hit.symbols, "stale": hit.stale,
+            });
+            if text {
+                value["text"] = json!(hit.text);
+            }
+            value
+        })
+        .collect();
+    json!({
+        "hits": hits, "mode": report.mode, "degraded": report.degraded, "space": report.space, "generation": report.generation,
+        "chunks": report.chunks, "vectors": report.vectors, "embedUs": report.embed_us, "searchUs": report.search_us,
+    })
+}
+
+/// Lines of a chunk that a person is shown.
+const SHOWN_LINES: usize = 12;
+
+pub fn hits(report: &SearchReport, text: bool) {
+    if let Some(why) = &report.degraded {
+        note(&format!("note: {why}"));
+    }
+    if report.hits.is_empty() {
+        note("No hits.");
+    }
+    let stdout_is_terminal = std::io::stdout().is_terminal();
+    let bold = |s: String| if stdout_is_terminal { format!("\x1b[1m{s}\x1b[0m") } else { s };
+    for (i, hit) in report.hits.iter().enumerate() {
+        let place = bold(format!("{}:{}-{}", hit.path, hit.first_line, hit.last_line));
+        let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", hit.scope) };
+        let stale = if hit.stale { "  (changed since indexed)" } else { "" };
+        say(&format!("{place}  {:.3}{scope}{stale}", hit.score));
+        if text {
+            let lines: Vec<&str> = hit.text.lines().collect();
+            for (n, line) in lines.iter().take(SHOWN_LINES).enumerate() {
+                say(&format!("{:>6}  {}", hit.first_line as usize + n, clean(line)));
+            }
+            if lines.len() > SHOWN_LINES {
+                say(&format!("        ... {} more lines", lines.len() - SHOWN_LINES));
+            }
+            if i + 1 < report.hits.len() {
+                say("");
+            }
+        }
+    }
+    note(&format!(
+        "{} hits, {} search over {} chunks: {:.1} ms for the query's vector, {:.1} ms to search",
+        report.hits.len(),
+        report.mode,
+        report.chunks,
+        report.embed_us as f64 / 1e3,
+        report.search_us as f64 / 1e3
+    ));
+}
+
+/// Files may hold anything; a terminal must not obey it.
+fn clean(line: &str) -> String {
+    const WIDTH: usize = 160;
+    let mut out: String = line.chars().take(WIDTH).map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+    if line.chars().nth(WIDTH).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+pub fn status_json(status: &StatusReport) -> Value {
+    json!({
+        "running": true, "version": status.version, "pid": status.pid, "uptimeMs": status.uptime_ms, "project": status.project,
+        "model": status.model.as_ref().map(|model| json!({
+            "name": model.name, "architecture": model.architecture, "quantisation": model.quantisation, "dim": model.dim,
+            "contextLength": model.context_length, "fingerprint": model.fingerprint, "path": model.path,
+            "kernel": model.kernel, "threads": model.threads,
+        })),
+        "index": status.index.as_ref().map(|index| json!({
+            "generation": index.generation, "files": index.files, "chunks": index.chunks, "vectors": index.vectors,
+            "bytes": index.bytes,
+        })),
+        "indexing": status.indexing, "connections": status.connections, "requests": status.requests, "faults": status.faults,
+        "queued": status.queued, "anonBytes": status.anon_bytes, "fileBytes": status.file_bytes,
+    })
+}
+
+pub fn status(status: &StatusReport) {
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let model = status.model.as_ref().map(|m| {
+        format!("{} ({}, {}, {} dimensions) on {} with {} threads", m.name, m.architecture, m.quantisation, m.dim, m.kernel, m.threads)
+    });
+    let index = status.index.as_ref().map(|i| {
+        format!("{} files, {} chunks, {} vectors, generation {}, {}", i.files, i.chunks, i.vectors, i.generation, mb(i.bytes))
+    });
+    let memory = match (status.anon_bytes, status.file_bytes) {
+        (Some(anon), Some(file)) => format!("{} own, {} mapped files", mb(anon), mb(file)),
+        _ => "not told by this system".to_owned(),
+    };
+    let rows = [
+        ("offheap", format!("{}, process {}, up {:.0} s", status.version, status.pid, status.uptime_ms as f64 / 1e3)),
+        ("project", or_none(status.project.clone())),
+        ("model", model.unwrap_or_else(|| "not loaded".to_owned())),
+        ("index", or_none(index) + if status.indexing { " (being brought up to date)" } else { "" }),
+        ("requests", format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued)),
+        ("connections", status.connections.to_string()),
+        ("memory", memory),
+    ];
+    for (name, value) in rows {
+        say(&format!("{name:>12}  {value}"));
+    }
+}

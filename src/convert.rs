@@ -1,0 +1,281 @@
+//! Protocol types to JavaScript objects, and back.
+
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use offheap_protocol::message::{
+    Hit, IndexReport, Progress, Request, SearchMode, SearchReport, StatusReport, Vectors,
+};
+use offheap_protocol::{Code, Fault};
+
+/// Vectors of one call.
+#[napi(object, object_from_js = false)]
+pub struct VectorsResult {
+    /// Length of a row.
+    pub dim: u32,
+    /// Row after row, one copy away from the socket.
+    pub values: Float32Array,
+    /// Tokens per text.
+    pub tokens: Uint32Array,
+    /// Whether each text was longer than the model reads.
+    pub truncated: Vec<bool>,
+    /// The vector space.
+    pub space: String,
+    /// Milliseconds of waiting, tokenising and computing.
+    pub timing: TimingResult,
+}
+
+/// Milliseconds.
+#[napi(object)]
+pub struct TimingResult {
+    pub queue_ms: f64,
+    pub tokenise_ms: f64,
+    pub model_ms: f64,
+}
+
+impl From<(Vectors, Vec<f32>)> for VectorsResult {
+    fn from((vectors, rows): (Vectors, Vec<f32>)) -> Self {
+        VectorsResult {
+            dim: vectors.dim,
+            values: Float32Array::new(rows),
+            tokens: Uint32Array::new(vectors.tokens),
+            truncated: vectors.truncated,
+            space: vectors.space,
+            timing: TimingResult {
+                queue_ms: ms(vectors.timing.queue_us),
+                tokenise_ms: ms(vectors.timing.tokenise_us),
+                model_ms: ms(vectors.timing.model_us),
+            },
+        }
+    }
+}
+
+/// How far an index run is.
+#[napi(object)]
+pub struct ProgressEvent {
+    pub phase: String,
+    pub done: f64,
+    pub total: f64,
+    pub elapsed_ms: f64,
+    pub path: String,
+}
+
+impl From<Progress> for ProgressEvent {
+    fn from(progress: Progress) -> Self {
+        ProgressEvent {
+            phase: progress.phase.as_str().to_owned(),
+            done: progress.done as f64,
+            total: progress.total as f64,
+            elapsed_ms: progress.elapsed_ms as f64,
+            path: progress.path,
+        }
+    }
+}
+
+/// What an index run did.
+#[napi(object)]
+pub struct IndexResult {
+    pub generation: f64,
+    pub files: f64,
+    pub files_changed: f64,
+    pub files_removed: f64,
+    pub skipped: Vec<SkippedResult>,
+    pub chunks: f64,
+    pub vectors: f64,
+    pub embedded: f64,
+    pub reused: f64,
+    pub tokens: f64,
+    pub text_ms: f64,
+    pub total_ms: f64,
+}
+
+/// A file that was left out.
+#[napi(object)]
+pub struct SkippedResult {
+    pub path: String,
+    pub reason: String,
+}
+
+impl From<IndexReport> for IndexResult {
+    fn from(report: IndexReport) -> Self {
+        let skipped = report.skipped.into_iter().map(|file| SkippedResult { path: file.path, reason: file.reason });
+        IndexResult {
+            generation: report.generation as f64,
+            files: report.files as f64,
+            files_changed: report.files_changed as f64,
+            files_removed: report.files_removed as f64,
+            skipped: skipped.collect(),
+            chunks: report.chunks as f64,
+            vectors: report.vectors as f64,
+            embedded: report.embedded as f64,
+            reused: report.reused as f64,
+            tokens: report.tokens as f64,
+            text_ms: report.text_ms as f64,
+            total_ms: report.total_ms as f64,
+        }
+    }
+}
+
+/// How to search.
+#[napi(object)]
+#[derive(Default)]
+pub struct SearchOptions {
+    pub mode: Option<String>,
+    pub limit: Option<u32>,
+    pub globs: Option<Vec<String>>,
+    pub languages: Option<Vec<String>>,
+}
+
+impl SearchOptions {
+    /// The request for a query.
+    pub fn request(self, query: String) -> std::result::Result<Request, Fault> {
+        let mode = match self.mode.as_deref().unwrap_or("hybrid") {
+            "hybrid" => SearchMode::Hybrid,
+            "semantic" => SearchMode::Semantic,
+            "text" => SearchMode::Text,
+            other => {
+                let message = format!("mode `{other}` is unknown: use hybrid, semantic or text");
+                return Err(Fault::new(Code::InvalidArgument, message));
+            }
+        };
+        let (globs, languages) = (self.globs.unwrap_or_default(), self.languages.unwrap_or_default());
+        Ok(Request::Search { query, mode, limit: self.limit.unwrap_or(10), globs, languages })
+    }
+}
+
+/// Hits with what they were found by.
+#[napi(object)]
+pub struct SearchResult {
+    pub hits: Vec<HitResult>,
+    pub mode: String,
+    pub degraded: Option<String>,
+    pub space: Option<String>,
+    pub generation: f64,
+    pub chunks: f64,
+    pub vectors: f64,
+    pub embed_ms: f64,
+    pub search_ms: f64,
+}
+
+/// One ranked chunk.
+#[napi(object)]
+pub struct HitResult {
+    pub path: String,
+    pub start_line: u32,
+    pub end_line: u32,
+    pub score: f64,
+    pub language: String,
+    pub scope: String,
+    pub symbols: Vec<String>,
+    pub text: String,
+    pub stale: bool,
+}
+
+impl From<SearchReport> for SearchResult {
+    fn from(report: SearchReport) -> Self {
+        let hit = |hit: Hit| HitResult {
+            path: hit.path,
+            start_line: hit.first_line,
+            end_line: hit.last_line,
+            score: f64::from(hit.score),
+            language: hit.language,
+            scope: hit.scope,
+            symbols: hit.symbols,
+            text: hit.text,
+            stale: hit.stale,
+        };
+        SearchResult {
+            hits: report.hits.into_iter().map(hit).collect(),
+            mode: report.mode,
+            degraded: report.degraded,
+            space: report.space,
+            generation: report.generation as f64,
+            chunks: report.chunks as f64,
+            vectors: report.vectors as f64,
+            embed_ms: ms(report.embed_us),
+            search_ms: ms(report.search_us),
+        }
+    }
+}
+
+/// What the daemon is doing.
+#[napi(object)]
+pub struct StatusResult {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_ms: f64,
+    pub project: Option<String>,
+    pub model: Option<ModelResult>,
+    pub index: Option<IndexStatusResult>,
+    pub indexing: bool,
+    pub connections: u32,
+    pub requests: f64,
+    pub faults: f64,
+    pub queued: u32,
+    pub anon_bytes: Option<f64>,
+    pub file_bytes: Option<f64>,
+}
+
+/// The loaded model.
+#[napi(object)]
+pub struct ModelResult {
+    pub name: String,
+    pub architecture: String,
+    pub quantisation: String,
+    pub dim: u32,
+    pub context_length: u32,
+    pub fingerprint: String,
+    pub path: String,
+    pub kernel: String,
+    pub threads: u32,
+}
+
+/// The stored index.
+#[napi(object)]
+pub struct IndexStatusResult {
+    pub generation: f64,
+    pub files: f64,
+    pub chunks: f64,
+    pub vectors: f64,
+    pub bytes: f64,
+}
+
+impl From<StatusReport> for StatusResult {
+    fn from(status: StatusReport) -> Self {
+        StatusResult {
+            version: status.version,
+            pid: status.pid,
+            uptime_ms: status.uptime_ms as f64,
+            project: status.project,
+            model: status.model.map(|model| ModelResult {
+                name: model.name,
+                architecture: model.architecture,
+                quantisation: model.quantisation,
+                dim: model.dim,
+                context_length: model.context_length,
+                fingerprint: model.fingerprint,
+                path: model.path,
+                kernel: model.kernel,
+                threads: model.threads,
+            }),
+            index: status.index.map(|index| IndexStatusResult {
+                generation: index.generation as f64,
+                files: index.files as f64,
+                chunks: index.chunks as f64,
+                vectors: index.vectors as f64,
+                bytes: index.bytes as f64,
+            }),
+            indexing: status.indexing,
+            connections: status.connections,
+            requests: status.requests as f64,
+            faults: status.faults as f64,
+            queued: status.queued,
+            anon_bytes: status.anon_bytes.map(|bytes| bytes as f64),
+            file_bytes: status.file_bytes.map(|bytes| bytes as f64),
+        }
+    }
+}
+
+fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
+}
+

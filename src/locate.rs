@@ -1,0 +1,54 @@
+//! Where things are: the project's endpoint, and the sidecar beside this addon.
+
+use std::path::{Path, PathBuf};
+
+use offheap_protocol::endpoint::{canonical, find_project};
+use offheap_protocol::{Code, Endpoint, Fault};
+
+/// The endpoint for a directory's project; the directory itself where no project is around it.
+pub fn endpoint(dir: Option<String>) -> Result<Endpoint, Fault> {
+    let Some(dir) = dir else { return Endpoint::new(None) };
+    let dir = Path::new(&dir);
+    let root = match find_project(dir)? {
+        Some(root) => root,
+        None => canonical(dir)?,
+    };
+    Endpoint::new(Some(root))
+}
+
+/// The sidecar: `OFFHEAP_SIDECAR`, or the binary in the addon's own directory. One rule, so that addon and sidecar
+/// are always of one build.
+pub fn sidecar(addon: &str) -> Result<PathBuf, Fault> {
+    if let Some(path) = std::env::var_os("OFFHEAP_SIDECAR").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        if path.is_file() {
+            return Ok(path);
+        }
+        return Err(Fault::new(Code::SidecarNotFound, format!("OFFHEAP_SIDECAR names `{}`, which is no file", path.display())));
+    }
+    let name = if cfg!(windows) { "offheap.exe" } else { "offheap" };
+    let path = file_url(addon).with_file_name(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Fault::new(Code::SidecarNotFound, format!("the sidecar `{}` is missing", path.display())).hint(
+        "reinstall offheap with its optional dependencies; node_modules copied from another system does not work; \
+         in a bundle or archive (Electron asar), unpack it or set OFFHEAP_SIDECAR",
+    ))
+}
+
+/// Node gives the addon's own file as a `file://` URL.
+fn file_url(url: &str) -> PathBuf {
+    let Some(path) = url.strip_prefix("file://") else { return PathBuf::from(url) };
+    let path = if cfg!(windows) { path.trim_start_matches('/') } else { path };
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escaped = bytes.get(i + 1..i + 3).filter(|_| bytes[i] == b'%');
+        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        out.push(byte.unwrap_or(bytes[i]));
+        i += if byte.is_some() { 3 } else { 1 };
+    }
+    PathBuf::from(String::from_utf8_lossy(&out).into_owned())
+}
