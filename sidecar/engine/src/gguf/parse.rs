@@ -305,7 +305,8 @@ impl<'a> Cursor<'a> {
     fn damaged(&self, field: &str, problem: impl Into<String>) -> Error {
         let (mut field, mut problem) = (field.to_owned(), problem.into());
         for text in [&mut field, &mut problem] {
-            text.truncate(text.floor_char_boundary(240));
+            let cut = (0..=text.len().min(240)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.truncate(cut);
         }
         Error::Gguf { path: self.path.into(), field, problem }
     }
