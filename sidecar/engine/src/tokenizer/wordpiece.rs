@@ -1,7 +1,7 @@
 //! BERT's WordPiece: clean, split into words, then cut each word greedily into the longest known pieces.
 //!
 //! Gives the ids of Hugging Face `BertNormalizer` + `BertPreTokenizer` + `WordPiece`, with one difference that is meant:
-//! `[SEP]` in a text is three words there only if asked, and always here. Source: BERT, arXiv 1810.04805; the character
+//! `[SEP]` in a text is three words there only with `encode_special_tokens`, and always here. Source: BERT, arXiv 1810.04805; the character
 //! classes are in `category.rs`.
 //!
 //! One pass, one character at a time, one word in memory: a text of any size needs a buffer of 100 characters.
@@ -19,6 +19,7 @@ const MAX_WORD_CHARS: usize = 100;
 const WORD_START: &str = "\u{2581}";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const MAX_TOKENS: usize = 1 << 22;
+const MAX_PROBES: usize = 1 << 10;
 
 /// The tokenizer of BERT and its family.
 #[derive(Debug)]
@@ -49,8 +50,13 @@ impl WordPiece {
     }
 
     pub(super) fn encode(&self, text: &str, max_tokens: usize) -> Encoding {
-        let mut output =
-            Output { tokenizer: self, ids: vec![self.cls], end: max_tokens.max(2) - 1, truncated: false, word: Word::new() };
+        let mut output = Output {
+            tokenizer: self,
+            ids: vec![self.cls],
+            end: max_tokens.max(2) - 1,
+            truncated: false,
+            word: Word::new(),
+        };
         for c in text.chars() {
             output.raw(c);
             if output.truncated {
@@ -221,7 +227,7 @@ impl Vocab {
             let is_text = types.as_mut().and_then(Iterator::next).is_none_or(|kind| matches!(kind, NORMAL | USER));
             let is_bracketed = 2 < token.len() && token.starts_with('[') && token.ends_with(']');
             if is_text && !is_bracketed && !token.is_empty() {
-                any_start |= vocab.insert(id, token.as_bytes());
+                any_start |= vocab.insert(id, token.as_bytes())?;
             }
         }
         if !any_start {
@@ -235,15 +241,20 @@ impl Vocab {
     }
 
     /// Of two equal tokens the first stays. Tells whether the token begins a word.
-    fn insert(&mut self, id: u32, token: &[u8]) -> bool {
+    fn insert(&mut self, id: u32, token: &[u8]) -> Result<bool> {
         let (is_start, piece) = split_mark(token);
         let hash = piece.iter().fold(seed(is_start), |hash, &byte| step(hash, byte));
         let slot = self.probe(hash, is_start, piece);
+        let mask = self.table.len() - 1;
+        if MAX_PROBES < slot.wrapping_sub(finish(hash)) & mask {
+            // Half the table is free, so no vocabulary of words comes near: these were chosen to make us slow.
+            return Err(self.file.damaged(TOKENS, format!("more than {MAX_PROBES} tokens have the same hash")));
+        }
         if self.table[slot] == 0 {
             self.table[slot] = id + 1;
             self.max_bytes = self.max_bytes.max(piece.len());
         }
-        is_start
+        Ok(is_start)
     }
 
     /// The slot that holds the piece, or the free one where it would be. One is always free: half of them are.
