@@ -175,8 +175,8 @@ fn value(cursor: &mut Cursor<'_>, idx: u64) -> Result<ValueEntry> {
         cursor.check_count(field, n_items, MAX_ARRAY_ITEMS, item.width().unwrap_or(8))?;
         let start = cursor.pos;
         match item.width() {
-            Some(width) => drop(cursor.take(n_items * width, field)?), // 2^24 items of at most 8 bytes
-            None => (0..n_items).try_for_each(|_| cursor.string(field).map(drop))?,
+            Some(width) => _ = cursor.take(n_items * width, field)?, // 2^24 items of at most 8 bytes
+            None => (0..n_items).try_for_each(|_| cursor.string(field).map(|_| ()))?,
         }
         return Ok(ValueEntry { key, kind: Kind::Array(item_id), data: start..cursor.pos, n_items: n_items as usize });
     }
