@@ -175,8 +175,8 @@ fn value(cursor: &mut Cursor<'_>, idx: u64) -> Result<ValueEntry> {
         cursor.check_count(field, n_items, MAX_ARRAY_ITEMS, item.width().unwrap_or(8))?;
         let start = cursor.pos;
         match item.width() {
-            Some(width) => drop(cursor.take(n_items * width, field)?), // 2^24 items of at most 8 bytes
-            None => (0..n_items).try_for_each(|_| cursor.string(field).map(drop))?,
+            Some(width) => _ = cursor.take(n_items * width, field)?, // 2^24 items of at most 8 bytes
+            None => (0..n_items).try_for_each(|_| cursor.string(field).map(|_| ()))?,
         }
         return Ok(ValueEntry { key, kind: Kind::Array(item_id), data: start..cursor.pos, n_items: n_items as usize });
     }
@@ -305,7 +305,8 @@ impl<'a> Cursor<'a> {
     fn damaged(&self, field: &str, problem: impl Into<String>) -> Error {
         let (mut field, mut problem) = (field.to_owned(), problem.into());
         for text in [&mut field, &mut problem] {
-            text.truncate(text.floor_char_boundary(240));
+            let cut = (0..=text.len().min(240)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.truncate(cut);
         }
         Error::Gguf { path: self.path.into(), field, problem }
     }

@@ -1,1 +1,60 @@
-//! (to be written)
+//! Text to token ids, from the model file alone.
+//!
+//! The vocabulary stays in the map: a tokenizer holds positions and a hash table of ids, not strings. Text can never
+//! become a special token, whatever it spells.
+
+mod category;
+mod wordpiece;
+
+use crate::gguf::Gguf;
+use crate::{Error, Result};
+pub use wordpiece::WordPiece;
+
+/// The tokenizer that a model file asks for.
+#[derive(Debug)]
+pub enum Tokenizer {
+    /// BERT's: whole words and pieces of words, lower-cased and without accents if the model wants it.
+    WordPiece(WordPiece),
+}
+
+/// A text as a model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Rows of the token table, special tokens included; each is less than [`Tokenizer::vocab_len`].
+    pub ids: Vec<u32>,
+    /// Whether the text has tokens that are not in `ids`.
+    pub truncated: bool,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.ggml.*`. The file stays mapped as long as the tokenizer lives.
+    ///
+    /// Errors: [`Error::Unsupported`] for another kind of tokenizer, [`Error::Gguf`] for a vocabulary that cannot be.
+    pub fn from_gguf(file: &Gguf) -> Result<Tokenizer> {
+        match file.require_str("tokenizer.ggml.model")? {
+            "bert" => WordPiece::from_gguf(file).map(Tokenizer::WordPiece),
+            other => Err(Error::Unsupported {
+                path: file.path().into(),
+                what: "tokenizer",
+                found: other.to_owned(),
+                supported: "bert",
+            }),
+        }
+    }
+
+    /// The first `max_tokens` ids of `text`, special tokens counted and always there: never fewer than two.
+    ///
+    /// Reads no more of the text than it needs to fill `max_tokens` and to find whether anything follows.
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Encoding {
+        match self {
+            Tokenizer::WordPiece(tokenizer) => tokenizer.encode(text, max_tokens),
+        }
+    }
+
+    /// How many ids there are.
+    pub fn vocab_len(&self) -> usize {
+        match self {
+            Tokenizer::WordPiece(tokenizer) => tokenizer.vocab_len(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! BERT's WordPiece: clean, split into words, then cut each word greedily into the longest known pieces.
+//!
+//! Gives the ids of Hugging Face `BertNormalizer` + `BertPreTokenizer` + `WordPiece`, with one difference that is meant:
+//! `[SEP]` in a text is three words there only with `encode_special_tokens`, and always here. Source: BERT, arXiv 1810.04805; the character
+//! classes are in `category.rs`.
+//!
+//! One pass, one character at a time, one word in memory: a text of any size needs a buffer of 100 characters.
+
+use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
+
+use super::Encoding;
+use super::category::{is_dropped, is_ideograph, is_nonspacing_mark, is_punctuation};
+use crate::Result;
+use crate::gguf::{Gguf, Strings};
+
+/// A word of more characters than this is unknown as a whole.
+const MAX_WORD_CHARS: usize = 100;
+/// What a token of the file begins with when it can begin a word (the others continue one).
+const WORD_START: &str = "\u{2581}";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const MAX_TOKENS: usize = 1 << 22;
+const MAX_PROBES: usize = 1 << 10;
+
+/// The tokenizer of BERT and its family.
+#[derive(Debug)]
+pub struct WordPiece {
+    vocab: Vocab,
+    lowercase: bool,
+    strip_accents: bool,
+    cls: u32,
+    sep: u32,
+    unknown: u32,
+}
+
+impl WordPiece {
+    pub(super) fn from_gguf(file: &Gguf) -> Result<WordPiece> {
+        let vocab = Vocab::from_gguf(file)?;
+        let special = |keys: &[&str], text: &str| special_id(file, vocab.len(), keys, text);
+        let cls = special(&["tokenizer.ggml.cls_token_id", "tokenizer.ggml.bos_token_id"], "[CLS]")?;
+        // The format's own spelling; the right one is for writers that know better.
+        let sep = special(&["tokenizer.ggml.seperator_token_id", "tokenizer.ggml.separator_token_id"], "[SEP]")?;
+        let unknown = special(&["tokenizer.ggml.unknown_token_id"], "[UNK]")?;
+        let lowercase = file.bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
+        let strip_accents = file.bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
+        Ok(WordPiece { vocab, lowercase, strip_accents, cls, sep, unknown })
+    }
+
+    pub(super) fn vocab_len(&self) -> usize {
+        self.vocab.len()
+    }
+
+    pub(super) fn encode(&self, text: &str, max_tokens: usize) -> Encoding {
+        let mut output = Output {
+            tokenizer: self,
+            ids: vec![self.cls],
+            end: max_tokens.max(2) - 1,
+            truncated: false,
+            word: Word::new(),
+        };
+        for c in text.chars() {
+            output.raw(c);
+            if output.truncated {
+                break;
+            }
+        }
+        output.end_word();
+        output.ids.push(self.sep);
+        Encoding { ids: output.ids, truncated: output.truncated }
+    }
+}
+
+/// The id under the first of `keys` that is there, else that of the token spelled `text`.
+fn special_id(file: &Gguf, vocab_len: usize, keys: &[&str], text: &str) -> Result<u32> {
+    for key in keys {
+        if let Some(id) = file.u32(key)? {
+            if vocab_len <= id as usize {
+                return Err(file.damaged(key, format!("id {id} is outside the vocabulary of {vocab_len}")));
+            }
+            return Ok(id);
+        }
+    }
+    let found = file.strings(TOKENS)?.and_then(|mut tokens| tokens.position(|token| token == text));
+    found.map(|id| id as u32).ok_or_else(|| file.damaged(keys[0], format!("missing, and no token is spelled {text}")))
+}
+
+/// The text so far: finished ids, and the word that is being read.
+struct Output<'a> {
+    tokenizer: &'a WordPiece,
+    ids: Vec<u32>,
+    end: usize, // length of `ids` at which the last special token must follow
+    truncated: bool,
+    word: Word,
+}
+
+impl Output<'_> {
+    /// A character of the text.
+    fn raw(&mut self, c: char) {
+        if is_dropped(c) {
+        } else if c.is_whitespace() {
+            self.end_word();
+        } else if is_ideograph(c) {
+            self.end_word();
+            self.decomposed(c);
+            self.end_word();
+        } else {
+            self.decomposed(c);
+        }
+    }
+
+    fn decomposed(&mut self, c: char) {
+        if c.is_ascii() || !self.tokenizer.strip_accents {
+            return self.lowered(c);
+        }
+        decompose_canonical(c, |c| {
+            if !is_nonspacing_mark(c) {
+                self.lowered(c);
+            }
+        });
+    }
+
+    fn lowered(&mut self, c: char) {
+        match (self.tokenizer.lowercase, c.is_ascii()) {
+            (false, _) => self.normal(c),
+            (true, true) => self.normal(c.to_ascii_lowercase()),
+            (true, false) => c.to_lowercase().for_each(|c| self.normal(c)),
+        }
+    }
+
+    /// A character of the normalised text.
+    fn normal(&mut self, c: char) {
+        if c.is_whitespace() {
+            return self.end_word();
+        }
+        if is_punctuation(c) {
+            self.end_word();
+            self.word.push(c, false);
+            return self.end_word();
+        }
+        if self.word.n_chars == 0 && self.ids.len() == self.end {
+            self.truncated = true; // whatever the word will be, it is at least one token
+        }
+        self.word.push(c, self.tokenizer.strip_accents);
+    }
+
+    fn end_word(&mut self) {
+        if self.word.n_chars != 0 && !self.truncated {
+            let before = self.ids.len();
+            if !self.tokenizer.vocab.pieces(&self.word, &mut self.ids) {
+                self.ids.truncate(before);
+                self.ids.push(self.tokenizer.unknown);
+            }
+            self.truncated = self.end < self.ids.len();
+            self.ids.truncate(self.end);
+        }
+        self.word.clear();
+    }
+}
+
+/// The word that is being read, as far as it is worth keeping.
+struct Word {
+    text: String,
+    n_chars: usize,
+}
+
+impl Word {
+    fn new() -> Word {
+        Word { text: String::with_capacity(4 * MAX_WORD_CHARS), n_chars: 0 }
+    }
+
+    /// Appends; with `reorder`, marks stand in the canonical order of a decomposed text.
+    ///
+    /// That order is a stable sort within each run of marks, so it can be kept while marks of category Mn are left out.
+    fn push(&mut self, c: char, reorder: bool) {
+        self.n_chars += 1;
+        if MAX_WORD_CHARS < self.n_chars {
+            return; // unknown, in any order
+        }
+        let class = if c.is_ascii() || !reorder { 0 } else { canonical_combining_class(c) };
+        if class == 0 {
+            return self.text.push(c);
+        }
+        let after = self.text.char_indices().rev().take_while(|&(_, before)| class < canonical_combining_class(before));
+        let at = after.last().map_or(self.text.len(), |(at, _)| at);
+        self.text.insert(at, c);
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.n_chars = 0;
+    }
+}
+
+/// The tokens of the file that text can give, found by their bytes.
+#[derive(Debug)]
+struct Vocab {
+    file: Gguf,
+    /// Where each token stands, counted from `base`.
+    offsets: Vec<u32>,
+    base: usize,
+    /// Open addressing: `id + 1` at the place that the token's hash says or the next free one after it; 0 is free.
+    table: Vec<u32>,
+    /// Bytes of the longest piece, without its mark.
+    max_bytes: usize,
+}
+
+impl Vocab {
+    fn from_gguf(file: &Gguf) -> Result<Vocab> {
+        let Some(mut tokens) = file.strings(TOKENS)? else { return Err(file.damaged(TOKENS, "missing")) };
+        let (n_tokens, base) = (tokens.len(), tokens.pos());
+        if !(1..=MAX_TOKENS).contains(&n_tokens) {
+            return Err(file.damaged(TOKENS, format!("{n_tokens} tokens, not 1 to {MAX_TOKENS}")));
+        }
+        const TYPES: &str = "tokenizer.ggml.token_type";
+        let mut types = file.i32s(TYPES)?;
+        if let Some(n_types) = types.as_ref().map(ExactSizeIterator::len).filter(|&n| n != n_tokens) {
+            return Err(file.damaged(TYPES, format!("{n_types} types for {n_tokens} tokens")));
+        }
+        let table = vec![0; (2 * n_tokens).next_power_of_two()];
+        let offsets = Vec::with_capacity(n_tokens);
+        let mut vocab = Vocab { file: file.clone(), offsets, base, table, max_bytes: 0 };
+        let mut any_start = false;
+        for id in 0..n_tokens as u32 {
+            let offset = u32::try_from(tokens.pos() - base)
+                .map_err(|_| file.damaged(TOKENS, "the tokens take more than 4 GiB"))?;
+            vocab.offsets.push(offset);
+            let token = tokens.next().unwrap_or_default();
+            let is_text = types.as_mut().and_then(Iterator::next).is_none_or(|kind| matches!(kind, NORMAL | USER));
+            let is_bracketed = 2 < token.len() && token.starts_with('[') && token.ends_with(']');
+            if is_text && !is_bracketed && !token.is_empty() {
+                any_start |= vocab.insert(id, token.as_bytes())?;
+            }
+        }
+        if !any_start {
+            return Err(file.damaged(TOKENS, "no token has the U+2581 that begins a word"));
+        }
+        Ok(vocab)
+    }
+
+    fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Of two equal tokens the first stays. Tells whether the token begins a word.
+    fn insert(&mut self, id: u32, token: &[u8]) -> Result<bool> {
+        let (is_start, piece) = split_mark(token);
+        let hash = piece.iter().fold(seed(is_start), |hash, &byte| step(hash, byte));
+        let slot = self.probe(hash, is_start, piece);
+        let mask = self.table.len() - 1;
+        if MAX_PROBES < slot.wrapping_sub(finish(hash)) & mask {
+            // Half the table is free, so no vocabulary of words comes near: these were chosen to make us slow.
+            return Err(self.file.damaged(TOKENS, format!("more than {MAX_PROBES} tokens have the same hash")));
+        }
+        if self.table[slot] == 0 {
+            self.table[slot] = id + 1;
+            self.max_bytes = self.max_bytes.max(piece.len());
+        }
+        Ok(is_start)
+    }
+
+    /// The slot that holds the piece, or the free one where it would be. One is always free: half of them are.
+    fn probe(&self, hash: u64, is_start: bool, piece: &[u8]) -> usize {
+        let mask = self.table.len() - 1;
+        let mut slot = finish(hash) & mask;
+        while let Some(id) = self.table[slot].checked_sub(1) {
+            if split_mark(self.token(id)) == (is_start, piece) {
+                break;
+            }
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn token(&self, id: u32) -> &[u8] {
+        Strings::at(&self.file, self.base + self.offsets[id as usize] as usize)
+    }
+
+    /// Appends the word's pieces; false if the word is unknown.
+    fn pieces(&self, word: &Word, ids: &mut Vec<u32>) -> bool {
+        if MAX_WORD_CHARS < word.n_chars {
+            return false;
+        }
+        let mut rest = word.text.as_str();
+        while !rest.is_empty() {
+            let is_start = rest.len() == word.text.len();
+            let Some((id, len)) = self.longest_prefix(rest, is_start) else { return false };
+            ids.push(id);
+            rest = &rest[len..];
+        }
+        true
+    }
+
+    fn longest_prefix(&self, text: &str, is_start: bool) -> Option<(u32, usize)> {
+        // Hash all prefixes in one go, then look them up from the longest down.
+        let mut ends = [(0_u64, 0_usize); MAX_WORD_CHARS];
+        let mut n_ends = 0;
+        let mut hash = seed(is_start);
+        for (idx, &byte) in text.as_bytes().iter().enumerate().take(self.max_bytes) {
+            hash = step(hash, byte);
+            if text.is_char_boundary(idx + 1) {
+                ends[n_ends] = (hash, idx + 1);
+                n_ends += 1;
+            }
+        }
+        ends[..n_ends].iter().rev().find_map(|&(hash, end)| {
+            let slot = self.probe(hash, is_start, &text.as_bytes()[..end]);
+            self.table[slot].checked_sub(1).map(|id| (id, end))
+        })
+    }
+}
+
+// Of `tokenizer.ggml.token_type`, those that text may become.
+const NORMAL: i32 = 1;
+const USER: i32 = 4;
+
+/// Whether the token begins a word, and its text. A token that is nothing but the mark continues a word with it.
+fn split_mark(token: &[u8]) -> (bool, &[u8]) {
+    match token.strip_prefix(WORD_START.as_bytes()) {
+        Some(piece) if !piece.is_empty() => (true, piece),
+        _ => (false, token),
+    }
+}
+
+/// FNV-1a, 64 bits: one multiplication a byte, and the hash of each prefix comes for free.
+fn seed(is_start: bool) -> u64 {
+    0xcbf2_9ce4_8422_2325 ^ u64::from(is_start)
+}
+
+fn step(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// The high bits hold what the low ones have not mixed.
+fn finish(hash: u64) -> usize {
+    ((hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+}
