@@ -112,12 +112,14 @@ const GENERATED_ENDS: &[&str] =
     &[".min.js", ".min.mjs", ".min.cjs", ".min.css", ".bundle.js", ".js.map", ".mjs.map", ".cjs.map", ".css.map"];
 
 /// Extensions that are never text: not opened to find out.
+#[rustfmt::skip] // a table
 const BINARY: &[&str] = &[
     "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "db", "dll", "dmg", "doc", "docx", "dylib", "eot",
-    "exe", "flac", "gguf", "gif", "gz", "heic", "ico", "icns", "jar", "jpeg", "jpg", "lib", "lz4", "mkv", "mov", "mp3",
-    "mp4", "node", "npy", "npz", "o", "obj", "ogg", "onnx", "otf", "parquet", "pdf", "png", "ppt", "pptx", "psd", "pt",
-    "pth", "pyc", "pyd", "pyo", "rar", "rlib", "rmeta", "safetensors", "so", "sqlite", "sqlite3", "tar", "tgz", "tif",
-    "tiff", "ttf", "war", "wasm", "wav", "webm", "webp", "woff", "woff2", "xls", "xlsx", "xz", "zip", "zst",
+    "exe", "flac", "gguf", "gif", "gz", "heic", "icns", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mkv", "mov",
+    "mp3", "mp4", "node", "npy", "npz", "o", "obj", "ogg", "onnx", "otf", "parquet", "pdf", "png", "ppt", "pptx",
+    "psd", "pt", "pth", "pyc", "pyd", "pyo", "rar", "rlib", "rmeta", "safetensors", "so", "sqlite", "sqlite3", "tar",
+    "tgz", "tif", "tiff", "ttf", "war", "wasm", "wav", "webm", "webp", "woff", "woff2", "xls", "xlsx", "xz", "zip",
+    "zst",
 ];
 
 /// The names the walker reads rules from.
@@ -548,6 +550,11 @@ mod tests {
             expected.push("z\u{fffd}.rs: non_utf8_path"); // some file systems refuse such names
         }
         assert_eq!(render(root.path(), &WalkRules::default()), expected.join("\n"));
+
+        let outside = tempfile::tempdir().unwrap();
+        let linked_root = outside.path().join("project");
+        std::os::unix::fs::symlink(root.path(), &linked_root).unwrap();
+        assert_eq!(render(&linked_root, &WalkRules::default()), expected.join("\n"), "the root itself may be a link");
         assert_eq!(read_source(&at("pipe.rs"), &WalkRules::default()), Err(SkipReason::NotAFile));
         assert_eq!(read_source(&at("link.rs"), &WalkRules::default()), Err(SkipReason::Symlink));
     }
