@@ -1,1 +1,207 @@
-//! (to be written)
+//! A file becomes chunks: pieces small enough to embed, cut where a reader would cut, with what they define.
+//!
+//! Three steps. [`lines`] finds the lines that are not blank. An outline says of each how good a place for a
+//! cut it is and which definitions enclose it: [`syntax`] asks a grammar, [`plain`] reads indentation, blank
+//! lines and Markdown headings. [`pack`] picks the cheapest set of cuts under the size cap. Whatever the input,
+//! the chunks hold every byte that is not blank exactly once, in order.
+//!
+//! The idea of splitting along the syntax tree and merging small siblings is cAST, arXiv 2506.15655.
+
+mod languages;
+mod lines;
+mod pack;
+mod plain;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use languages::Language;
+
+/// How large a chunk may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkLimits {
+    /// No chunk is longer (values below 16 count as 16).
+    pub max_bytes: usize,
+    /// Chunks are seldom shorter: small neighbours are merged, unless the cap or a large definition forbids it.
+    pub min_bytes: usize,
+}
+
+/// A piece of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where it lies in the text: from the start of its first line to the last byte that is not blank.
+    pub bytes: Range<usize>,
+    /// The first line, counted from 1.
+    pub first_line: u32,
+    /// The last line, inclusive.
+    pub last_line: u32,
+    /// The definitions around its first line, outermost first: `impl Client > fn connect`; empty at top level.
+    /// In Markdown, the headings.
+    pub scope: String,
+    /// What is defined here, in order: each symbol belongs to the chunk in which its name starts.
+    pub symbols: Vec<Symbol>,
+}
+
+/// A definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The bare name, as written.
+    pub name: String,
+    /// What it is.
+    pub kind: SymbolKind,
+    /// The line of the name, counted from 1.
+    pub line: u32,
+}
+
+/// What a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SymbolKind {
+    /// A function that belongs to no type.
+    Function,
+    /// A function that belongs to a type.
+    Method,
+    /// A class.
+    Class,
+    /// A struct or union.
+    Struct,
+    /// An enumeration.
+    Enum,
+    /// A Rust trait.
+    Trait,
+    /// A Go or TypeScript interface.
+    Interface,
+    /// A type alias, or another named type.
+    Type,
+    /// A value that does not change.
+    Constant,
+    /// A value that may.
+    Variable,
+    /// A module or namespace.
+    Module,
+    /// A macro.
+    Macro,
+}
+
+impl SymbolKind {
+    /// A stable name for reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SymbolKind::Function => "function",
+            SymbolKind::Method => "method",
+            SymbolKind::Class => "class",
+            SymbolKind::Struct => "struct",
+            SymbolKind::Enum => "enum",
+            SymbolKind::Trait => "trait",
+            SymbolKind::Interface => "interface",
+            SymbolKind::Type => "type",
+            SymbolKind::Constant => "constant",
+            SymbolKind::Variable => "variable",
+            SymbolKind::Module => "module",
+            SymbolKind::Macro => "macro",
+        }
+    }
+}
+
+impl Default for ChunkLimits {
+    fn default() -> Self {
+        ChunkLimits { max_bytes: 1_200, min_bytes: 200 }
+    }
+}
+
+/// Cuts `text` into chunks, in order. The same input gives the same chunks on every machine.
+///
+/// A language without a grammar, or a text its grammar cannot parse within a budget of steps, is cut at blank
+/// lines instead. A line longer than the cap is cut at spaces or punctuation.
+pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk> {
+    let max_bytes = limits.max_bytes.max(16);
+    let limits = ChunkLimits { max_bytes, min_bytes: limits.min_bytes.min(max_bytes / 2) };
+    let lines = lines::split(text, limits.max_bytes);
+    let outline =
+        syntax::outline(text, language, &lines, &limits).unwrap_or_else(|| plain::outline(text, language, &lines));
+
+    let mut symbols = outline.symbols.iter().peekable();
+    let mut chunks = Vec::new();
+    for run in pack::pack(&lines, &outline, &limits) {
+        let (first, last) = (&lines[run.start], &lines[run.end - 1]);
+        let bytes = first.start..last.end;
+        let mut held = Vec::new();
+        while let Some((_, symbol)) = symbols.next_if(|(offset, _)| *offset < bytes.end) {
+            held.push(symbol.clone());
+        }
+        let scope = outline.scope_path(outline.places[run.start].scope);
+        chunks.push(Chunk { bytes, first_line: first.row + 1, last_line: last.row + 1, scope, symbols: held });
+    }
+    chunks
+}
+
+/// What is known about a text beyond its lines.
+struct Outline {
+    /// One for each line.
+    places: Vec<Place>,
+    /// Where each name starts, in order, and the symbol.
+    symbols: Vec<(usize, Symbol)>,
+    /// All definitions that enclose lines; 0 stands for the file.
+    scopes: Vec<Scope>,
+}
+
+/// The start of a line, as a place for a cut.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// The innermost definition around the line; the line that opens a definition lies outside it.
+    scope: usize,
+    /// The price of a cut before the line, in the units of [`pack`].
+    cut: u32,
+    /// The price of no cut before the line: a large definition wants a chunk of its own.
+    keep: u32,
+    /// The line only closes what was opened above.
+    closer: bool,
+}
+
+struct Scope {
+    parent: usize,
+    depth: u32,
+    label: String,
+}
+
+impl Outline {
+    fn empty(n_lines: usize) -> Self {
+        let file = Scope { parent: 0, depth: 0, label: String::new() };
+        Outline { places: vec![Place::default(); n_lines], symbols: Vec::new(), scopes: vec![file] }
+    }
+
+    fn open(&mut self, parent: usize, label: String) -> usize {
+        let depth = self.scopes[parent].depth + 1;
+        self.scopes.push(Scope { parent, depth, label });
+        self.scopes.len() - 1
+    }
+
+    /// The labels from the outside in; of a very deep nest, the innermost.
+    fn scope_path(&self, mut scope: usize) -> String {
+        const MAX_LABELS: usize = 8;
+        let mut labels = Vec::new();
+        while scope != 0 && labels.len() < MAX_LABELS {
+            labels.push(self.scopes[scope].label.as_str());
+            scope = self.scopes[scope].parent;
+        }
+        labels.reverse();
+        labels.join(" > ")
+    }
+}
+
+/// One line of at most `max_bytes`, for labels and names.
+fn one_line(text: &str, max_bytes: usize) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if max_bytes < line.len() {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word[..lines::floor_char(word, max_bytes)]);
+    }
+    line.truncate(lines::floor_char(&line, max_bytes));
+    line
+}

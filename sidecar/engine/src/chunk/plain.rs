@@ -1,0 +1,66 @@
+//! An outline without a grammar: blank lines, indentation, and in Markdown the headings.
+
+use super::lines::Line;
+use super::pack::{GLUED, OWN_CHUNK};
+use super::{Language, Outline, one_line};
+
+/// The outline of any text.
+pub(super) fn outline(text: &str, language: Language, lines: &[Line]) -> Outline {
+    let mut outline = Outline::empty(lines.len());
+    for (place, line) in outline.places.iter_mut().zip(lines) {
+        place.closer = line.closes(text);
+        let indent = line.indent().min(8) as u32;
+        place.cut = match line {
+            _ if line.continues => 80,
+            _ if line.after_blank => 5 + 3 * indent,
+            _ if place.closer => GLUED,
+            _ => 35 + 3 * indent,
+        };
+    }
+    if language == Language::Other("markdown") {
+        add_headings(text, lines, &mut outline);
+    }
+    outline
+}
+
+fn add_headings(text: &str, lines: &[Line], outline: &mut Outline) {
+    let mut open: Vec<(usize, usize)> = Vec::new(); // (level, scope)
+    let mut fence: Option<&str> = None;
+    let mut below_heading = false;
+    for (idx, line) in lines.iter().enumerate() {
+        let content = &text[line.text_start..line.end];
+        let scope = |open: &[(usize, usize)]| open.last().map_or(0, |&(_, scope)| scope);
+        outline.places[idx].scope = scope(&open);
+        let in_fence = fence.is_some();
+        match fence {
+            Some(mark) if content.starts_with(mark) => fence = None,
+            None => fence = ["```", "~~~"].into_iter().find(|mark| content.starts_with(mark)),
+            Some(_) => {}
+        }
+        if in_fence {
+            outline.places[idx].cut = 60;
+        } else if let Some((level, title)) = heading(content).filter(|_| !line.continues) {
+            while open.last().is_some_and(|&(above, _)| level <= above) {
+                open.pop();
+            }
+            let parent = scope(&open);
+            // A title alone says little, so the heading below another one stays with it.
+            outline.places[idx].cut = if below_heading { GLUED } else { 0 };
+            outline.places[idx].keep = if below_heading { 0 } else { OWN_CHUNK / 2 };
+            outline.places[idx].scope = parent;
+            open.push((level, outline.open(parent, one_line(title, 80))));
+            below_heading = true;
+            continue;
+        } else if below_heading {
+            outline.places[idx].cut = GLUED;
+        }
+        below_heading = false;
+    }
+}
+
+fn heading(content: &str) -> Option<(usize, &str)> {
+    let title = content.trim_start_matches('#');
+    let level = content.len() - title.len();
+    let spaced = title.starts_with([' ', '\t']);
+    (spaced && (1..=6).contains(&level)).then(|| (level, title.trim().trim_end_matches('#').trim_end()))
+}

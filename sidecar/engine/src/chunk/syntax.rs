@@ -1,0 +1,363 @@
+//! An outline from a grammar: one walk over the tree, without recursion.
+
+use std::ops::{ControlFlow, Range};
+
+use tree_sitter::{Node, ParseOptions, Parser, Tree};
+
+use super::languages::{Grammar, Rule};
+use super::lines::Line;
+use super::pack::{GLUED, OWN_CHUNK};
+use super::{ChunkLimits, Language, Outline, Symbol, SymbolKind, one_line};
+
+/// Longer texts are not parsed: a megabyte takes most of a second, and its tree many megabytes.
+const MAX_PARSE_BYTES: usize = 2 * 1024 * 1024;
+
+/// A header with more lines than this may be cut.
+const MAX_HEADER_LINES: usize = 16;
+
+/// The outline, or `None` without a grammar or when the parser exceeds its budget.
+pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &ChunkLimits) -> Option<Outline> {
+    let grammar = language.grammar()?;
+    let tree = parse(text, grammar)?;
+    let blank = Facts { outer_nest: None, glued: false, starts_definition: false, lead_start: None };
+    let mut reader = Reader {
+        text,
+        lines,
+        limits,
+        outline: Outline::empty(lines.len()),
+        facts: vec![blank; lines.len()],
+        lead: None,
+        n_scoped: 0,
+        last_scope: 0,
+    };
+    reader.read(&tree, grammar);
+    Some(reader.finish())
+}
+
+fn parse(text: &str, grammar: &Grammar) -> Option<Tree> {
+    if MAX_PARSE_BYTES < text.len() {
+        return None;
+    }
+    let mut parser = Parser::new();
+    parser.set_language(&grammar.language).ok()?;
+    // Sound source takes about one report for 300 bytes; ambiguous rubbish can take any number.
+    let mut budget = 10_000 + text.len() / 20;
+    let mut progress = |_: &tree_sitter::ParseState| {
+        budget = budget.saturating_sub(1);
+        if budget == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let options = ParseOptions::new().progress_callback(&mut progress);
+    let mut rest = |offset: usize, _| text.as_bytes().get(offset..).unwrap_or_default();
+    parser.parse_with_options(&mut rest, None, Some(options))
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    lines: &'t [Line],
+    limits: &'t ChunkLimits,
+    outline: Outline,
+    facts: Vec<Facts>,
+    lead: Option<Lead>,
+    /// Lines whose scope is set.
+    n_scoped: usize,
+    /// The scope inside the node visited last.
+    last_scope: usize,
+}
+
+/// What the tree says of a line.
+#[derive(Clone)]
+struct Facts {
+    /// How deep inside a definition the outermost node lies that starts here; `None` inside a token.
+    outer_nest: Option<u32>,
+    /// Belongs to the line above.
+    glued: bool,
+    starts_definition: bool,
+    /// For a line glued to the comments above it: the first of them.
+    lead_start: Option<usize>,
+}
+
+/// Comments and attributes just above.
+#[derive(Clone, Copy)]
+struct Lead {
+    first_idx: usize,
+    last_row: usize,
+}
+
+/// What a node hands to its children.
+#[derive(Clone, Copy)]
+struct Context {
+    scope: usize,
+    nest: u32,
+    in_function: bool,
+    in_type: bool,
+    /// The parent is a definition, so its body is no level of its own.
+    below_definition: bool,
+    /// The parent is a `const` declaration.
+    constant: bool,
+}
+
+/// A definition found at a node.
+struct Definition<'t> {
+    label: Option<String>,
+    names: Vec<(Range<usize>, SymbolKind, u32)>,
+    body: Option<Node<'t>>,
+    is_function: bool,
+    is_type: bool,
+}
+
+impl<'t> Reader<'t> {
+    fn read(&mut self, tree: &'t Tree, grammar: &Grammar) {
+        let mut cursor = tree.walk();
+        let root =
+            Context { scope: 0, nest: 0, in_function: false, in_type: false, below_definition: true, constant: false };
+        let mut contexts = vec![root]; // for the children of each ancestor
+        if !cursor.goto_first_child() {
+            return;
+        }
+        while let Some(&context) = contexts.last() {
+            let inner = self.visit(cursor.node(), grammar, context);
+            if cursor.goto_first_child() {
+                contexts.push(inner);
+                continue;
+            }
+            while !cursor.goto_next_sibling() {
+                contexts.pop();
+                if contexts.is_empty() || !cursor.goto_parent() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn visit(&mut self, node: Node<'t>, grammar: &Grammar, context: Context) -> Context {
+        let rule = grammar.rule(node.kind_id());
+        let is_lead = matches!(rule, Rule::Lead);
+        let row = node.start_position().row;
+        let end = node.end_position();
+        let last_row = if end.column == 0 && row < end.row { end.row - 1 } else { end.row };
+        let idx = self.line_at(node.start_byte(), context.scope);
+        let opens_line = idx
+            .is_some_and(|idx| self.lines[idx].text_start == node.start_byte() && self.facts[idx].outer_nest.is_none());
+        if let Some(idx) = idx.filter(|_| opens_line) {
+            self.facts[idx].outer_nest = Some(context.nest);
+            self.follow_lead(idx, row, is_lead);
+        }
+        if let Some(idx) = idx.filter(|&idx| is_lead && self.lines[idx].text_start == node.start_byte()) {
+            // The line may be known already: a decorator opens the definition it decorates.
+            self.lead = Some(Lead { first_idx: self.facts[idx].lead_start.unwrap_or(idx), last_row });
+        }
+        self.last_scope = context.scope;
+
+        let found = self.definition(node, rule, context);
+        let spans_lines = row < last_row;
+        let transparent = context.below_definition || matches!(rule, Rule::Wrapper | Rule::Scope(_));
+        let mut inner = Context {
+            nest: context.nest + u32::from(spans_lines && !transparent && found.is_none()),
+            below_definition: matches!(rule, Rule::Wrapper) && context.below_definition,
+            constant: matches!(rule, Rule::Names)
+                && node.child_by_field_name("kind").is_some_and(|kind| kind.kind() == "const"),
+            ..context
+        };
+        let Some(found) = found else { return inner };
+
+        let start_idx = idx.map(|idx| self.facts[idx].lead_start.unwrap_or(idx));
+        if let Some(start_idx) = start_idx {
+            self.mark_definition(node, &found, start_idx, context);
+        }
+        for (range, kind, row) in found.names {
+            let name = one_line(self.text.get(range.clone()).unwrap_or_default(), 200);
+            let name = name.trim_matches(['"', '\'']).to_string();
+            if !name.is_empty() {
+                self.outline.symbols.push((range.start, Symbol { name, kind, line: row + 1 }));
+            }
+        }
+        if let Some(label) = found.label.filter(|_| spans_lines) {
+            inner.scope = self.outline.open(context.scope, label);
+            self.last_scope = inner.scope;
+        }
+        inner.nest = context.nest + u32::from(found.is_function) * 3;
+        inner.in_function |= found.is_function;
+        inner.in_type = found.is_type || (context.in_type && !found.is_function);
+        inner.below_definition = true;
+        inner
+    }
+
+    /// The line that holds a byte; lines passed on the way lie inside the token before.
+    fn line_at(&mut self, byte: usize, scope: usize) -> Option<usize> {
+        let idx = self.lines.partition_point(|line| line.text_start <= byte).checked_sub(1)?;
+        while self.n_scoped <= idx {
+            let starts_here = self.n_scoped == idx && self.lines[idx].text_start == byte;
+            self.outline.places[self.n_scoped].scope = if starts_here { scope } else { self.last_scope };
+            self.n_scoped += 1;
+        }
+        Some(idx)
+    }
+
+    /// Ties a line to the comments just above it.
+    fn follow_lead(&mut self, idx: usize, row: usize, is_lead: bool) {
+        let above = self.lead.filter(|lead| lead.last_row + 1 == row && !self.lines[idx].closes(self.text));
+        let small =
+            |lead: &Lead| self.lines[idx].text_start - self.lines[lead.first_idx].start <= self.limits.max_bytes / 2;
+        let above = above.filter(small);
+        if let Some(lead) = above {
+            self.facts[idx].glued = true;
+            self.facts[idx].lead_start = Some(lead.first_idx);
+            if !is_lead {
+                let scope = self.outline.places[idx].scope;
+                self.outline.places[lead.first_idx..idx].iter_mut().for_each(|place| place.scope = scope);
+            }
+        }
+        if !is_lead && self.lead.is_some_and(|lead| lead.last_row < row) {
+            self.lead = None;
+        }
+    }
+
+    /// A definition starts at `start_idx`, comments included: price that line, and hold the header together.
+    fn mark_definition(&mut self, node: Node<'t>, found: &Definition<'t>, start_idx: usize, context: Context) {
+        let start = self.lines[start_idx].start;
+        let facts = &mut self.facts[start_idx];
+        facts.starts_definition = true;
+        let n_bytes = node.end_byte().saturating_sub(start);
+        if !context.in_function && !facts.glued && self.limits.max_bytes / 2 <= n_bytes {
+            self.outline.places[start_idx].keep = OWN_CHUNK;
+        }
+        let header_end = found.body.map_or(node.start_byte(), |body| body.start_byte());
+        let row = |byte: usize| self.lines.partition_point(|line| line.text_start <= byte);
+        let after_name = row(node.start_byte());
+        let after_header = row(header_end); // the first line below the one that opens the body
+        let body_opens_line = after_header
+            .checked_sub(1)
+            .is_some_and(|idx| self.lines[idx].text_start == header_end && !self.text[header_end..].starts_with('{'));
+        let end = if body_opens_line { after_header } else { after_header + 1 };
+        for idx in after_name..end.min(after_name + MAX_HEADER_LINES).min(self.lines.len()) {
+            let line = &self.lines[idx];
+            if node.end_byte() <= line.text_start || self.limits.max_bytes / 2 < line.text_start - start {
+                break;
+            }
+            self.facts[idx].glued = true;
+        }
+    }
+
+    fn definition(&self, node: Node<'t>, rule: Rule, context: Context) -> Option<Definition<'t>> {
+        let body = || node.child_by_field_name("body"); // looked up by name: not for every node
+        match rule {
+            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::Names => None,
+            Rule::Scope(label) => {
+                let part = |field| node.child_by_field_name(field).map(|node| self.short(node));
+                let subject = part("type").unwrap_or_default();
+                let label = match part("trait") {
+                    Some(of) => format!("{label} {of} for {subject}"),
+                    None => format!("{label} {subject}"),
+                };
+                Some(Definition {
+                    label: Some(label),
+                    names: Vec::new(),
+                    body: body(),
+                    is_function: false,
+                    is_type: true,
+                })
+            }
+            Rule::Define(kind, label) => {
+                let name = node.child_by_field_name("name")?;
+                let kind = match node.child_by_field_name("type").map(|of| of.kind()) {
+                    Some("struct_type") if kind == SymbolKind::Type => SymbolKind::Struct,
+                    Some("interface_type") if kind == SymbolKind::Type => SymbolKind::Interface,
+                    _ if kind == SymbolKind::Function && context.in_type => SymbolKind::Method,
+                    _ => kind,
+                };
+                let owner = node.child_by_field_name("receiver").map(|node| self.receiver(node)).unwrap_or_default();
+                let label = format!("{label} {owner}{}", self.short(name));
+                let is_function = matches!(kind, SymbolKind::Function | SymbolKind::Method);
+                let is_type = !is_function && kind != SymbolKind::Module;
+                let names = named(name, kind).into_iter().collect();
+                Some(Definition { label: Some(label), names, body: body(), is_function, is_type })
+            }
+            Rule::Value(kind, field, label) => {
+                if context.in_function {
+                    return None;
+                }
+                let mut cursor = node.walk();
+                let mut names = Vec::new();
+                for name in node.children_by_field_name(field, &mut cursor).filter(Node::is_named) {
+                    if !label.is_empty() || self.is_constant_name(name) {
+                        names.extend(named(name, kind));
+                    }
+                }
+                let first = self.text.get(names.first()?.0.clone())?;
+                let label = one_line(format!("{label} {first}").trim_start(), 80);
+                Some(Definition { label: Some(label), names, body: None, is_function: false, is_type: false })
+            }
+            Rule::Bind(name, value, otherwise) => {
+                let mut name = node.child_by_field_name(name)?;
+                let value = node.child_by_field_name(value);
+                let is_function = value.is_some_and(|value| {
+                    matches!(value.kind(), "arrow_function" | "function_expression" | "generator_function")
+                });
+                if name.kind() == "member_expression" {
+                    name = name.child_by_field_name("property")?;
+                }
+                if is_function {
+                    let kind = if context.in_type || node.kind() == "pair" {
+                        SymbolKind::Method
+                    } else {
+                        SymbolKind::Function
+                    };
+                    let word = if kind == SymbolKind::Method { "method" } else { "function" };
+                    let names = vec![named(name, kind)?];
+                    let label = Some(format!("{word} {}", self.short(name).trim_matches(['"', '\''])));
+                    let body = value.and_then(|value| value.child_by_field_name("body"));
+                    return Some(Definition { label, names, body, is_function, is_type: false });
+                }
+                let kind = otherwise.filter(|_| !context.in_function)?;
+                let (kind, word) = if context.constant { (SymbolKind::Constant, "const") } else { (kind, "var") };
+                let names = vec![named(name, kind)?];
+                let label = Some(format!("{word} {}", self.short(name)));
+                Some(Definition { label, names, body: None, is_function: false, is_type: false })
+            }
+        }
+    }
+
+    fn finish(mut self) -> Outline {
+        while self.n_scoped < self.lines.len() {
+            self.outline.places[self.n_scoped].scope = self.last_scope;
+            self.n_scoped += 1;
+        }
+        for (idx, (facts, line)) in self.facts.iter().zip(self.lines).enumerate() {
+            let place = &mut self.outline.places[idx];
+            place.closer = line.closes(self.text) && facts.outer_nest.is_some();
+            let bonus = 15 * u32::from(line.after_blank) + 5 * u32::from(facts.starts_definition);
+            place.cut = match facts.outer_nest {
+                _ if facts.glued || place.closer => GLUED,
+                Some(nest) => (5 + 10 * nest.min(8)).saturating_sub(bonus),
+                None if line.continues => 80,
+                None => 100 - bonus,
+            };
+        }
+        self.outline.symbols.sort_by_key(|(start, _)| *start);
+        self.outline
+    }
+
+    fn short(&self, node: Node<'t>) -> String {
+        one_line(self.text.get(node.byte_range()).unwrap_or_default(), 80)
+    }
+
+    /// `Client.` for the receiver `(c *Client[T])`.
+    fn receiver(&self, node: Node<'t>) -> String {
+        let inside = self.text.get(node.byte_range()).unwrap_or_default().trim_matches(['(', ')', ' ']);
+        let of = inside.split('[').next().unwrap_or_default();
+        let of = of.rsplit([' ', '*', '\t']).next().unwrap_or_default();
+        if of.is_empty() { String::new() } else { format!("{}.", one_line(of, 80)) }
+    }
+
+    fn is_constant_name(&self, node: Node<'t>) -> bool {
+        let name = self.text.get(node.byte_range()).unwrap_or_default();
+        node.kind() == "identifier" && name.contains(char::is_uppercase) && !name.contains(char::is_lowercase)
+    }
+}
+
+/// A name that is one word of the source: not a pattern, not computed.
+fn named(node: Node<'_>, kind: SymbolKind) -> Option<(Range<usize>, SymbolKind, u32)> {
+    let simple = node.kind().ends_with("identifier") || matches!(node.kind(), "string" | "type" | "metavariable");
+    let row = u32::try_from(node.start_position().row).unwrap_or(u32::MAX);
+    (simple && !node.byte_range().is_empty()).then(|| (node.byte_range(), kind, row))
+}
