@@ -6,13 +6,13 @@
 //! Reading order, bottom up: [`gguf`] maps a model file, [`tokenizer`] makes ids, [`embedder`] makes unit
 //! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them.
 
+pub mod chunk;
 pub mod error;
 pub mod gguf;
-pub mod tokenizer;
-pub mod walk;
-pub mod chunk;
-pub mod vector;
-pub mod text;
 pub mod store;
+pub mod text;
+pub mod tokenizer;
+pub mod vector;
+pub mod walk;
 
 pub use error::{Error, Result};
