@@ -4,7 +4,7 @@
 //! the daemon (`sidecar/src`) converts at its edge.
 //!
 //! Reading order, bottom up: [`gguf`] maps a model file, [`tokenizer`] makes ids, [`embedder`] makes unit
-//! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them.
+//! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them, [`index`] fills it, [`search`] asks.
 
 pub mod error;
 pub mod gguf;
@@ -18,5 +18,8 @@ pub mod chunk;
 pub mod vector;
 pub mod text;
 pub mod store;
+pub mod index;
+pub mod rank;
+pub mod search;
 
 pub use error::{Error, Result};

@@ -1,1 +1,302 @@
-//! (to be written)
+//! Full text: one tantivy document per chunk.
+//!
+//! The text itself is not stored, it is in the user's file; what is stored is the [`record::StoredChunk`]. Fields are
+//! scored apart (`query.rs` has the weights): whole identifiers, their parts, names the chunk defines, path words.
+//! Both sides make their words with [`tokens::code_tokens`].
+
+mod directory;
+pub mod filter;
+pub mod query;
+pub mod record;
+pub mod tokens;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tantivy::columnar::Column;
+use tantivy::directory::MmapDirectory;
+use tantivy::directory::error::OpenReadError;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::schema::{
+    FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions,
+};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError};
+
+use self::directory::ReadOnlyDirectory;
+use self::record::StoredChunk;
+use self::tokens::{Token, code_tokens};
+use crate::{Error, Result};
+
+/// One indexing thread with this much memory: tantivy's floor is 15 MB, and the daemon's whole budget is 50.
+const WRITER_HEAP_BYTES: usize = 18_000_000;
+/// A text segment with more deleted documents than this is merged. tantivy's own default never does.
+const DELETED_RATIO: f32 = 0.2;
+/// Blocks of 16 KB that a segment's document store keeps unpacked; hits are few and spread.
+const STORE_CACHE_BLOCKS: usize = 8;
+
+/// The fields of the schema.
+#[derive(Clone, Copy, Debug)]
+struct Fields {
+    chunk_id: Field,
+    path: Field,
+    path_words: Field,
+    ident: Field,
+    sub: Field,
+    def: Field,
+    def_exact: Field,
+    def_lower: Field,
+    language: Field,
+    record: Field,
+}
+
+fn schema() -> (Schema, Fields) {
+    // Words arrive as tokens joined by spaces. No positions: nothing asks for phrases.
+    let words = || {
+        TextOptions::default().set_indexing_options(
+            TextFieldIndexing::default().set_tokenizer("whitespace").set_index_option(IndexRecordOption::WithFreqs),
+        )
+    };
+    let mut builder = Schema::builder();
+    let fields = Fields {
+        chunk_id: builder.add_u64_field("chunk_id", INDEXED | FAST),
+        path: builder.add_text_field("path", STRING),
+        path_words: builder.add_text_field("path_words", words()),
+        ident: builder.add_text_field("ident", words()),
+        sub: builder.add_text_field("sub", words()),
+        def: builder.add_text_field("def", words()),
+        def_exact: builder.add_text_field("def_exact", STRING),
+        def_lower: builder.add_text_field("def_lower", STRING),
+        language: builder.add_text_field("language", STRING),
+        record: builder.add_bytes_field("record", STORED),
+    };
+    (builder.build(), fields)
+}
+
+/// The full-text index on disk.
+pub struct TextIndex {
+    index: Index,
+    reader: IndexReader,
+    fields: Fields,
+    writer: Option<IndexWriter>,
+}
+
+impl TextIndex {
+    /// Opens the index in `dir`, which must exist; creates it when absent.
+    pub fn open(dir: &Path) -> Result<TextIndex> {
+        let directory = MmapDirectory::open(dir).map_err(TantivyError::from)?;
+        let exists = Index::exists(&directory).map_err(TantivyError::from)?;
+        let index =
+            if exists { Index::open(directory) } else { Index::create(directory, schema().0, Default::default()) };
+        Self::with_index(dir, index.map_err(|e| damage(dir, e))?)
+    }
+
+    /// Opens the index in `dir` without a lock and without ever writing.
+    pub fn open_read_only(dir: &Path) -> Result<TextIndex> {
+        let directory = MmapDirectory::open(dir).map_err(TantivyError::from)?;
+        Self::with_index(dir, Index::open(ReadOnlyDirectory(directory)).map_err(|e| damage(dir, e))?)
+    }
+
+    fn with_index(dir: &Path, index: Index) -> Result<TextIndex> {
+        let (schema, fields) = schema();
+        if index.schema() != schema {
+            let problem = "its fields are not those of this format".into();
+            return Err(Error::IndexDamaged { path: dir.to_path_buf(), problem });
+        }
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
+            .try_into()
+            .map_err(|e| damage(dir, e))?;
+        Ok(TextIndex { index, reader, fields, writer: None })
+    }
+
+    /// Payload of the last commit; `None` before the first.
+    pub fn payload(&self) -> Result<Option<String>> {
+        Ok(self.index.load_metas()?.payload)
+    }
+
+    /// Makes [`TextIndex::reader`] see the last commit.
+    pub fn reload(&self) -> Result<()> {
+        Ok(self.reader.reload()?)
+    }
+
+    /// A view of the commit that was loaded last.
+    pub fn reader(&self) -> Result<TextReader> {
+        TextReader::new(self.reader.searcher(), self.fields)
+    }
+
+    /// Adds a chunk; visible after the next commit.
+    pub fn add(&mut self, chunk: &StoredChunk, text: &str) -> Result<()> {
+        let fields = self.fields;
+        let mut doc = TantivyDocument::default();
+        doc.add_u64(fields.chunk_id, chunk.chunk_id);
+        doc.add_text(fields.path, &chunk.rel);
+        doc.add_text(fields.language, &chunk.language);
+        doc.add_text(fields.path_words, path_words(&chunk.rel));
+        let (mut ident, mut sub) = (String::with_capacity(text.len()), String::with_capacity(text.len() * 2));
+        code_tokens(text, |token| match token {
+            Token::Ident(word) => push_word(&mut ident, word),
+            Token::Sub(word) => push_word(&mut sub, word),
+        });
+        doc.add_text(fields.ident, ident);
+        doc.add_text(fields.sub, sub);
+        let mut def = String::new();
+        for (name, _) in &chunk.symbols {
+            doc.add_text(fields.def_exact, name);
+            doc.add_text(fields.def_lower, name.to_lowercase());
+            push_all_words(&mut def, name);
+        }
+        doc.add_text(fields.def, def);
+        doc.add_bytes(fields.record, &chunk.encode());
+        self.writer()?.add_document(doc)?;
+        Ok(())
+    }
+
+    /// Deletes the chunks of a path that were added before.
+    pub fn remove_path(&mut self, rel: &str) -> Result<()> {
+        let term = tantivy::Term::from_field_text(self.fields.path, rel);
+        self.writer()?.delete_term(term);
+        Ok(())
+    }
+
+    /// Deletes every chunk.
+    pub fn remove_all(&mut self) -> Result<()> {
+        // Not `delete_all_documents`: it acts at once and keeps what is still queued.
+        self.writer()?.delete_query(Box::new(tantivy::query::AllQuery))?;
+        Ok(())
+    }
+
+    /// Commits with `payload`. `between` runs after the segments are on disk and before the commit point.
+    pub fn commit(&mut self, payload: &str, between: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut prepared = self.writer()?.prepare_commit()?;
+        prepared.set_payload(payload);
+        if let Err(e) = between() {
+            self.abandon();
+            return Err(e);
+        }
+        prepared.commit()?;
+        Ok(())
+    }
+
+    /// Drops the writer and all that was not committed.
+    pub fn abandon(&mut self) {
+        self.writer = None;
+    }
+
+    /// Ends the writer and frees its memory once running merges are done. Only call with nothing uncommitted.
+    pub fn release(&mut self) -> Result<()> {
+        match self.writer.take() {
+            Some(writer) => Ok(writer.wait_merging_threads()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads every file and compares checksums.
+    pub fn verify(&self, dir: &Path) -> Result<()> {
+        match self.index.validate_checksum().map_err(|e| damage(dir, e))?.into_iter().next() {
+            Some(file) => Err(Error::IndexDamaged { path: dir.join(file), problem: "checksum".into() }),
+            None => Ok(()),
+        }
+    }
+
+    fn writer(&mut self) -> Result<&mut IndexWriter> {
+        if self.writer.is_none() {
+            let options = IndexWriterOptions::builder()
+                .num_worker_threads(1)
+                .memory_budget_per_thread(WRITER_HEAP_BYTES)
+                .num_merge_threads(1)
+                .build();
+            let writer: IndexWriter = self.index.writer_with_options(options)?;
+            let mut policy = LogMergePolicy::default();
+            policy.set_del_docs_ratio_before_merge(DELETED_RATIO);
+            writer.set_merge_policy(Box::new(policy));
+            self.writer = Some(writer);
+        }
+        Ok(self.writer.as_mut().expect("just created"))
+    }
+}
+
+/// One commit's chunks, searchable from any thread.
+pub struct TextReader {
+    searcher: Searcher,
+    fields: Fields,
+    /// Chunk id column of each segment.
+    ids: Vec<Column<u64>>,
+}
+
+impl TextReader {
+    fn new(searcher: Searcher, fields: Fields) -> Result<TextReader> {
+        let ids = searcher
+            .segment_readers()
+            .iter()
+            .map(|segment| segment.fast_fields().u64("chunk_id"))
+            .collect::<Result<_, _>>()?;
+        Ok(TextReader { searcher, fields, ids })
+    }
+}
+
+/// Path words of a chunk: the file stem twice, its last three folders once.
+fn path_words(rel: &str) -> String {
+    let mut folders: Vec<&str> = rel.split('/').collect();
+    let name = folders.pop().unwrap_or_default();
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem });
+    let mut words = String::new();
+    for part in [stem, stem].into_iter().chain(folders.iter().rev().take(3).copied()) {
+        push_all_words(&mut words, part);
+    }
+    words
+}
+
+/// Appends the distinct tokens of `text`, whole and parts in one.
+fn push_all_words(words: &mut String, text: &str) {
+    let mut seen: Vec<String> = Vec::new();
+    code_tokens(text, |token| {
+        let (Token::Ident(word) | Token::Sub(word)) = token;
+        if !seen.iter().any(|known| known == word) {
+            push_word(words, word);
+            seen.push(word.to_string());
+        }
+    });
+}
+
+fn push_word(words: &mut String, word: &str) {
+    words.push_str(word);
+    words.push(' ');
+}
+
+/// tantivy's ways of saying that a file is not what it was, as ours.
+fn damage(dir: &Path, error: TantivyError) -> Error {
+    let damaged = |path: &Path, problem: String| Error::IndexDamaged { path: path.to_path_buf(), problem };
+    let is_content = |e: &Arc<std::io::Error>| {
+        matches!(e.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
+    };
+    match &error {
+        TantivyError::DataCorruption(_) | TantivyError::IncompatibleIndex(_) | TantivyError::SchemaError(_) => {
+            damaged(dir, error.to_string())
+        }
+        TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(file)) => {
+            damaged(&dir.join(file), "the file is missing".into())
+        }
+        TantivyError::OpenReadError(OpenReadError::IncompatibleIndex(_)) => damaged(dir, error.to_string()),
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, filepath }) if is_content(io_error) => {
+            damaged(&dir.join(filepath), io_error.to_string())
+        }
+        TantivyError::IoError(io_error) if is_content(io_error) => damaged(dir, io_error.to_string()),
+        _ => Error::Text(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_words_repeat_the_stem_and_stop_at_three_folders() {
+        assert_eq!(
+            path_words("a/b/src/http/userParser.rs"),
+            "userparser user parser pars userparser user parser pars http src b "
+        );
+        assert_eq!(path_words(".gitignore"), "gitignore gitignore ");
+    }
+}

@@ -1,0 +1,274 @@
+//! The commit, in an order in which every prefix leaves a whole generation.
+//!
+//! ```text
+//! segment files   write, sync, rename, sync directory     nobody refers to them yet
+//! manifest        the same                                nobody refers to it yet
+//! full text       commit with the payload                 THE COMMIT POINT; sync directory
+//! cache           file table and embeddings               behind by one generation? rebuilt at open
+//! snapshot        readers of this process see it
+//! garbage         files of neither this nor the previous generation; readers that opened them keep them
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::cache::{FileRecord, vector_key};
+use super::files::{rename_durably, sync_dir, write_durably};
+use super::snapshot::{Snapshot, load};
+use super::{Changes, Store};
+use crate::vector::RowSource;
+use crate::vector::manifest::{Manifest, Payload, SegmentEntry};
+use crate::vector::search::{Part, Vectors};
+use crate::vector::segment::{self, checksum};
+use crate::{Error, Result};
+
+/// More segments than this are merged: each costs a binary search per lookup, and a scan start per query.
+const MAX_SEGMENTS: usize = 8;
+/// A segment is rewritten when one row in this many is dead.
+const DEAD_SHARE: u64 = 5;
+
+/// The steps of a commit, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// New vectors are about to be written.
+    Segment,
+    /// The manifest is about to be written.
+    Manifest,
+    /// The full-text segments are about to be written.
+    Prepare,
+    /// The commit point is next.
+    CommitPoint,
+    /// The commit point has passed; the cache is next.
+    Cache,
+    /// Readers are about to see the generation.
+    Publish,
+    /// Old files are about to be deleted.
+    Garbage,
+}
+
+/// What crash tests hang in.
+pub(super) type StepHook = Box<dyn FnMut(Step) -> std::io::Result<()> + Send>;
+
+impl Store {
+    /// Makes everything that was put since the last commit one new generation, durable and visible.
+    ///
+    /// Returns the generation, the current one when nothing changed. After an error the store stands at the newest
+    /// generation on disk: the previous one, or the new one when only the cache could not follow.
+    pub fn commit(&mut self) -> Result<u64> {
+        self.changing(|store| {
+            let changes = &store.changes;
+            if changes.text || changes.cleared || changes.space.is_some() || !changes.rows.is_empty() {
+                store.commit_generation()?;
+            } else if !changes.files.is_empty() {
+                store.cache().apply(store.manifest.generation, false, &changes.files, std::iter::empty())?;
+                store.forget_changes();
+            }
+            Ok(store.manifest.generation)
+        })
+    }
+
+    fn commit_generation(&mut self) -> Result<()> {
+        let snapshot = self.snapshot();
+        let vector_dir = self.dir.join("vectors");
+
+        self.step(Step::Segment)?;
+        let mut manifest = self.next_manifest()?;
+        manifest.segments = self.write_segments(&mut manifest.next_segment, manifest.dim as usize)?;
+
+        self.step(Step::Manifest)?;
+        let bytes = manifest.encode();
+        write_durably(&vector_dir.join(Manifest::file_name(manifest.generation)), &bytes)?;
+        let vectors = Vectors::open(&vector_dir, &manifest, snapshot.vectors.parts())?;
+
+        self.step(Step::Prepare)?;
+        let payload = Payload { generation: manifest.generation, checksum: checksum(&bytes) };
+        let hook = &mut self.hook;
+        self.text.commit(&payload.encode(), || run_hook(hook, &self.dir, Step::CommitPoint))?;
+        sync_dir(&self.dir.join("text"))?;
+
+        self.step(Step::Cache)?;
+        let changes = std::mem::take(&mut self.changes);
+        let space_id = manifest.space.as_deref().unwrap_or_default();
+        let rows = changes.keys.iter().enumerate();
+        let rows = rows.map(|(row, key)| (vector_key(space_id, key), changes.rows.f16_bytes(row)));
+        self.cache().apply(manifest.generation, changes.cleared, &changes.files, rows)?;
+
+        self.step(Step::Publish)?;
+        self.publish(manifest, vectors)?;
+        self.step(Step::Garbage)?;
+        self.collect_garbage();
+        Ok(())
+    }
+
+    /// The next generation's manifest, its segments still to come.
+    fn next_manifest(&self) -> Result<Manifest> {
+        let Changes { cleared, files, space, next_chunk_id, .. } = &self.changes;
+        let mut manifest = Manifest {
+            generation: self.manifest.generation + 1,
+            next_chunk_id: *next_chunk_id,
+            segments: Vec::new(),
+            ..self.manifest.clone()
+        };
+        if let Some(space) = space {
+            manifest.dim = u32::try_from(space.dim)
+                .map_err(|_| crate::vector::search::dimension_error("space", u32::MAX as usize, space.dim))?;
+            manifest.space = Some(space.id.clone());
+        }
+        manifest.files = if *cleared { 0 } else { self.cache().n_files()? };
+        for (rel, record) in files {
+            let existed = !*cleared && self.cache().has_file(rel)?;
+            manifest.files += u64::from(record.is_some());
+            manifest.files -= u64::from(existed);
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the new rows and what must be merged with them; returns all segments of the generation.
+    fn write_segments(&self, next_segment: &mut u64, dim: usize) -> Result<Vec<SegmentEntry>> {
+        let Changes { cleared, removed, space, rows, .. } = &self.changes;
+        let snapshot = self.snapshot();
+        let mut parts: Vec<Part> =
+            if *cleared || space.is_some() { Vec::new() } else { snapshot.vectors.parts().to_vec() };
+        for part in &mut parts {
+            removed.iter().filter_map(|&id| part.segment.row_of(id)).for_each(|row| part.dead.insert(row as u64));
+        }
+        parts.retain(|part| part.dead.len() < part.segment.rows());
+
+        let mut order: Vec<(&dyn RowSource, usize)> = (0..rows.len())
+            .filter(|&row| !*cleared && !removed.contains(&rows.chunk_id(row)))
+            .map(|row| (rows as &dyn RowSource, row))
+            .collect();
+        let merged = plan_merge(&parts, order.len());
+        for part in merged.iter().map(|&i| &parts[i]) {
+            let living = (0..part.segment.rows()).filter(|&row| !part.dead.contains(row as u64));
+            order.extend(living.map(|row| (&*part.segment as &dyn RowSource, row)));
+        }
+        order.sort_unstable_by_key(|(source, row)| source.chunk_id(*row));
+
+        let mut entries: Vec<SegmentEntry> =
+            (0..parts.len()).filter(|i| !merged.contains(i)).map(|i| entry(&parts[i])).collect();
+        if !order.is_empty() {
+            let file = format!("seg-{next_segment}.vec");
+            *next_segment += 1;
+            let path = self.dir.join("vectors").join(&file);
+            let temporary = path.with_extension("tmp");
+            let _ = std::fs::remove_file(&temporary); // of a commit that failed
+            let checksum = segment::write(&temporary, dim, &order)?;
+            rename_durably(&temporary, &path)?;
+            entries.push(SegmentEntry { file, rows: order.len() as u64, checksum, dead: Vec::new() });
+        }
+        Ok(entries)
+    }
+
+    /// Reads memory from disk again: what was not committed is gone.
+    pub(super) fn recover(&mut self) -> Result<()> {
+        self.text.abandon();
+        let (manifest, vectors) = load(&self.dir, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
+        self.publish(manifest, vectors)?;
+        self.reconcile_files()?;
+        self.collect_garbage();
+        self.unsound = false;
+        Ok(())
+    }
+
+    fn publish(&mut self, manifest: Manifest, vectors: Vectors) -> Result<()> {
+        self.text.reload()?;
+        let snapshot = Snapshot {
+            generation: manifest.generation,
+            dir: self.dir.clone(),
+            manifest: manifest.clone(),
+            text: self.text.reader()?,
+            vectors,
+        };
+        self.manifest = manifest;
+        self.reader.publish(snapshot);
+        self.forget_changes();
+        Ok(())
+    }
+
+    /// When the file table is not of this generation, reads it off the full-text index. Sizes and times become 0, so
+    /// every file is hashed again once.
+    pub(super) fn reconcile_files(&mut self) -> Result<()> {
+        if self.cache().generation()? == Some(self.manifest.generation) {
+            return Ok(());
+        }
+        let mut files: BTreeMap<String, Option<FileRecord>> = BTreeMap::new();
+        self.snapshot().text.for_each(
+            |_| true,
+            |chunk| {
+                let new = || Some(FileRecord { hash: chunk.file_hash, size: 0, mtime_ns: 0, n_chunks: 0 });
+                if let Some(record) = files.entry(chunk.rel).or_insert_with(new) {
+                    record.n_chunks += 1;
+                }
+            },
+        )?;
+        self.cache().apply(self.manifest.generation, true, &files, std::iter::empty())
+    }
+
+    /// Deletes vector files that neither this generation nor the one before names.
+    ///
+    /// What cannot be deleted (Windows, while somebody maps it) is tried again next time.
+    pub(super) fn collect_garbage(&self) {
+        let vector_dir = self.dir.join("vectors");
+        let previous_name = Manifest::file_name(self.manifest.generation.wrapping_sub(1));
+        let previous = std::fs::read(vector_dir.join(&previous_name)).ok();
+        let previous: Option<Manifest> = previous.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = |name: &str| {
+            name == Manifest::file_name(self.manifest.generation)
+                || name == previous_name
+                || std::iter::once(&self.manifest)
+                    .chain(&previous)
+                    .any(|manifest| manifest.segments.iter().any(|segment| segment.file == name))
+        };
+        let Ok(entries) = std::fs::read_dir(&vector_dir) else { return };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_str().is_some_and(kept) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        run_hook(&mut self.hook, &self.dir, step)
+    }
+}
+
+fn run_hook(hook: &mut Option<StepHook>, dir: &Path, step: Step) -> Result<()> {
+    match hook {
+        Some(hook) => hook(step).map_err(|e| Error::io("commit", dir, e)),
+        None => Ok(()),
+    }
+}
+
+fn entry(part: &Part) -> SegmentEntry {
+    SegmentEntry {
+        file: part.file.clone(),
+        rows: part.segment.rows() as u64,
+        checksum: part.segment.checksum(),
+        dead: part.dead.runs(),
+    }
+}
+
+/// Indexes of the segments to be rewritten together with `n_new` rows.
+///
+/// Those with many dead rows, always. When too many would remain, the smallest, and on while the next one is no more
+/// than twice what is merged already, so that a large segment is not rewritten for a few rows.
+fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
+    let dead = |part: &Part| part.dead.len() as u64;
+    let living = |part: &Part| part.segment.rows() - part.dead.len();
+    let (mut merged, mut kept): (Vec<usize>, Vec<usize>) =
+        (0..parts.len()).partition(|&i| dead(&parts[i]) * DEAD_SHARE > parts[i].segment.rows() as u64);
+    if kept.len() + 1 > MAX_SEGMENTS {
+        kept.sort_by_key(|&i| living(&parts[i]));
+        let mut n_rows = n_new;
+        for i in kept.iter().copied() {
+            let n_left = parts.len() - merged.len();
+            if n_left + 1 <= MAX_SEGMENTS && living(&parts[i]) > 2 * n_rows {
+                break;
+            }
+            n_rows += living(&parts[i]);
+            merged.push(i);
+        }
+    }
+    merged
+}

@@ -1,0 +1,212 @@
+//! Questions to the full-text index.
+
+use std::collections::HashSet;
+
+use tantivy::collector::{FilterCollector, TopDocs};
+use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
+use tantivy::schema::{Field, IndexRecordOption, Value};
+use tantivy::{DocAddress, DocSet, TERMINATED, TantivyDocument, TantivyError, Term};
+
+use super::TextReader;
+use super::filter::Filter;
+use super::record::StoredChunk;
+use super::tokens::{Token, code_tokens};
+use crate::vector::Bitmap;
+use crate::{Error, Result};
+
+/// Weights of the fields. A word in a name that the chunk defines says more than the same word in its body; the path
+/// lies between. Round numbers: the figures hardly move between half and twice of each (research/ranking.md 5).
+const IDENT_WEIGHT: f32 = 1.0;
+const SUB_WEIGHT: f32 = 1.0;
+const DEF_WEIGHT: f32 = 2.5;
+const PATH_WEIGHT: f32 = 1.5;
+
+/// Distinct words of a query that are searched; of a longer one (a pasted stack trace) the rarest.
+const MAX_WORDS: usize = 64;
+/// Distinct words that are looked at to find the rarest, so that a pasted file costs no more than this.
+const MAX_WORDS_WEIGHED: usize = 1024;
+
+impl TextReader {
+    /// Living chunks.
+    pub fn n_chunks(&self) -> u64 {
+        self.searcher.num_docs()
+    }
+
+    /// The best `limit` chunks by BM25 over all fields, best first, ties by chunk id.
+    ///
+    /// A query without a word gives nothing.
+    pub fn search(&self, query: &str, filter: &Filter, limit: usize) -> Result<Vec<(u64, f32)>> {
+        let clauses = self.clauses(query)?;
+        if clauses.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let query = BooleanQuery::new(clauses);
+        let allowed = self.allowed(filter)?;
+        let mut found: Vec<(u64, f32)> = self
+            .top(&query, allowed, limit)?
+            .into_iter()
+            .filter_map(|(score, at)| Some((self.id_at(at)?, score)))
+            .collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Ok(found)
+    }
+
+    fn top(&self, query: &dyn Query, allowed: Option<Bitmap>, limit: usize) -> Result<Vec<(f32, DocAddress)>> {
+        let top = TopDocs::with_limit(limit).order_by_score();
+        Ok(match allowed {
+            None => self.searcher.search(query, &top)?,
+            Some(allowed) => {
+                let allowed = std::sync::Arc::new(allowed);
+                let keep = move |id: u64| allowed.contains(id);
+                self.searcher.search(query, &FilterCollector::new("chunk_id".into(), keep, top))?
+            }
+        })
+    }
+
+    /// One clause per word and field that the index knows.
+    fn clauses(&self, query: &str) -> Result<Vec<(Occur, Box<dyn Query>)>> {
+        let fields = self.fields;
+        let (mut idents, mut subs) = (HashSet::new(), HashSet::new());
+        let mut words: Vec<String> = Vec::new();
+        code_tokens(query, |token| {
+            let (Token::Ident(word) | Token::Sub(word)) = token;
+            if words.len() >= MAX_WORDS_WEIGHED {
+                return;
+            }
+            if !idents.contains(word) && !subs.contains(word) {
+                words.push(word.to_string());
+            }
+            match token {
+                Token::Ident(word) => idents.insert(word.to_string()),
+                Token::Sub(word) => subs.insert(word.to_string()),
+            };
+        });
+        let mut weighed: Vec<(u64, Vec<(Term, f32)>)> = Vec::with_capacity(words.len());
+        for word in &words {
+            let weights: [(Field, f32, bool); 4] = [
+                (fields.ident, IDENT_WEIGHT, idents.contains(word)),
+                (fields.sub, SUB_WEIGHT, subs.contains(word)),
+                (fields.def, DEF_WEIGHT, true),
+                (fields.path_words, PATH_WEIGHT, true),
+            ];
+            let mut terms = Vec::new();
+            let mut frequency = 0;
+            for (field, weight, _) in weights.into_iter().filter(|(_, _, wanted)| *wanted) {
+                let term = Term::from_field_text(field, word);
+                let n = self.searcher.doc_freq(&term)?;
+                if n > 0 {
+                    frequency = frequency.max(n);
+                    terms.push((term, weight));
+                }
+            }
+            if !terms.is_empty() {
+                weighed.push((frequency, terms));
+            }
+        }
+        if weighed.len() > MAX_WORDS {
+            weighed.sort_by_key(|(frequency, _)| *frequency); // stable: of equals the first words stay
+            weighed.truncate(MAX_WORDS);
+        }
+        let clause = |(term, weight): (Term, f32)| {
+            let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
+            (Occur::Should, Box::new(BoostQuery::new(Box::new(query), weight)) as Box<dyn Query>)
+        };
+        Ok(weighed.into_iter().flat_map(|(_, terms)| terms).map(clause).collect())
+    }
+
+    /// Chunks that define exactly `name`: those that spell it so first, then those that differ in case, each by chunk
+    /// id.
+    pub fn definitions(&self, name: &str, filter: &Filter, limit: usize) -> Result<Vec<u64>> {
+        let allowed = self.allowed(filter)?;
+        let keep = |id: &u64| allowed.as_ref().is_none_or(|allowed| allowed.contains(*id));
+        let mut found: Vec<u64> = Vec::new();
+        for term in [
+            Term::from_field_text(self.fields.def_exact, name),
+            Term::from_field_text(self.fields.def_lower, &name.to_lowercase()),
+        ] {
+            let mut ids: Vec<u64> =
+                self.ids_with(&term)?.into_iter().filter(keep).filter(|id| !found.contains(id)).collect();
+            ids.sort_unstable();
+            found.extend(ids);
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+
+    /// Ids of the living chunks of a path.
+    pub fn ids_of_path(&self, rel: &str) -> Result<Vec<u64>> {
+        self.ids_with(&Term::from_field_text(self.fields.path, rel))
+    }
+
+    /// Ids of all living chunks, in no order.
+    pub fn all_ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.searcher
+            .segment_readers()
+            .iter()
+            .zip(&self.ids)
+            .flat_map(|(segment, ids)| segment.doc_ids_alive().filter_map(|doc| ids.first(doc)))
+    }
+
+    /// Whether `id` is a living chunk.
+    pub fn contains(&self, id: u64) -> Result<bool> {
+        Ok(self.address_of(id)?.is_some())
+    }
+
+    /// The stored record of each id, `None` for those that are gone.
+    pub fn chunks(&self, ids: &[u64]) -> Result<Vec<Option<StoredChunk>>> {
+        ids.iter().map(|&id| self.address_of(id)?.map(|at| self.record_at(at)).transpose()).collect()
+    }
+
+    /// Calls `each` with the record of every living chunk that `wanted` accepts by id.
+    pub fn for_each(&self, wanted: impl Fn(u64) -> bool, mut each: impl FnMut(StoredChunk)) -> Result<()> {
+        for (i, segment) in self.searcher.segment_readers().iter().enumerate() {
+            for doc in segment.doc_ids_alive() {
+                if self.ids[i].first(doc).is_some_and(&wanted) {
+                    each(self.record_at(DocAddress::new(i as u32, doc))?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record_at(&self, at: DocAddress) -> Result<StoredChunk> {
+        let doc: TantivyDocument = self.searcher.doc(at)?;
+        let bytes = doc.get_first(self.fields.record).and_then(|value| value.as_bytes());
+        bytes.and_then(StoredChunk::decode).ok_or_else(|| Error::IndexDamaged {
+            path: "text".into(),
+            problem: format!("the record of document {}/{} cannot be read", at.segment_ord, at.doc_id),
+        })
+    }
+
+    fn id_at(&self, at: DocAddress) -> Option<u64> {
+        self.ids[at.segment_ord as usize].first(at.doc_id)
+    }
+
+    fn address_of(&self, id: u64) -> Result<Option<DocAddress>> {
+        let mut found = None;
+        self.each_with(&Term::from_field_u64(self.fields.chunk_id, id), |at| found = Some(at))?;
+        Ok(found)
+    }
+
+    fn ids_with(&self, term: &Term) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
+        self.each_with(term, |at| found.extend(self.id_at(at)))?;
+        Ok(found)
+    }
+
+    fn each_with(&self, term: &Term, mut each: impl FnMut(DocAddress)) -> Result<()> {
+        for (i, segment) in self.searcher.segment_readers().iter().enumerate() {
+            let index = segment.inverted_index(term.field())?;
+            let postings = index.read_postings(term, IndexRecordOption::Basic).map_err(TantivyError::from)?;
+            let Some(mut postings) = postings else { continue };
+            let mut doc = postings.doc();
+            while doc != TERMINATED {
+                if !segment.is_deleted(doc) {
+                    each(DocAddress::new(i as u32, doc));
+                }
+                doc = postings.advance();
+            }
+        }
+        Ok(())
+    }
+}
