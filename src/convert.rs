@@ -7,6 +7,14 @@ use offheap_protocol::message::{
 };
 use offheap_protocol::{Code, Fault};
 
+/// How to embed.
+#[napi(object)]
+pub struct EmbedCall {
+    pub query: bool,
+    pub bulk: bool,
+    pub parse_specials: bool,
+}
+
 /// Vectors of one call.
 #[napi(object, object_from_js = false)]
 pub struct VectorsResult {

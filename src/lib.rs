@@ -16,10 +16,10 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{Priority, Progress, Request, Response, TextKind};
-use offheap_protocol::{Client, Code, Endpoint, Fault, Reply};
+use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault, Reply};
 use tokio::sync::{Notify, watch};
 
-use convert::{IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
+use convert::{EmbedCall, IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
 use error::js;
 
 /// Who we are in the daemon's status.
@@ -160,13 +160,16 @@ impl NativeClient {
         &self,
         call: u32,
         texts: Vec<String>,
-        query: bool,
-        bulk: bool,
+        options: EmbedCall,
         timeout_ms: Option<u32>,
     ) -> Result<VectorsResult> {
-        let kind = if query { TextKind::Query } else { TextKind::Document };
-        let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
-        let work = self.client.embed(texts, kind, priority, duration(timeout_ms));
+        let options = EmbedOptions {
+            kind: if options.query { TextKind::Query } else { TextKind::Document },
+            priority: if options.bulk { Priority::Bulk } else { Priority::Interactive },
+            parse_specials: options.parse_specials,
+            deadline: duration(timeout_ms),
+        };
+        let work = self.client.embed(texts, options);
         self.cancellable(call, work).await.map(Into::into)
     }
 

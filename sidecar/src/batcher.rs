@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use offheap_engine::embedder::{Embedder, ModelInfo, Options};
 use offheap_engine::kernel::Kernel;
+use offheap_engine::tokenizer::{Encoding, Specials};
 use offheap_protocol::message::{EmbedTiming, Priority};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::oneshot;
@@ -96,6 +97,7 @@ struct Item {
 
 struct Job {
     texts: Vec<String>,
+    specials: Specials,
     /// Where in the request each distinct text goes.
     places: Vec<Vec<usize>>,
     n: usize,
@@ -126,19 +128,25 @@ impl Batcher {
     }
 
     /// Vectors for `texts`. Setting `cancelled` drops what has not begun.
-    pub async fn embed(&self, texts: Vec<String>, priority: Priority, cancelled: Arc<AtomicBool>) -> Result<Embedded, Fault> {
+    pub async fn embed(
+        &self,
+        texts: Vec<String>,
+        specials: Specials,
+        priority: Priority,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<Embedded, Fault> {
         if texts.is_empty() {
             return Err(Fault::new(Code::InvalidArgument, "no texts were given"));
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, priority, cancelled, answer)?;
+        self.shared.push(texts, specials, priority, cancelled, answer)?;
         answered.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
-    /// The same for a thread that may block.
+    /// The same for a thread that may block, for bulk texts of strangers.
     pub fn embed_blocking(&self, texts: Vec<String>, cancelled: Arc<AtomicBool>) -> Result<Embedded, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, Priority::Bulk, cancelled, answer)?;
+        self.shared.push(texts, Specials::Text, Priority::Bulk, cancelled, answer)?;
         answered.blocking_recv().unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
@@ -184,6 +192,7 @@ impl Shared {
     fn push(
         &self,
         texts: Vec<String>,
+        specials: Specials,
         priority: Priority,
         cancelled: Arc<AtomicBool>,
         answer: oneshot::Sender<Result<Embedded, Fault>>,
@@ -211,7 +220,7 @@ impl Shared {
             ..JobState::default()
         };
         let distinct = texts.len();
-        let job = Arc::new(Job { texts, places, n, cancelled, enqueued: Instant::now(), state: Mutex::new(state) });
+        let job = Arc::new(Job { texts, specials, places, n, cancelled, enqueued: Instant::now(), state: Mutex::new(state) });
         let mut queue = self.lock();
         if queue.quit {
             return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
@@ -298,14 +307,14 @@ impl Shared {
     fn batch(&self, model: &mut Embedder, loaded: &Loaded) {
         let started = Instant::now();
         let budget = model.token_budget();
-        let mut taken: Vec<(Item, offheap_engine::tokenizer::Encoding)> = Vec::new();
+        let mut taken: Vec<(Item, Encoding)> = Vec::new();
         let mut tokens = 0;
         while let Some(item) = self.next() {
             if item.job.cancelled.load(Ordering::Relaxed) {
                 item.job.fail(&Fault::new(Code::Cancelled, "the request was cancelled"));
                 continue;
             }
-            let encoding = model.encode(&item.job.texts[item.text_idx]);
+            let encoding = model.encode(&item.job.texts[item.text_idx], item.job.specials);
             if tokens > 0 && tokens + encoding.ids.len() > budget {
                 self.put_back(item);
                 break;
@@ -343,7 +352,7 @@ impl Shared {
         &self,
         model: &mut Embedder,
         loaded: &Loaded,
-        taken: Vec<(Item, offheap_engine::tokenizer::Encoding)>,
+        taken: Vec<(Item, Encoding)>,
         error: &offheap_engine::Error,
     ) {
         log!("a micro-batch failed: {error}");
@@ -382,7 +391,7 @@ impl Shared {
 }
 
 /// Tells a batch's callers when the model panics under it.
-struct FailOnPanic<'a>(&'a [(Item, offheap_engine::tokenizer::Encoding)]);
+struct FailOnPanic<'a>(&'a [(Item, Encoding)]);
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
@@ -401,7 +410,7 @@ impl Job {
         &self,
         text_idx: usize,
         row: &[f32],
-        encoding: &offheap_engine::tokenizer::Encoding,
+        encoding: &Encoding,
         loaded: &Loaded,
         timing: EmbedTiming,
     ) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use offheap_protocol::connection::Payload;
 use offheap_protocol::endpoint::{canonical, find_project};
 use offheap_protocol::message::{Priority, Progress, Request, Response, SearchMode, StatusReport, TextKind};
-use offheap_protocol::{Client, Code, Endpoint, Fault};
+use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -181,7 +181,8 @@ async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let (client, _) = start::connect_or_start(&endpoint(&args.common)?).await?;
     let n = texts.len();
     let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
-    let (vectors, rows) = interruptible(client.embed(texts, kind, priority, None)).await?;
+    let options = EmbedOptions { kind, priority, parse_specials: true, deadline: None };
+    let (vectors, rows) = interruptible(client.embed(texts, options)).await?;
     let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
     if args.common.json {
         out(&json!({

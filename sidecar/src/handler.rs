@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use offheap_engine::store::Filter;
+use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
 use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{
-    ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, StatusReport, TextKind, Vectors,
+    ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, StatusReport, Vectors,
 };
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
@@ -60,7 +61,11 @@ impl Daemon {
         match request {
             Request::Hello { .. } => plain(Response::Hello { version: VERSION.to_owned(), max_body: MAX_BODY }),
             Request::Ping => plain(Response::Pong),
-            Request::Embed { lengths, kind, priority } => self.embed(&lengths, body, kind, priority, cancelled).await,
+            // No architecture so far prefixes its texts, so `kind` changes nothing yet.
+            Request::Embed { lengths, kind: _, priority, parse_specials } => {
+                let specials = if parse_specials { Specials::Parse } else { Specials::Text };
+                self.embed(&lengths, body, specials, priority, cancelled).await
+            }
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
                 blocking(move || project.index(rebuild, &daemon.batcher, &cancelled, &progress))
@@ -93,11 +98,11 @@ impl Daemon {
         &self,
         lengths: &[u32],
         body: Vec<u8>,
-        _kind: TextKind,
+        specials: Specials,
         priority: Priority,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Response, Payload), Fault> {
-        let embedded = self.batcher.embed(texts(lengths, &body)?, priority, cancelled).await?;
+        let embedded = self.batcher.embed(texts(lengths, &body)?, specials, priority, cancelled).await?;
         let vectors = Vectors {
             dim: embedded.model.info.dim as u32,
             tokens: embedded.tokens,
@@ -123,7 +128,7 @@ impl Daemon {
         let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
             SearchMode::Text => None,
             _ => {
-                let one = self.batcher.embed(vec![search.query.clone()], Priority::Interactive, cancelled).await;
+                let one = self.batcher.embed(vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled).await;
                 Some(one.map(|embedded| (embedded.rows, embedded.model)))
             }
         };

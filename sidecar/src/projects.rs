@@ -138,7 +138,7 @@ impl Project {
                 return Err(fault);
             }
         };
-        store.release_writer();
+        store.release_writer().map_err(|error| fault::from_engine(&error))?;
         let stats = store.snapshot().stats();
         Ok(IndexReport {
             generation: report.generation,

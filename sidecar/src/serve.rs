@@ -53,7 +53,7 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     loop {
         let frame = tokio::select! {
             biased;
-            _ = leaving.wait_for(|leaving| *leaving), if !told => {
+            () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !told => {
                 told = true;
                 let _ = outbox.send(Outgoing { kind: Kind::GoingAway, id: 0, control: Vec::new(), payload: Payload::None }).await;
                 continue;

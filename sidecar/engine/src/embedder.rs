@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::kernel::{self, Kernel, Pool};
 use crate::model::{self, Batch, Model};
-use crate::tokenizer::{Encoding, Tokenizer};
+use crate::tokenizer::{Encoding, Specials, Tokenizer};
 
 /// Tokens that are computed together. More would only grow the arena (15 KB a token for MiniLM): a panel of
 /// weights is already used 512 times per unpacking.
@@ -120,8 +120,8 @@ impl Embedder {
     }
 
     /// Tokens of a text, cut at the context length.
-    pub fn encode(&self, text: &str) -> Encoding {
-        self.tokenizer.encode(text, self.info.context_length)
+    pub fn encode(&self, text: &str, specials: Specials) -> Encoding {
+        self.tokenizer.encode(text, specials, self.info.context_length)
     }
 
     /// Tokens that one call of [`Embedder::embed`] takes at most.

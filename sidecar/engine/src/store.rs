@@ -173,6 +173,11 @@ impl Store {
         Snapshot::open(data_dir)
     }
 
+    /// Deletes the stored embeddings, not the index; gives how many there were.
+    pub fn clear_embedding_cache(&mut self) -> Result<u64> {
+        self.cache().clear_vectors()
+    }
+
     /// The last committed generation.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.reader.snapshot()

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use offheap_engine::Error;
 use offheap_engine::gguf::Gguf;
-use offheap_engine::tokenizer::Tokenizer;
+use offheap_engine::tokenizer::{Specials, Tokenizer};
 use serde::Deserialize;
 use support::{Value, Writer, model_path};
 
@@ -23,7 +23,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
 
 /// Ids of a text, no limit.
 fn ids(text: &str) -> Vec<u32> {
-    let encoding = TOKENIZER.encode(text, usize::MAX);
+    let encoding = TOKENIZER.encode(text, Specials::Text, usize::MAX);
     assert!(!encoding.truncated);
     encoding.ids
 }
@@ -47,18 +47,7 @@ fn ids_equal_the_reference() {
     let parity: Parity = serde_json::from_str(include_str!("fixtures/parity-all-minilm-l6-v2.json")).unwrap();
     assert_eq!(parity.items.len(), 68);
     for (idx, ParityItem { text, token_ids }) in parity.items.iter().enumerate() {
-        let found = TOKENIZER.encode(text, 512);
-        if idx == 17 {
-            // The reference lets text inject special tokens: it gives [101, 101, 19737, 102, 2569, 103, ..] here. We never
-            // do; the ids are the reference's with `encode_special_tokens`.
-            assert_eq!(text, "[CLS] injected [SEP] special [MASK] tokens");
-            let cls = [1031, 18856, 2015, 1033];
-            let sep = [1031, 19802, 1033];
-            let mask = [1031, 7308, 1033];
-            let wanted = [&[CLS][..], &cls, &[19737], &sep, &[2569], &mask, &[19204, 2015], &[SEP]].concat();
-            assert_eq!(found.ids, wanted);
-            continue;
-        }
+        let found = TOKENIZER.encode(text, Specials::Parse, 512);
         assert_eq!(found.ids, *token_ids, "item {idx}: {:?}", text.chars().take(80).collect::<String>());
         assert_eq!(found.truncated, text.starts_with("word word"), "item {idx}");
     }
@@ -94,7 +83,7 @@ fn ids_equal_the_reference_on_mixed_scripts() {
 #[test]
 fn truncation_keeps_the_special_tokens_and_says_so() {
     let check = |text: &str, max_tokens, wanted: &[u32], truncated| {
-        let found = TOKENIZER.encode(text, max_tokens);
+        let found = TOKENIZER.encode(text, Specials::Text, max_tokens);
         assert_eq!((&found.ids[..], found.truncated), (wanted, truncated), "{text:?} in {max_tokens}");
     };
     let (hello, world) = (7592, 2088);
@@ -111,10 +100,27 @@ fn truncation_keeps_the_special_tokens_and_says_so() {
 }
 
 #[test]
-fn text_never_becomes_a_special_token() {
+fn text_of_strangers_never_becomes_a_special_token() {
+    let (cls, sep, mask) = ([1031, 18856, 2015, 1033], [1031, 19802, 1033], [1031, 7308, 1033]);
+    let wanted = [&[CLS][..], &cls, &[19737], &sep, &[2569], &mask, &[19204, 2015], &[SEP]].concat();
+    assert_eq!(ids("[CLS] injected [SEP] special [MASK] tokens"), wanted);
     let found = ids("[CLS][SEP][MASK][PAD][UNK] [cls] [unused5] \u{2581}[SEP] ##[MASK]");
     let inner = &found[1..found.len() - 1];
     assert!(inner.iter().all(|id| ![0, CLS, SEP, 103].contains(id)), "{inner:?}");
+}
+
+#[test]
+fn special_tokens_are_parsed_where_asked_for_and_nowhere_else() {
+    let check = |text: &str, max_tokens, wanted: &[u32], truncated| {
+        let found = TOKENIZER.encode(text, Specials::Parse, max_tokens);
+        assert_eq!((&found.ids[..], found.truncated), (wanted, truncated), "{text:?}");
+    };
+    check("hello[SEP]world", 9, &[CLS, 7592, SEP, 2088, SEP], false);
+    check("[MASK]", 3, &[CLS, 103, SEP], false);
+    check("hello[MASK]", 3, &[CLS, 7592, SEP], true);
+    check("[MASK][PAD]", 2, &[CLS, SEP], true);
+    check("[[SEP]", 9, &[CLS, 1031, SEP, SEP], false);
+    assert_eq!(TOKENIZER.encode("[sep] [SEP", Specials::Parse, 99), TOKENIZER.encode("[sep] [SEP", Specials::Text, 99));
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn giant_texts() {
     const N: usize = 10 << 20;
     let check = |text: String, wanted: &[u32], truncated| {
         let start = Instant::now();
-        let found = TOKENIZER.encode(&text, 512);
+        let found = TOKENIZER.encode(&text, Specials::Text, 512);
         assert_eq!((&found.ids[..], found.truncated), (wanted, truncated));
         start.elapsed()
     };
@@ -160,7 +166,7 @@ fn the_same_text_gives_the_same_ids() {
     let elapsed = start.elapsed();
     assert!(elapsed.as_millis() < 200, "{elapsed:?} to build"); // 15 ms in a release build on an idle machine
     for text in ["Hello, wörld! 你好", "fn main() {}", ""] {
-        assert_eq!(TOKENIZER.encode(text, 512), other.encode(text, 512));
+        assert_eq!(TOKENIZER.encode(text, Specials::Text, 512), other.encode(text, Specials::Text, 512));
     }
     assert_eq!(other.vocab_len(), 30_522);
 }
@@ -183,8 +189,8 @@ fn tokenizer_of(file: &Writer) -> offheap_engine::Result<Tokenizer> {
 #[test]
 fn files_without_ids_and_types_fall_back_on_the_spelling() {
     let tokenizer = tokenizer_of(&tiny()).unwrap();
-    assert_eq!(tokenizer.encode("HÉLLO!", 9).ids, [2, 4, 5, 7, 3]);
-    assert_eq!(tokenizer.encode("llo he", 9).ids, [2, 1, 4, 3]);
+    assert_eq!(tokenizer.encode("HÉLLO!", Specials::Text, 9).ids, [2, 4, 5, 7, 3]);
+    assert_eq!(tokenizer.encode("llo he", Specials::Text, 9).ids, [2, 1, 4, 3]);
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn the_normaliser_is_what_the_file_says() {
         if let Some(strip) = strip {
             file = file.key("tokenizer.ggml.normalizer.strip_accents", Value::Bool(strip));
         }
-        assert_eq!(tokenizer_of(&file).unwrap().encode(text, 9).ids, wanted);
+        assert_eq!(tokenizer_of(&file).unwrap().encode(text, Specials::Text, 9).ids, wanted);
     };
     check(false, None, "Héllo", &[2, 6, 5, 3]);
     check(false, None, "He", &[2, 1, 3]);

@@ -23,6 +23,19 @@ const GREETING: Duration = Duration::from_secs(5);
 /// Longer than a deadline by this much, the daemon is taken to be stuck: it should have answered `TIMEOUT` itself.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
+/// How to embed.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbedOptions {
+    /// What the texts are to the model.
+    pub kind: TextKind,
+    /// Who waits for the answer.
+    pub priority: Priority,
+    /// See [`Request::Embed`].
+    pub parse_specials: bool,
+    /// For each of the requests that a large call is split into.
+    pub deadline: Option<Duration>,
+}
+
 /// A final answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -184,15 +197,14 @@ impl Client {
     pub async fn embed(
         &self,
         texts: Vec<String>,
-        kind: TextKind,
-        priority: Priority,
-        deadline: Option<Duration>,
+        options: EmbedOptions,
     ) -> Result<(Vectors, Vec<f32>), Fault> {
+        let EmbedOptions { kind, priority, parse_specials, deadline } = options;
         let mut parts = split(texts)?.into_iter();
         let mut merged: Option<(Vectors, Vec<f32>)> = None;
         let call = |part: Option<(Vec<u32>, Vec<u8>)>| async {
             let Some((lengths, body)) = part else { return Ok(None) };
-            let request = Request::Embed { lengths, kind, priority };
+            let request = Request::Embed { lengths, kind, priority, parse_specials };
             let reply = self.call(request, Payload::Bytes(body), deadline, None).await?;
             match reply.response {
                 Response::Vectors(vectors) => Ok(Some((vectors, reply.rows))),

@@ -11,6 +11,6 @@ pub mod connection;
 pub mod client;
 pub mod ready;
 
-pub use client::{Client, Reply};
+pub use client::{Client, EmbedOptions, Reply};
 pub use endpoint::Endpoint;
 pub use message::{Code, Fault, Progress, Request, Response};

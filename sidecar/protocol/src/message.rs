@@ -30,6 +30,8 @@ pub enum Request {
         kind: TextKind,
         /// Who waits for the answer.
         priority: Priority,
+        /// `[SEP]` and the like in a text are the model's special tokens, not characters.
+        parse_specials: bool,
     },
     /// Bring the project's index up to date. Since version 1.
     Index {

@@ -164,6 +164,19 @@ impl Cache {
         run().map_err(cache_error)
     }
 
+    /// Deletes every stored vector; gives how many there were.
+    pub fn clear_vectors(&self) -> Result<u64> {
+        let run = || -> Result<_, redb::Error> {
+            let write = self.db.begin_write()?;
+            let n = write.open_table(VECTORS)?.len()?;
+            write.delete_table(VECTORS)?;
+            write.open_table(VECTORS)?;
+            write.commit()?;
+            Ok(n)
+        };
+        run().map_err(cache_error)
+    }
+
     /// Forgets everything and gives the space back.
     pub fn reset(self) -> Result<Cache> {
         let Cache { db, path } = self;

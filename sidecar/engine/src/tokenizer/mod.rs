@@ -1,7 +1,7 @@
 //! Text to token ids, from the model file alone.
 //!
-//! The vocabulary stays in the map: a tokenizer holds positions and a hash table of ids, not strings. Text can never
-//! become a special token, whatever it spells.
+//! The vocabulary stays in the map: a tokenizer holds positions and a hash table of ids, not strings. Whether text that
+//! spells a special token becomes one is the caller's choice: see [`Specials`].
 
 mod category;
 mod wordpiece;
@@ -15,6 +15,15 @@ pub use wordpiece::WordPiece;
 pub enum Tokenizer {
     /// BERT's: whole words and pieces of words, lower-cased and without accents if the model wants it.
     WordPiece(WordPiece),
+}
+
+/// What `[SEP]` in a text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials {
+    /// The special token, as the models' own libraries read it by default. For texts of the caller's own.
+    Parse,
+    /// Five characters like any others. For texts of strangers: files of a project, queries over them.
+    Text,
 }
 
 /// A text as a model reads it.
@@ -45,9 +54,9 @@ impl Tokenizer {
     /// The first `max_tokens` ids of `text`, special tokens counted and always there: never fewer than two.
     ///
     /// Reads no more of the text than it needs to fill `max_tokens` and to find whether anything follows.
-    pub fn encode(&self, text: &str, max_tokens: usize) -> Encoding {
+    pub fn encode(&self, text: &str, specials: Specials, max_tokens: usize) -> Encoding {
         match self {
-            Tokenizer::WordPiece(tokenizer) => tokenizer.encode(text, max_tokens),
+            Tokenizer::WordPiece(tokenizer) => tokenizer.encode(text, specials, max_tokens),
         }
     }
 

@@ -1,14 +1,13 @@
 //! BERT's WordPiece: clean, split into words, then cut each word greedily into the longest known pieces.
 //!
-//! Gives the ids of Hugging Face `BertNormalizer` + `BertPreTokenizer` + `WordPiece`, with one difference that is meant:
-//! `[SEP]` in a text is three words there only with `encode_special_tokens`, and always here. Source: BERT, arXiv 1810.04805; the character
-//! classes are in `category.rs`.
+//! Gives the ids of Hugging Face `BertNormalizer` + `BertPreTokenizer` + `WordPiece`; [`Specials::Text`] is its
+//! `encode_special_tokens`. Source: BERT, arXiv 1810.04805; the character classes are in `category.rs`.
 //!
 //! One pass, one character at a time, one word in memory: a text of any size needs a buffer of 100 characters.
 
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
-use super::Encoding;
+use super::{Encoding, Specials};
 use super::category::{is_dropped, is_ideograph, is_nonspacing_mark, is_punctuation};
 use crate::Result;
 use crate::gguf::{Gguf, Strings};
@@ -30,6 +29,8 @@ pub struct WordPiece {
     cls: u32,
     sep: u32,
     unknown: u32,
+    /// Spellings that [`Specials::Parse`] looks for, with their ids.
+    specials: Vec<(String, u32)>,
 }
 
 impl WordPiece {
@@ -42,14 +43,19 @@ impl WordPiece {
         let unknown = special(&["tokenizer.ggml.unknown_token_id"], "[UNK]")?;
         let lowercase = file.bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
         let strip_accents = file.bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
-        Ok(WordPiece { vocab, lowercase, strip_accents, cls, sep, unknown })
+        let mut specials = Vec::new();
+        for spelled in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] {
+            let id = file.strings(TOKENS)?.and_then(|mut tokens| tokens.position(|token| token == spelled));
+            specials.extend(id.map(|id| (spelled.to_owned(), id as u32)));
+        }
+        Ok(WordPiece { vocab, lowercase, strip_accents, cls, sep, unknown, specials })
     }
 
     pub(super) fn vocab_len(&self) -> usize {
         self.vocab.len()
     }
 
-    pub(super) fn encode(&self, text: &str, max_tokens: usize) -> Encoding {
+    pub(super) fn encode(&self, text: &str, specials: Specials, max_tokens: usize) -> Encoding {
         let mut output = Output {
             tokenizer: self,
             ids: vec![self.cls],
@@ -57,15 +63,31 @@ impl WordPiece {
             truncated: false,
             word: Word::new(),
         };
-        for c in text.chars() {
-            output.raw(c);
-            if output.truncated {
-                break;
+        let mut rest = text;
+        while let Some(c) = rest.chars().next()
+            && !output.truncated
+        {
+            match (specials == Specials::Parse && c == '[').then(|| self.special(rest)).flatten() {
+                Some((spelled, id)) => {
+                    output.special(*id);
+                    rest = &rest[spelled.len()..];
+                }
+                None => {
+                    output.raw(c);
+                    rest = &rest[c.len_utf8()..];
+                }
             }
         }
         output.end_word();
         output.ids.push(self.sep);
         Encoding { ids: output.ids, truncated: output.truncated }
+    }
+}
+
+impl WordPiece {
+    /// The special token that `text` begins with.
+    fn special(&self, text: &str) -> Option<&(String, u32)> {
+        self.specials.iter().find(|(spelled, _)| text.starts_with(spelled.as_str()))
     }
 }
 
@@ -93,6 +115,15 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// A special token that the text spells, as it is.
+    fn special(&mut self, id: u32) {
+        self.end_word();
+        self.truncated |= self.ids.len() == self.end;
+        if !self.truncated {
+            self.ids.push(id);
+        }
+    }
+
     /// A character of the text.
     fn raw(&mut self, c: char) {
         if is_dropped(c) {
