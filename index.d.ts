@@ -1,0 +1,273 @@
+// Types of the public API, written by hand: index.js is checked against them by `npm run check`.
+
+/** What every call takes. */
+export interface CallOptions {
+  /** Aborting rejects the call with `CANCELLED` and stops the daemon's work on it. */
+  signal?: AbortSignal;
+  /** Milliseconds until the call rejects with `TIMEOUT`, starting the daemon included. Default 0: no limit. */
+  timeoutMs?: number;
+}
+
+export interface ConnectOptions extends CallOptions {
+  /**
+   * A directory. Its project is the nearest directory upwards that holds `.offheap/config.json`, or the directory
+   * itself. Without one the client can embed, but not index or search.
+   */
+  project?: string;
+}
+
+/**
+ * Opens a client. Starts the daemon if none runs; it leaves by itself after 10 idle minutes. A client never keeps
+ * Node alive.
+ *
+ * @throws {OffheapError} `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `FORBIDDEN`, `CONFIG_INVALID`, `PROTOCOL`
+ */
+export function connect(options?: ConnectOptions): Promise<Client>;
+
+export interface EmbedOptions extends CallOptions {
+  /** What the text is to the model; some models prefix queries. Default `'document'`. */
+  kind?: 'document' | 'query';
+  /**
+   * What `[SEP]` and the like in a text mean: `'parse'` (default) reads them as the model's special tokens, as its own
+   * library does; `'text'` reads them as characters, for texts of strangers. Indexing and search always use `'text'`.
+   */
+  specialTokens?: 'parse' | 'text';
+}
+
+/** Milliseconds, the longest over the texts of a call. */
+export interface EmbedTiming {
+  /** Waiting for the model's turn. */
+  queueMs: number;
+  /** Making tokens. */
+  tokeniseMs: number;
+  /** In the model. */
+  modelMs: number;
+}
+
+export interface Embedding {
+  /** A unit vector. */
+  vector: Float32Array;
+  /** Tokens it was computed from, the two special ones included. */
+  tokens: number;
+  /** The text was longer than the model reads; only its beginning counts. */
+  truncated: boolean;
+  /** The vector space: never compare vectors of two spaces. */
+  space: string;
+  timing: EmbedTiming;
+}
+
+/** Vectors of a batch, in the order of its texts. Iterating gives the rows. */
+export interface Vectors extends Iterable<Float32Array> {
+  /** Texts. */
+  readonly length: number;
+  /** Length of a row; 0 for an empty batch. */
+  readonly dim: number;
+  /** All rows, one after another: row `i` begins at `i * dim`. */
+  readonly values: Float32Array;
+  /** Tokens per text. */
+  readonly tokens: Uint32Array;
+  /** Whether each text was longer than the model reads. */
+  readonly truncated: boolean[];
+  /** The vector space; empty for an empty batch. */
+  readonly space: string;
+  readonly timing: EmbedTiming | null;
+  /** Row `i` as a view into `values`. @throws {RangeError} */
+  row(i: number): Float32Array;
+}
+
+export interface Progress {
+  /** `'scan'` looks for files, `'text'` reads and chunks them, `'embed'` computes vectors (text search answers already). */
+  phase: 'scan' | 'text' | 'embed' | 'done';
+  /** Files or, while embedding, chunks. */
+  done: number;
+  /** 0 while unknown. */
+  total: number;
+  elapsedMs: number;
+  /** The file at hand. */
+  path: string;
+}
+
+export interface IndexOptions extends CallOptions {
+  /** Forget the stored index first; embeddings of unchanged content are re-used all the same. */
+  rebuild?: boolean;
+  /** Called at most ten times a second with the newest state. */
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface IndexReport {
+  /** The committed generation that searches now see. */
+  generation: number;
+  files: number;
+  filesChanged: number;
+  filesRemoved: number;
+  /** Files that were left out, with `'binary'`, `'too_large'`, `'not_utf8'`, `'generated'`, `'unreadable'` ... */
+  skipped: { path: string; reason: string }[];
+  chunks: number;
+  /** Chunks that have a vector; fewer than `chunks` only where files changed during the run. */
+  vectors: number;
+  /** Vectors computed in this run. */
+  embedded: number;
+  /** Vectors found in the embedding cache. */
+  reused: number;
+  /** Tokens read by the model in this run. */
+  tokens: number;
+  /** Milliseconds until text search answered. */
+  textMs: number;
+  totalMs: number;
+}
+
+/** Await it for the report, or iterate over its progress: `for await (const p of client.index())`. */
+export interface IndexRun extends Promise<IndexReport>, AsyncIterable<Progress> {}
+
+export interface SearchOptions extends CallOptions {
+  /** `'hybrid'` (default) fuses vectors and full text, `'semantic'` uses vectors, `'text'` full text. */
+  mode?: 'hybrid' | 'semantic' | 'text';
+  /** Hits, 1 to 1000. Default 10. */
+  limit?: number;
+  /** Only paths that match one of them, in `.gitignore` syntax; `!` in front excludes. Applied before ranking. */
+  globs?: string[];
+  /** Only these languages: `'rust'`, `'typescript'`, `'markdown'` ... Applied before ranking. */
+  languages?: string[];
+}
+
+export interface Hit {
+  /** Relative to the project, `/` between parts. */
+  path: string;
+  /** From 1. */
+  startLine: number;
+  /** Inclusive. */
+  endLine: number;
+  /** Higher is better; comparable within one answer only. */
+  score: number;
+  language: string;
+  /** Enclosing definitions, outermost first, joined with ` > `. */
+  scope: string;
+  /** Names that the chunk defines. */
+  symbols: string[];
+  /** The chunk as it is on disk now. */
+  text: string;
+  /** The file changed since it was indexed: `text` and lines may be off. */
+  stale: boolean;
+}
+
+export interface SearchResult {
+  /** Best first. */
+  hits: Hit[];
+  /** The mode that was really used. */
+  mode: 'hybrid' | 'semantic' | 'text';
+  /** Why the answer is less than what was asked for: vectors missing, no model. Absent if it is not. */
+  degraded?: string;
+  /** The vector space, where vectors were used. */
+  space?: string;
+  /** The committed generation that answered. */
+  generation: number;
+  /** Chunks in it. */
+  chunks: number;
+  /** Of them, chunks that have a vector. */
+  vectors: number;
+  /** Milliseconds to embed the query. */
+  embedMs: number;
+  /** Milliseconds to search and rank. */
+  searchMs: number;
+}
+
+export interface Status {
+  /** Version of the daemon. */
+  version: string;
+  pid: number;
+  uptimeMs: number;
+  project?: string;
+  /** Absent until a request needed the model. */
+  model?: {
+    name: string;
+    architecture: string;
+    quantisation: string;
+    dim: number;
+    contextLength: number;
+    /** SHA-256 of the file. */
+    fingerprint: string;
+    path: string;
+    /** Instruction set in use. */
+    kernel: string;
+    threads: number;
+  };
+  /** Absent where there is no index. */
+  index?: { generation: number; files: number; chunks: number; vectors: number; bytes: number };
+  indexing: boolean;
+  connections: number;
+  requests: number;
+  faults: number;
+  /** Texts that wait for the model. */
+  queued: number;
+  /** Anonymous resident memory of the daemon, where the system tells. */
+  anonBytes?: number;
+  /** File-backed resident memory: the mapped model is here, shared with every other daemon. */
+  fileBytes?: number;
+}
+
+/** A connection to one project's daemon, or to the user's. Reconnects by itself; usable from worker threads. */
+export interface Client extends AsyncDisposable {
+  /** The project's root, or null. */
+  readonly project: string | null;
+  /** One vector. @throws {OffheapError} `MODEL_NOT_FOUND`, `MODEL_DAMAGED`, `MODEL_UNSUPPORTED`, `MODEL_FAILED`, `TOO_LARGE` */
+  embed(text: string, options?: EmbedOptions): Promise<Embedding>;
+  /** Vectors for many texts. More than 16 count as bulk: single questions pass them. */
+  embedBatch(texts: string[], options?: EmbedOptions): Promise<Vectors>;
+  /** Brings the project's index up to date; continues where a stopped run ended. @throws {OffheapError} `NO_PROJECT`, `INDEX_BUSY` */
+  index(options?: IndexOptions): IndexRun;
+  /** Ranked code. @throws {OffheapError} `NO_PROJECT`, `NO_INDEX`, `INVALID_ARGUMENT` */
+  search(query: string, options?: SearchOptions): Promise<SearchResult>;
+  /** What the daemon is doing; null where none runs. Never starts one. */
+  status(options?: CallOptions): Promise<Status | null>;
+  /** Drops the model and the open index from the daemon's memory; with `stored`, also the stored embeddings. */
+  clearCache(options?: CallOptions & { stored?: boolean }): Promise<{ embeddings: number }>;
+  /** Milliseconds to the daemon and back. */
+  ping(options?: CallOptions): Promise<number>;
+  /** Asks the daemon to finish and leave; false where none runs. */
+  shutdown(options?: CallOptions): Promise<boolean>;
+  /** Further calls reject with `CLOSED`. The daemon goes on. */
+  close(): Promise<void>;
+}
+
+/** Every code an {@link OffheapError} can have. */
+export type ErrorCode =
+  | 'INTERNAL'
+  | 'INVALID_ARGUMENT'
+  | 'TOO_LARGE'
+  | 'CANCELLED'
+  | 'TIMEOUT'
+  | 'OVERLOADED'
+  | 'LEAVING'
+  | 'NO_PROJECT'
+  | 'NO_INDEX'
+  | 'INDEX_BUSY'
+  | 'INDEX_LOCKED'
+  | 'INDEX_DAMAGED'
+  | 'INDEX_FORMAT'
+  | 'MODEL_NOT_FOUND'
+  | 'MODEL_DAMAGED'
+  | 'MODEL_UNSUPPORTED'
+  | 'MODEL_FAILED'
+  | 'CONFIG_INVALID'
+  | 'DISK_FULL'
+  | 'IO'
+  | 'DAEMON_NOT_RUNNING'
+  | 'DAEMON_START_FAILED'
+  | 'DAEMON_LOST'
+  | 'DAEMON_UNRESPONSIVE'
+  | 'PROTOCOL'
+  | 'FORBIDDEN'
+  | 'SIDECAR_NOT_FOUND'
+  | 'CLOSED';
+
+/** Every failure of this package. */
+export class OffheapError extends Error {
+  readonly name: 'OffheapError';
+  /** Stable; branch on this, never on the text. */
+  readonly code: ErrorCode;
+  /** What to do about it; may be empty. */
+  readonly hint: string;
+}
+
+/** What each code means. */
+export const ERROR_CODES: Readonly<Record<ErrorCode, string>>;

@@ -1,0 +1,31 @@
+// What the scripts share.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The repository. */
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+
+/** Name of a binary on this system. */
+export const exe = (name) => (process.platform === 'win32' ? `${name}.exe` : name);
+
+/** Runs a command, shows what it prints, ends this program with its code if it fails. */
+export function run(command, args, options = {}) {
+  const shell = process.platform === 'win32' && command === 'npm'; // npm is a script there
+  const { status, error, signal } = spawnSync(command, args, { cwd: root, stdio: 'inherit', shell, ...options });
+  if (error) {
+    console.error(`cannot run ${command}: ${error.message}`);
+    if (error.code === 'ENOENT' && command === 'cargo') console.error('offheap is built with Rust: install it with rustup, https://rustup.rs');
+    process.exit(1);
+  }
+  if (signal || status !== 0) process.exit(status ?? 1);
+}
+
+/** Installs the development dependencies if they are not there. */
+export function install() {
+  if (!existsSync(path.join(root, 'node_modules', '@napi-rs', 'cli'))) run('npm', ['ci', '--no-fund', '--no-audit']);
+}
+
+/** Seconds since `t0`. */
+export const since = (t0) => `${((performance.now() - t0) / 1000).toFixed(1)} s`;

@@ -1,0 +1,41 @@
+#!/usr/bin/env node
+'use strict';
+
+// `offheap` on the command line: find the platform's binary and become it, as far as Node can.
+
+const { spawn } = require('node:child_process');
+const path = require('node:path');
+
+let binary;
+try {
+  binary = require('../native.js').sidecarPath();
+} catch (error) {
+  let text = error.message;
+  try {
+    const { code, message, hint } = JSON.parse(error.message);
+    text = `${message} [${code}]\nhint: ${hint}`;
+  } catch {
+    // not a fault of the addon's: show it as it is
+  }
+  process.stderr.write(`error: ${text}\n`);
+  process.exit(1);
+}
+
+const env = { ...process.env };
+try {
+  env.OFFHEAP_MODEL_DIR ??= path.dirname(require.resolve('offheap-model-all-minilm-l6-v2/package.json'));
+} catch {
+  // the binary looks beside itself
+}
+
+const child = spawn(binary, process.argv.slice(2), { stdio: 'inherit', env, windowsHide: true });
+// The terminal sends Ctrl-C to both: the command decides, this shim waits for its word.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signal === 'SIGINT' || child.kill(signal));
+child.on('error', (error) => {
+  process.stderr.write(`error: cannot run ${binary}: ${error.message}\n`);
+  process.exit(1);
+});
+child.on('exit', (code, signal) => {
+  if (signal !== null) process.kill(process.pid, signal);
+  process.exit(code ?? 1);
+});
