@@ -1,5 +1,7 @@
 //! The index as its user sees it: put, commit, search, reopen, damage.
 
+#![allow(clippy::print_stdout)] // seeds and figures of a run
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -548,7 +550,7 @@ fn a_damaged_or_lost_cache_is_begun_again() {
         store.touch_file("f3.rs", record("common word3"));
         assert_eq!(store.commit().unwrap(), 2, "a touch makes no generation");
         assert_eq!(store.files().unwrap()["f3.rs"].mtime_ns, 1);
-        assert_eq!(paths(&store, "word7"), ["f7.rs"]);
+        assert_eq!(paths(&store, "word7")[0], "f7.rs");
     }
     std::fs::remove_file(&path).unwrap();
     assert_eq!(Store::open(dir.path()).unwrap().files().unwrap().len(), 20);
