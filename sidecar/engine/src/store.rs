@@ -15,15 +15,16 @@ mod cache;
 mod commit;
 mod files;
 mod snapshot;
+mod types;
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
 pub use self::snapshot::{Reader, Snapshot, Stats};
+pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use crate::text::filter::Filter;
 pub use crate::text::record::StoredChunk;
 
@@ -36,58 +37,6 @@ use crate::vector::search::{Vectors, dimension_error};
 use crate::vector::{Bitmap, Rows};
 use crate::{Error, Result};
 
-/// A vector space. Vectors of different spaces are never stored or compared together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Model fingerprint and quantiser, for example "all-minilm-l6-v2:3f1c9a…".
-    pub id: String,
-    /// Values per vector.
-    pub dim: usize,
-}
-
-/// A chunk to be indexed.
-#[derive(Clone, Debug)]
-pub struct NewChunk<'a> {
-    /// Bytes of the file.
-    pub bytes: Range<u64>,
-    /// First line.
-    pub first_line: u32,
-    /// Last line, inclusive.
-    pub last_line: u32,
-    /// Enclosing scope.
-    pub scope: &'a str,
-    /// Symbols that it defines: name, kind.
-    pub symbols: Vec<(&'a str, &'a str)>,
-    /// Its text; indexed, not stored.
-    pub text: &'a str,
-    /// Content key of what will be embedded.
-    pub key: [u8; 32],
-}
-
-/// A file with chunks that have no vector yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingFile {
-    /// Path relative to the project.
-    pub rel: String,
-    /// Content hash that the chunks were cut from; when the file has another by now, skip it.
-    pub file_hash: [u8; 32],
-    /// The chunks, in the order of the file.
-    pub chunks: Vec<PendingChunk>,
-}
-
-/// A chunk that has no vector yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingChunk {
-    /// What [`Store::put_vectors`] wants to hear.
-    pub chunk_id: u64,
-    /// Bytes of the file.
-    pub bytes: Range<u64>,
-    /// Enclosing scope.
-    pub scope: String,
-    /// Content key.
-    pub key: [u8; 32],
-}
-
 /// The owner of a data directory.
 ///
 /// After an error from a changing method the store stands at the last committed generation, on disk and in memory;
@@ -95,8 +44,7 @@ pub struct PendingChunk {
 pub struct Store {
     dir: PathBuf,
     text: TextIndex,
-    /// `None` only while it is being recreated.
-    cache: Option<Cache>,
+    cache: Cache,
     manifest: Manifest,
     reader: Reader,
     changes: Changes,
@@ -152,7 +100,7 @@ impl Store {
         let mut store = Store {
             dir: data_dir.to_path_buf(),
             text,
-            cache: Some(cache),
+            cache,
             manifest,
             reader: Reader::new(snapshot),
             changes: Changes::default(),
@@ -175,7 +123,7 @@ impl Store {
 
     /// Deletes the stored embeddings, not the index; gives how many there were.
     pub fn clear_embedding_cache(&mut self) -> Result<u64> {
-        self.cache().clear_vectors()
+        self.cache.clear_vectors()
     }
 
     /// The last committed generation.
@@ -195,7 +143,7 @@ impl Store {
 
     /// The file table, with what was put since the last commit.
     pub fn files(&self) -> Result<BTreeMap<String, FileRecord>> {
-        let mut files = if self.changes.cleared { BTreeMap::new() } else { self.cache().files()? };
+        let mut files = if self.changes.cleared { BTreeMap::new() } else { self.cache.files()? };
         for (rel, record) in &self.changes.files {
             match record {
                 Some(record) => files.insert(rel.clone(), record.clone()),
@@ -283,7 +231,7 @@ impl Store {
     /// Vectors that were computed before for the same content and space; committed ones only.
     pub fn cached(&self, space: &Space, keys: &[[u8; 32]]) -> Result<Vec<Option<Vec<f32>>>> {
         let keys: Vec<_> = keys.iter().map(|key| vector_key(&space.id, key)).collect();
-        self.cache().vectors(&keys, space.dim)
+        self.cache.vectors(&keys, space.dim)
     }
 
     /// Takes vectors of committed chunks: chunk id, content key, values. They are scaled to length 1.
@@ -327,10 +275,7 @@ impl Store {
             Ok(())
         })?;
         self.commit()?;
-        if let Some(cache) = self.cache.take() {
-            // A cache that cannot be recreated is tried again by `cache_or_open`.
-            self.cache = Some(cache.reset()?);
-        }
+        self.cache.reset()?;
         self.reconcile_files()
     }
 
@@ -394,9 +339,5 @@ impl Store {
         let dim = self.manifest.dim as usize;
         let next_chunk_id = self.manifest.next_chunk_id;
         self.changes = Changes { rows: Rows::new(dim), next_chunk_id, ..Changes::default() };
-    }
-
-    fn cache(&self) -> &Cache {
-        self.cache.as_ref().expect("taken only inside `clear`")
     }
 }

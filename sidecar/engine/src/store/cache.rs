@@ -4,7 +4,7 @@
 //! when its generation is not the index's. A database that cannot be read is moved aside and begun again.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use sha2::{Digest, Sha256};
@@ -48,18 +48,17 @@ pub fn vector_key(space_id: &str, key: &[u8; 32]) -> VectorKey {
 /// The database.
 pub struct Cache {
     db: Database,
-    path: PathBuf,
 }
 
 impl Cache {
     /// Opens `path`; a damaged database is renamed to `<path>.damaged` and replaced by an empty one.
     pub fn open(path: &Path) -> Result<Cache> {
         match Self::try_open(path) {
-            Ok(db) => Ok(Cache { db, path: path.to_path_buf() }),
+            Ok(db) => Ok(Cache { db }),
             Err(e) if is_damage(&e) => {
                 let aside = path.with_extension("redb.damaged");
                 std::fs::rename(path, &aside).map_err(|e| Error::io("move aside", path, e))?;
-                Ok(Cache { db: Self::try_open(path).map_err(cache_error)?, path: path.to_path_buf() })
+                Ok(Cache { db: Self::try_open(path).map_err(cache_error)? })
             }
             Err(e) => Err(cache_error(e)),
         }
@@ -177,12 +176,21 @@ impl Cache {
         run().map_err(cache_error)
     }
 
-    /// Forgets everything and gives the space back.
-    pub fn reset(self) -> Result<Cache> {
-        let Cache { db, path } = self;
-        drop(db);
-        std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
-        Cache::open(&path)
+    /// Forgets everything, the generation too, and gives the space back.
+    pub fn reset(&mut self) -> Result<()> {
+        let run = |db: &mut Database| -> Result<(), redb::Error> {
+            let write = db.begin_write()?;
+            write.delete_table(VECTORS)?;
+            write.delete_table(FILES)?;
+            write.delete_table(META)?;
+            write.open_table(VECTORS)?;
+            write.open_table(FILES)?;
+            write.open_table(META)?;
+            write.commit()?;
+            db.compact()?;
+            Ok(())
+        };
+        run(&mut self.db).map_err(cache_error)
     }
 }
 

@@ -60,7 +60,7 @@ impl Store {
             if changes.text || changes.cleared || changes.space.is_some() || !changes.rows.is_empty() {
                 store.commit_generation()?;
             } else if !changes.files.is_empty() {
-                store.cache().apply(store.manifest.generation, false, &changes.files, std::iter::empty())?;
+                store.cache.apply(store.manifest.generation, false, &changes.files, std::iter::empty())?;
                 store.forget_changes();
             }
             Ok(store.manifest.generation)
@@ -91,7 +91,7 @@ impl Store {
         let space_id = manifest.space.as_deref().unwrap_or_default();
         let rows = changes.keys.iter().enumerate();
         let rows = rows.map(|(row, key)| (vector_key(space_id, key), changes.rows.f16_bytes(row)));
-        self.cache().apply(manifest.generation, changes.cleared, &changes.files, rows)?;
+        self.cache.apply(manifest.generation, changes.cleared, &changes.files, rows)?;
 
         self.step(Step::Publish)?;
         self.publish(manifest, vectors)?;
@@ -114,9 +114,9 @@ impl Store {
                 .map_err(|_| crate::vector::search::dimension_error("space", u32::MAX as usize, space.dim))?;
             manifest.space = Some(space.id.clone());
         }
-        manifest.files = if *cleared { 0 } else { self.cache().n_files()? };
+        manifest.files = if *cleared { 0 } else { self.cache.n_files()? };
         for (rel, record) in files {
-            let existed = !*cleared && self.cache().has_file(rel)?;
+            let existed = !*cleared && self.cache.has_file(rel)?;
             manifest.files += u64::from(record.is_some());
             manifest.files -= u64::from(existed);
         }
@@ -189,7 +189,7 @@ impl Store {
     /// When the file table is not of this generation, reads it off the full-text index. Sizes and times become 0, so
     /// every file is hashed again once.
     pub(super) fn reconcile_files(&mut self) -> Result<()> {
-        if self.cache().generation()? == Some(self.manifest.generation) {
+        if self.cache.generation()? == Some(self.manifest.generation) {
             return Ok(());
         }
         let mut files: BTreeMap<String, Option<FileRecord>> = BTreeMap::new();
@@ -202,7 +202,7 @@ impl Store {
                 }
             },
         )?;
-        self.cache().apply(self.manifest.generation, true, &files, std::iter::empty())
+        self.cache.apply(self.manifest.generation, true, &files, std::iter::empty())
     }
 
     /// Deletes vector files that neither this generation nor the one before names.
@@ -263,7 +263,7 @@ fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
         let mut n_rows = n_new;
         for i in kept.iter().copied() {
             let n_left = parts.len() - merged.len();
-            if n_left + 1 <= MAX_SEGMENTS && living(&parts[i]) > 2 * n_rows {
+            if n_left < MAX_SEGMENTS && living(&parts[i]) > 2 * n_rows {
                 break;
             }
             n_rows += living(&parts[i]);

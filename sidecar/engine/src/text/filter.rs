@@ -89,6 +89,7 @@ impl Globs {
     fn new(globs: &[String]) -> Result<Globs> {
         let invalid = |e: ignore::Error| TantivyError::InvalidArgument(format!("path filter: {e}"));
         let mut builder = GitignoreBuilder::new("");
+        builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
         for glob in globs {
             builder.add_line(None, glob).map_err(invalid)?;
         }
