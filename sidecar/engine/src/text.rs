@@ -211,6 +211,9 @@ impl TextIndex {
             let mut policy = LogMergePolicy::default();
             policy.set_del_docs_ratio_before_merge(DELETED_RATIO);
             writer.set_merge_policy(Box::new(policy));
+            // A commit that was killed leaves files under names that the next one will want again: a deletion file is
+            // named after the segment and the operation count, and both come back. tantivy collects only after a commit.
+            writer.garbage_collect_files().wait()?;
             self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("just created"))

@@ -164,6 +164,37 @@ fn a_failing_step_leaves_a_store_that_works() {
     }
 }
 
+/// A kill inside tantivy's commit, after its files and before `meta.json`, once left a deletion file whose name the next
+/// commit wanted too, and every later commit failed (found by `kill_9_at_random_moments`).
+#[test]
+fn a_kill_inside_the_text_commit_leaves_a_store_that_works() {
+    let generations = undisturbed(14);
+    for round in [2, 3, 5, 11] {
+        let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut store = Store::open(dir.path()).unwrap();
+        for earlier in 1..round {
+            play(&mut store, earlier).unwrap();
+        }
+        drop(store);
+        copy_dir(dir.path(), left.path());
+        let meta = std::fs::read(dir.path().join("text/meta.json")).unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let (from, to) = (dir.path().to_path_buf(), left.path().to_path_buf());
+        store.on_step(move |step| {
+            if step == Step::Cache {
+                for part in ["text", "vectors"] {
+                    copy_dir(&from.join(part), &to.join(part));
+                }
+            }
+            Ok(())
+        });
+        play(&mut store, round).unwrap();
+        std::fs::write(left.path().join("text/meta.json"), meta).unwrap();
+        let found = check_survivor(left.path(), &generations, &format!("round {round}"));
+        assert_eq!(found, round - 1);
+    }
+}
+
 const KILLED_DIR: &str = "OFFHEAP_TEST_KILLED_DIR";
 const N_ROUNDS: u64 = 60;
 
