@@ -2,9 +2,7 @@
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use offheap_protocol::message::{
-    Hit, IndexReport, Progress, Request, SearchMode, SearchReport, StatusReport, Vectors,
-};
+use offheap_protocol::message::{Hit, IndexReport, Progress, Request, SearchMode, SearchReport, StatusReport, Vectors};
 use offheap_protocol::{Code, Fault};
 
 /// How to embed.
@@ -286,4 +284,3 @@ impl From<StatusReport> for StatusResult {
 fn ms(us: u64) -> f64 {
     us as f64 / 1e3
 }
-

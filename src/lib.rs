@@ -81,7 +81,8 @@ pub struct ErrorCode {
 /// The table of error codes.
 #[napi]
 pub fn error_codes() -> Vec<ErrorCode> {
-    let row = |(_, code, meaning): &(Code, &str, &str)| ErrorCode { code: (*code).into(), meaning: meaning.trim().into() };
+    let row =
+        |(_, code, meaning): &(Code, &str, &str)| ErrorCode { code: (*code).into(), meaning: meaning.trim().into() };
     Code::TABLE.iter().map(row).collect()
 }
 
@@ -202,7 +203,13 @@ impl NativeClient {
 
     /// Ranked chunks for a query.
     #[napi]
-    pub async fn search(&self, call: u32, query: String, options: SearchOptions, timeout_ms: Option<u32>) -> Result<SearchResult> {
+    pub async fn search(
+        &self,
+        call: u32,
+        query: String,
+        options: SearchOptions,
+        timeout_ms: Option<u32>,
+    ) -> Result<SearchResult> {
         let request = options.request(query).map_err(js)?;
         match self.ask(call, request, timeout_ms, None).await?.response {
             Response::Found(report) => Ok(report.into()),
@@ -239,7 +246,13 @@ impl NativeClient {
 type OnProgress = ThreadsafeFunction<ProgressEvent, (), ProgressEvent, Status, false, true, 8>;
 
 impl NativeClient {
-    async fn ask(&self, call: u32, request: Request, timeout_ms: Option<u32>, progress: Option<watch::Sender<Progress>>) -> Result<Reply> {
+    async fn ask(
+        &self,
+        call: u32,
+        request: Request,
+        timeout_ms: Option<u32>,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Reply> {
         let work = self.client.call(request, Payload::None, duration(timeout_ms), progress);
         self.cancellable(call, work).await
     }

@@ -24,7 +24,10 @@ pub fn sidecar(addon: &str) -> Result<PathBuf, Fault> {
         if path.is_file() {
             return Ok(path);
         }
-        return Err(Fault::new(Code::SidecarNotFound, format!("OFFHEAP_SIDECAR names `{}`, which is no file", path.display())));
+        return Err(Fault::new(
+            Code::SidecarNotFound,
+            format!("OFFHEAP_SIDECAR names `{}`, which is no file", path.display()),
+        ));
     }
     let name = if cfg!(windows) { "offheap.exe" } else { "offheap" };
     let path = file_url(addon).with_file_name(name);

@@ -199,7 +199,8 @@ impl Shared {
     ) -> Result<(), Fault> {
         let n = texts.len();
         if self.queued.load(Ordering::Relaxed) + n > MAX_QUEUED {
-            return Err(Fault::new(Code::Overloaded, format!("{MAX_QUEUED} texts are waiting already")).hint("send less at once"));
+            return Err(Fault::new(Code::Overloaded, format!("{MAX_QUEUED} texts are waiting already"))
+                .hint("send less at once"));
         }
         let mut distinct: HashMap<&str, usize> = HashMap::with_capacity(n);
         let mut places: Vec<Vec<usize>> = Vec::new();
@@ -220,7 +221,8 @@ impl Shared {
             ..JobState::default()
         };
         let distinct = texts.len();
-        let job = Arc::new(Job { texts, specials, places, n, cancelled, enqueued: Instant::now(), state: Mutex::new(state) });
+        let job =
+            Arc::new(Job { texts, specials, places, n, cancelled, enqueued: Instant::now(), state: Mutex::new(state) });
         let mut queue = self.lock();
         if queue.quit {
             return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
@@ -239,7 +241,12 @@ impl Shared {
         let mut embedder: Option<(Embedder, Loaded)> = None;
         loop {
             let mut queue = self.lock();
-            while queue.interactive.is_empty() && queue.bulk.is_empty() && queue.loads.is_empty() && !queue.quit && !queue.evict {
+            while queue.interactive.is_empty()
+                && queue.bulk.is_empty()
+                && queue.loads.is_empty()
+                && !queue.quit
+                && !queue.evict
+            {
                 queue = self.work.wait(queue).expect("as in `lock`");
             }
             if queue.quit {
@@ -299,7 +306,13 @@ impl Shared {
             path: Arc::new(file.path),
             kernel: KernelRef(embedder.kernel()),
         };
-        log!("loaded {} with {} on {} threads in {:?}", loaded.info.name, loaded.info.kernel, loaded.info.threads, started.elapsed());
+        log!(
+            "loaded {} with {} on {} threads in {:?}",
+            loaded.info.name,
+            loaded.info.kernel,
+            loaded.info.threads,
+            started.elapsed()
+        );
         Ok((embedder, loaded))
     }
 
@@ -382,7 +395,8 @@ impl Shared {
 
     fn fail_all(&self, mut queue: MutexGuard<'_, Queue>, fault: &Fault) {
         let loads = std::mem::take(&mut queue.loads);
-        let items: Vec<Item> = std::mem::take(&mut queue.interactive).into_iter().chain(std::mem::take(&mut queue.bulk)).collect();
+        let items: Vec<Item> =
+            std::mem::take(&mut queue.interactive).into_iter().chain(std::mem::take(&mut queue.bulk)).collect();
         drop(queue);
         self.queued.fetch_sub(items.len(), Ordering::Relaxed);
         items.iter().for_each(|item| item.job.fail(fault));
@@ -406,14 +420,7 @@ impl Job {
         self.state.lock().expect("no code that panics runs under this lock")
     }
 
-    fn finish(
-        &self,
-        text_idx: usize,
-        row: &[f32],
-        encoding: &Encoding,
-        loaded: &Loaded,
-        timing: EmbedTiming,
-    ) {
+    fn finish(&self, text_idx: usize, row: &[f32], encoding: &Encoding, loaded: &Loaded, timing: EmbedTiming) {
         let mut state = self.lock();
         if state.answer.is_none() {
             return; // failed or cancelled meanwhile

@@ -205,7 +205,9 @@ fn read_lines() -> Result<Vec<String>, Fault> {
     let lines: Result<Vec<String>, _> = bytes.lines().collect();
     let lines = lines.map_err(|_| Fault::new(Code::InvalidArgument, "standard input is not UTF-8"))?;
     if lines.is_empty() {
-        return Err(Fault::new(Code::InvalidArgument, "no texts were given").hint("name them, or pipe them in, one a line"));
+        return Err(
+            Fault::new(Code::InvalidArgument, "no texts were given").hint("name them, or pipe them in, one a line")
+        );
     }
     Ok(lines)
 }
@@ -245,7 +247,9 @@ async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
     let (client, started) = start::connect_or_start(&endpoint).await?;
     if common.json {
-        out(&json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }));
+        out(
+            &json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }),
+        );
     } else {
         output::say(if started { "Started." } else { "Already running." });
     }
@@ -295,5 +299,8 @@ async fn interruptible<T>(work: impl Future<Output = Result<T, Fault>>) -> Resul
 }
 
 fn odd(response: &Response) -> Fault {
-    Fault::new(Code::Protocol, format!("the daemon gave an answer to another question: {:?}", std::mem::discriminant(response)))
+    Fault::new(
+        Code::Protocol,
+        format!("the daemon gave an answer to another question: {:?}", std::mem::discriminant(response)),
+    )
 }

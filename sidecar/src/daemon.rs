@@ -8,8 +8,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use offheap_protocol::connection::Accept;
@@ -131,7 +131,10 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
             Ok(()) => return Ok(true),
             Err(std::fs::TryLockError::WouldBlock) => {}
             Err(std::fs::TryLockError::Error(error)) => {
-                return Err(Fault::new(Code::DaemonStartFailed, format!("cannot lock `{}`: {error}", endpoint.lock().display())));
+                return Err(Fault::new(
+                    Code::DaemonStartFailed,
+                    format!("cannot lock `{}`: {error}", endpoint.lock().display()),
+                ));
             }
         }
         // The holder is up, coming up, or leaving; only one that says hello counts.
@@ -140,8 +143,11 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
         }
         if Instant::now() > patience {
             let lock = endpoint.lock();
-            return Err(Fault::new(Code::DaemonStartFailed, format!("another process holds `{}` and does not answer", lock.display()))
-                .hint("look for a stopped or stuck `offheap` process and end it"));
+            return Err(Fault::new(
+                Code::DaemonStartFailed,
+                format!("another process holds `{}` and does not answer", lock.display()),
+            )
+            .hint("look for a stopped or stuck `offheap` process and end it"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -151,7 +157,11 @@ fn run(owner: Owner) -> ExitCode {
     let Owner { runtime, endpoint, accept, _lock, daemon, config } = owner;
     leave_on_lost_map();
     let _ = std::env::set_current_dir(endpoint.dir()); // the project's directory must stay removable
-    log!("ready: offheap {VERSION}, pid {}, {}", std::process::id(), endpoint.project().map_or("no project", |_| "project daemon"));
+    log!(
+        "ready: offheap {VERSION}, pid {}, {}",
+        std::process::id(),
+        endpoint.project().map_or("no project", |_| "project daemon")
+    );
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
         tokio::spawn(watch_idleness(daemon.clone(), config));

@@ -90,7 +90,8 @@ impl Daemon {
 
     fn project(&self) -> Result<&Arc<Project>, Fault> {
         self.project.as_ref().ok_or_else(|| {
-            Fault::new(Code::NoProject, "this connection has no project").hint("connect({ project: dir }), or run inside a project")
+            Fault::new(Code::NoProject, "this connection has no project")
+                .hint("connect({ project: dir }), or run inside a project")
         })
     }
 
@@ -116,7 +117,10 @@ impl Daemon {
     async fn search(&self, search: Search, cancelled: Arc<AtomicBool>) -> Result<SearchReport, Fault> {
         let project = self.project()?.clone();
         if search.query.len() > MAX_QUERY_BYTES {
-            return Err(Fault::new(Code::TooLarge, format!("the query has {} bytes, the limit is {MAX_QUERY_BYTES}", search.query.len())));
+            return Err(Fault::new(
+                Code::TooLarge,
+                format!("the query has {} bytes, the limit is {MAX_QUERY_BYTES}", search.query.len()),
+            ));
         }
         if search.limit == 0 || search.limit > 1_000 {
             return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
@@ -128,7 +132,10 @@ impl Daemon {
         let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
             SearchMode::Text => None,
             _ => {
-                let one = self.batcher.embed(vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled).await;
+                let one = self
+                    .batcher
+                    .embed(vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled)
+                    .await;
                 Some(one.map(|embedded| (embedded.rows, embedded.model)))
             }
         };

@@ -38,11 +38,21 @@ impl HubFile {
         let invalid = || Fault::new(Code::InvalidArgument, format!("`{text}` is not owner/repo/file.gguf[@revision]"));
         let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
         let mut parts = path.splitn(3, '/');
-        let (Some(owner), Some(name), Some(file)) = (parts.next(), parts.next(), parts.next()) else { return Err(invalid()) };
-        let plain = |part: &str| {
-            !part.is_empty() && part != ".." && part != "." && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        let (Some(owner), Some(name), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(invalid());
         };
-        if !plain(owner) || !plain(name) || !file.split('/').all(plain) || !file.ends_with(".gguf") || !revision.split('/').all(plain) {
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part != ".."
+                && part != "."
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        if !plain(owner)
+            || !plain(name)
+            || !file.split('/').all(plain)
+            || !file.ends_with(".gguf")
+            || !revision.split('/').all(plain)
+        {
             return Err(invalid());
         }
         Ok(HubFile { repo: format!("{owner}/{name}"), file: file.to_owned(), revision: revision.to_owned() })
@@ -63,8 +73,11 @@ impl HubFile {
             return Ok(path);
         }
         let failed = |error: hf_hub::api::sync::ApiError| {
-            Fault::new(Code::ModelNotFound, format!("cannot fetch {}/{}: {}", self.repo, self.file, crate::fault::chain(&error)))
-                .hint("check the name and the network; HF_ENDPOINT and HF_TOKEN are honoured")
+            Fault::new(
+                Code::ModelNotFound,
+                format!("cannot fetch {}/{}: {}", self.repo, self.file, crate::fault::chain(&error)),
+            )
+            .hint("check the name and the network; HF_ENDPOINT and HF_TOKEN are honoured")
         };
         let api = hf_hub::api::sync::ApiBuilder::from_env().with_progress(progress).build().map_err(failed)?;
         api.repo(self.repo()).get(&self.file).map_err(failed)
@@ -93,7 +106,8 @@ fn named_model(named: &str, project: Option<&Path>, model_dir: Option<&Path>) ->
     }
     if let Some(hub) = named.strip_prefix("hf:") {
         let path = HubFile::parse(hub)?.cached().ok_or_else(|| {
-            Fault::new(Code::ModelNotFound, format!("model `{named}` has not been fetched")).hint(format!("run `offheap pull {hub}`"))
+            Fault::new(Code::ModelNotFound, format!("model `{named}` has not been fetched"))
+                .hint(format!("run `offheap pull {hub}`"))
         })?;
         return Ok(ModelFile { path, sha256: None });
     }
@@ -113,12 +127,16 @@ fn bundled(model_dir: Option<&Path>) -> Result<ModelFile, Fault> {
     let exe = std::env::current_exe().and_then(|exe| exe.canonicalize()).unwrap_or_default();
     let dirs = model_dir.map(Path::to_path_buf).into_iter().chain(package_dirs(&exe));
     let Some(dir) = dirs.into_iter().find(|dir| dir.join("model.json").is_file()) else {
-        return Err(Fault::new(Code::ModelNotFound, format!("the package of the default model `{DEFAULT_MODEL}` is not installed"))
-            .hint("run `npm install offheap-model-all-minilm-l6-v2`, or set OFFHEAP_MODEL to a .gguf file"));
+        return Err(Fault::new(
+            Code::ModelNotFound,
+            format!("the package of the default model `{DEFAULT_MODEL}` is not installed"),
+        )
+        .hint("run `npm install offheap-model-all-minilm-l6-v2`, or set OFFHEAP_MODEL to a .gguf file"));
     };
     let manifest = dir.join("model.json");
     let damaged = |why: String| {
-        Fault::new(Code::ModelDamaged, format!("`{}`: {why}", manifest.display())).hint("install the model's package again")
+        Fault::new(Code::ModelDamaged, format!("`{}`: {why}", manifest.display()))
+            .hint("install the model's package again")
     };
     let text = std::fs::read_to_string(&manifest).map_err(|error| damaged(error.to_string()))?;
     let manifest: Manifest = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
@@ -156,7 +174,9 @@ mod tests {
         let parse = |text: &str| HubFile::parse(text).map(|hub| (hub.repo, hub.file, hub.revision));
         assert_eq!(parse("a/b/c.gguf").expect("valid"), ("a/b".into(), "c.gguf".into(), "main".into()));
         assert_eq!(parse("a/b/d/c.gguf@v1").expect("valid"), ("a/b".into(), "d/c.gguf".into(), "v1".into()));
-        for bad in ["", "a/b", "a/b/c.bin", "a/b/../c.gguf", "../b/c.gguf", "a/b/c.gguf@", "a/b/c.gguf@../x", "a//c.gguf"] {
+        for bad in
+            ["", "a/b", "a/b/c.bin", "a/b/../c.gguf", "../b/c.gguf", "a/b/c.gguf@", "a/b/c.gguf@../x", "a//c.gguf"]
+        {
             assert_eq!(HubFile::parse(bad).expect_err(bad).code, Code::InvalidArgument);
         }
     }

@@ -42,7 +42,13 @@ pub struct Search {
 impl Project {
     /// Nothing is opened yet.
     pub fn new(root: PathBuf) -> Self {
-        Project { root, store: Mutex::new(None), snapshot: Mutex::new(None), indexing: AtomicBool::new(false), stopping: AtomicBool::new(false) }
+        Project {
+            root,
+            store: Mutex::new(None),
+            snapshot: Mutex::new(None),
+            indexing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// The directory.
@@ -97,7 +103,8 @@ impl Project {
         progress: &watch::Sender<Progress>,
     ) -> Result<IndexReport, Fault> {
         if self.indexing.swap(true, Ordering::AcqRel) {
-            return Err(Fault::new(Code::IndexBusy, "this project is being indexed already").hint("wait for it, or search what is there"));
+            return Err(Fault::new(Code::IndexBusy, "this project is being indexed already")
+                .hint("wait for it, or search what is there"));
         }
         let _flag = ClearOnDrop(&self.indexing);
         let config = Config::read(&self.root)?;
@@ -189,7 +196,11 @@ impl Project {
     }
 
     /// Ranks chunks. `embedded` is the query's vector, or why there is none.
-    pub fn search(&self, search: &Search, embedded: Option<Result<(Vec<f32>, Loaded), Fault>>) -> Result<SearchReport, Fault> {
+    pub fn search(
+        &self,
+        search: &Search,
+        embedded: Option<Result<(Vec<f32>, Loaded), Fault>>,
+    ) -> Result<SearchReport, Fault> {
         let started = Instant::now();
         let snapshot = self.snapshot()?;
         let stats = snapshot.stats();
@@ -204,13 +215,17 @@ impl Project {
                 match &stats.space {
                     Some(theirs) if *theirs == ours => {
                         if stats.vectors < stats.chunks {
-                            degraded = Some(format!("{} of {} chunks have vectors so far", stats.vectors, stats.chunks));
+                            degraded =
+                                Some(format!("{} of {} chunks have vectors so far", stats.vectors, stats.chunks));
                         }
                         (vector, scan, space) = (Some(row), Some(model.kernel.0), Some(ours.id));
                     }
-                    None if search.mode == SearchMode::Hybrid => degraded = Some("text only: no vectors yet".to_owned()),
+                    None if search.mode == SearchMode::Hybrid => {
+                        degraded = Some("text only: no vectors yet".to_owned())
+                    }
                     _ if search.mode == SearchMode::Hybrid => {
-                        degraded = Some("text only: the index holds another model's vectors; run `offheap index`".to_owned());
+                        degraded =
+                            Some("text only: the index holds another model's vectors; run `offheap index`".to_owned());
                     }
                     _ => {
                         return Err(Fault::new(Code::NoIndex, "the index holds no vectors of the present model")
@@ -220,7 +235,13 @@ impl Project {
             }
         }
         let use_text = search.mode != SearchMode::Semantic;
-        let query = Query { text: &search.query, use_text, vector: vector.as_deref(), filter: search.filter.clone(), limit: search.limit };
+        let query = Query {
+            text: &search.query,
+            use_text,
+            vector: vector.as_deref(),
+            filter: search.filter.clone(),
+            limit: search.limit,
+        };
         let kernel = scan.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
         let hits = search::search(&snapshot, &self.root, &query, kernel).map_err(|error| fault::from_engine(&error))?;
         Ok(SearchReport {
@@ -259,9 +280,11 @@ const UNPOISONED: &str = "no code that panics runs under this lock";
 
 fn open(data_dir: &Path, rebuild: bool) -> Result<Store, Fault> {
     match Store::open(data_dir) {
-        Err(offheap_engine::Error::IndexFormat { .. } | offheap_engine::Error::IndexDamaged { .. } | offheap_engine::Error::Text(_))
-            if rebuild =>
-        {
+        Err(
+            offheap_engine::Error::IndexFormat { .. }
+            | offheap_engine::Error::IndexDamaged { .. }
+            | offheap_engine::Error::Text(_),
+        ) if rebuild => {
             // Asked for, and nothing but the data directory goes: everything in it is made from the tree.
             std::fs::remove_dir_all(data_dir)
                 .map_err(|error| fault::io(&error, format!("cannot remove `{}`: {error}", data_dir.display())))?;

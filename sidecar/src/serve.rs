@@ -136,7 +136,14 @@ impl Drop for InFlight {
     }
 }
 
-async fn answer(daemon: Arc<Daemon>, id: u64, envelope: Envelope, body: Vec<u8>, outbox: mpsc::Sender<Outgoing>, flags: Flags) {
+async fn answer(
+    daemon: Arc<Daemon>,
+    id: u64,
+    envelope: Envelope,
+    body: Vec<u8>,
+    outbox: mpsc::Sender<Outgoing>,
+    flags: Flags,
+) {
     daemon.in_flight.fetch_add(1, Ordering::AcqRel);
     let counted = InFlight(daemon.clone());
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -148,9 +155,14 @@ async fn answer(daemon: Arc<Daemon>, id: u64, envelope: Envelope, body: Vec<u8>,
     } else {
         let call = Call { request: envelope.request, body, cancelled: cancelled.clone(), progress };
         // A task of its own, so that a panic is this caller's fault only.
-        let handling = { let daemon = daemon.clone(); tokio::spawn(async move { daemon.handle(call).await }) };
+        let handling = {
+            let daemon = daemon.clone();
+            tokio::spawn(async move { daemon.handle(call).await })
+        };
         let handling = async {
-            handling.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
+            handling
+                .await
+                .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
         };
         let handling = with_progress(handling, watching, id, &outbox);
         match envelope.deadline_ms {
@@ -166,14 +178,17 @@ async fn answer(daemon: Arc<Daemon>, id: u64, envelope: Envelope, body: Vec<u8>,
     };
     flags.lock().expect(UNPOISONED).remove(&id);
     let outgoing = match outcome {
-        Ok((response, payload)) => codec::encode(&response).map(|control| Outgoing { kind: Kind::Response, id, control, payload }),
+        Ok((response, payload)) => {
+            codec::encode(&response).map(|control| Outgoing { kind: Kind::Response, id, control, payload })
+        }
         Err(fault) => {
             daemon.faults.fetch_add(1, Ordering::Relaxed);
             codec::encode(&fault).map(|control| Outgoing { kind: Kind::Fault, id, control, payload: Payload::None })
         }
     };
     let outgoing = outgoing.or_else(|error| {
-        let fault = Fault::new(Code::TooLarge, format!("the answer is too large: {error}")).hint("ask for less at once");
+        let fault =
+            Fault::new(Code::TooLarge, format!("the answer is too large: {error}")).hint("ask for less at once");
         codec::encode(&fault).map(|control| Outgoing { kind: Kind::Fault, id, control, payload: Payload::None })
     });
     if let Ok(outgoing) = outgoing {
@@ -183,7 +198,12 @@ async fn answer(daemon: Arc<Daemon>, id: u64, envelope: Envelope, body: Vec<u8>,
 }
 
 /// Sends progress while `work` runs: the newest, not every one.
-async fn with_progress<T>(work: impl Future<Output = T>, mut watching: watch::Receiver<Progress>, id: u64, outbox: &mpsc::Sender<Outgoing>) -> T {
+async fn with_progress<T>(
+    work: impl Future<Output = T>,
+    mut watching: watch::Receiver<Progress>,
+    id: u64,
+    outbox: &mpsc::Sender<Outgoing>,
+) -> T {
     let mut work = std::pin::pin!(work);
     let mut last = tokio::time::Instant::now() - PROGRESS_EVERY;
     let mut over = false;

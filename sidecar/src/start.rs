@@ -48,11 +48,15 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
     if let Some(project) = endpoint.project()
         && !Config::read(project)?.daemon.enabled
     {
-        return Err(Fault::new(Code::DaemonNotRunning, "no daemon runs, and this project's configuration forbids starting one")
-            .hint("set daemon.enabled to true in .offheap/config.json"));
+        return Err(Fault::new(
+            Code::DaemonNotRunning,
+            "no daemon runs, and this project's configuration forbids starting one",
+        )
+        .hint("set daemon.enabled to true in .offheap/config.json"));
     }
-    let exe = std::env::current_exe()
-        .map_err(|error| Fault::new(Code::DaemonStartFailed, format!("cannot find this program's own file: {error}")))?;
+    let exe = std::env::current_exe().map_err(|error| {
+        Fault::new(Code::DaemonStartFailed, format!("cannot find this program's own file: {error}"))
+    })?;
     // A daemon that leaves just then is seen as none: the second start waits it out behind its lock.
     for attempt in 0..3 {
         let ready = spawn(&exe, endpoint)?;
@@ -65,7 +69,9 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
 }
 
 fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
-    let failed = |why: String| Fault::new(Code::DaemonStartFailed, why).hint(format!("its log is `{}`", endpoint.log().display()));
+    let failed = |why: String| {
+        Fault::new(Code::DaemonStartFailed, why).hint(format!("its log is `{}`", endpoint.log().display()))
+    };
     let mut command = Command::new(exe);
     command.arg("daemon").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -79,10 +85,15 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
     let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
     let mut line = String::new();
     let pipe = child.stdout.take().expect("piped above");
-    BufReader::new(pipe).read_line(&mut line).map_err(|error| failed(format!("cannot read from the daemon: {error}")))?;
+    BufReader::new(pipe)
+        .read_line(&mut line)
+        .map_err(|error| failed(format!("cannot read from the daemon: {error}")))?;
     match serde_json::from_str(&line) {
         Ok(Ready::Error { code, message, hint }) => {
-            let code = Code::TABLE.iter().find(|(_, name, _)| *name == code).map_or(Code::DaemonStartFailed, |(code, ..)| *code);
+            let code = Code::TABLE
+                .iter()
+                .find(|(_, name, _)| *name == code)
+                .map_or(Code::DaemonStartFailed, |(code, ..)| *code);
             Err(Fault { code, message, hint })
         }
         Ok(ready) => Ok(ready),

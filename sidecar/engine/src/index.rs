@@ -205,7 +205,12 @@ fn fill_vectors<H: Host>(
         for file in &pending {
             let keys: Vec<ContentHash> = file.chunks.iter().map(|chunk| chunk.key).collect();
             let cached = store.cached(space, &keys)?;
-            let hits: Vec<_> = file.chunks.iter().zip(&cached).filter_map(|(c, row)| Some((c.chunk_id, c.key, row.as_deref()?))).collect();
+            let hits: Vec<_> = file
+                .chunks
+                .iter()
+                .zip(&cached)
+                .filter_map(|(c, row)| Some((c.chunk_id, c.key, row.as_deref()?)))
+                .collect();
             store.put_vectors(&hits)?;
             report.reused += hits.len() as u64;
             uncommitted += hits.len();
@@ -239,7 +244,13 @@ fn fill_vectors<H: Host>(
     outcome
 }
 
-fn flush<H: Host>(store: &mut Store, host: &mut H, tail: &mut Tail, dim: usize, report: &mut Report) -> Result<usize, H::Error> {
+fn flush<H: Host>(
+    store: &mut Store,
+    host: &mut H,
+    tail: &mut Tail,
+    dim: usize,
+    report: &mut Report,
+) -> Result<usize, H::Error> {
     if tail.texts.is_empty() {
         return Ok(0);
     }

@@ -60,7 +60,9 @@ pub fn classify(query: &str) -> Class {
     let ident = |c: char| c.is_alphanumeric() || c == '_';
     let last = query.rsplit(['/', '\\']).next().unwrap_or_default();
     let has_extension = last.rsplit_once('.').is_some_and(|(stem, ext)| {
-        !stem.is_empty() && (1..=4).contains(&ext.len()) && ext.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        !stem.is_empty()
+            && (1..=4).contains(&ext.len())
+            && ext.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
     });
     if query.contains('/') || (has_extension && query.chars().all(|c| ident(c) || "./-".contains(c))) {
         return Class::Path;
@@ -82,7 +84,8 @@ pub fn names(query: &str, class: Class) -> Vec<String> {
             let trim = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
             let words = query.split_whitespace().map(trim);
             let mixed = |word: &String| {
-                word.contains('_') || word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase)
+                word.contains('_')
+                    || word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase)
             };
             words.filter(mixed).map(|word| last_part(&word)).collect()
         }
@@ -125,13 +128,18 @@ fn fuse(class: Class, candidates: &[Candidate]) -> Vec<f32> {
 ///
 /// The worst of a list stays a little above those that the list did not find at all.
 fn normalised(scores: impl Iterator<Item = Option<f32>> + Clone) -> Option<Vec<f32>> {
-    let (min, max) = scores.clone().flatten().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), s| (lo.min(s), hi.max(s)));
+    let (min, max) =
+        scores.clone().flatten().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), s| (lo.min(s), hi.max(s)));
     if max < min {
         return None;
     }
     let floor = 0.05;
     let spread = (max - min).max(f32::MIN_POSITIVE);
-    Some(scores.map(|s| s.map_or(0.0, |s| floor + (1.0 - floor) * if max > min { (s - min) / spread } else { 1.0 })).collect())
+    Some(
+        scores
+            .map(|s| s.map_or(0.0, |s| floor + (1.0 - floor) * if max > min { (s - min) / spread } else { 1.0 }))
+            .collect(),
+    )
 }
 
 fn add_coherence(candidates: &[Candidate], fused: &[f32]) -> Vec<f32> {
@@ -177,7 +185,8 @@ fn file_name(class: Class, words: &[String], query: &str, path: &str) -> f32 {
             let mut parts = path.rsplit('/');
             let mut evidence = split_words(parts.next().map_or("", |file| file.split('.').next().unwrap_or(file)));
             evidence.extend(split_words(parts.next().unwrap_or_default()));
-            let related = |a: &str, b: &str| a == b || (a.len().min(b.len()) >= 3 && (a.starts_with(b) || b.starts_with(a)));
+            let related =
+                |a: &str, b: &str| a == b || (a.len().min(b.len()) >= 3 && (a.starts_with(b) || b.starts_with(a)));
             let hits = words.iter().filter(|word| evidence.iter().any(|part| related(part, word))).count();
             let share = hits as f32 / words.len().max(1) as f32;
             if share >= FILE_NAME_MIN_SHARE { FILE_NAME * share } else { 0.0 }
@@ -188,8 +197,20 @@ fn file_name(class: Class, words: &[String], query: &str, path: &str) -> f32 {
 /// Less for files that rarely hold the answer, unless the query asks for just such files.
 fn path_factor(query: &str, path: &str) -> f32 {
     const SECONDARY: [&str; 14] = [
-        "test", "tests", "__tests__", "__test__", "testing", "spec", "specs", "fixtures", "examples", "example", "legacy", "compat",
-        "benches", "vendor",
+        "test",
+        "tests",
+        "__tests__",
+        "__test__",
+        "testing",
+        "spec",
+        "specs",
+        "fixtures",
+        "examples",
+        "example",
+        "legacy",
+        "compat",
+        "benches",
+        "vendor",
     ];
     let query = query.to_lowercase();
     let asked = |word: &str| query.contains(word.trim_matches('_').trim_end_matches('s'));
@@ -211,7 +232,11 @@ fn path_factor(query: &str, path: &str) -> f32 {
 
 fn is_test_file(file: &str) -> bool {
     let stem = file.split('.').next().unwrap_or(file);
-    stem.starts_with("test_") || stem.ends_with("_test") || stem.ends_with("_tests") || file.contains(".test.") || file.contains(".spec.")
+    stem.starts_with("test_")
+        || stem.ends_with("_test")
+        || stem.ends_with("_tests")
+        || file.contains(".test.")
+        || file.contains(".spec.")
 }
 
 /// Sorts, each further chunk of a file at half of what it was.
@@ -230,9 +255,9 @@ fn saturate(candidates: &[Candidate], scored: &mut [(usize, f32)]) {
 /// Words of a sentence that carry meaning, lower case.
 fn words_of(query: &str) -> Vec<String> {
     const STOP: [&str; 36] = [
-        "the", "and", "for", "are", "how", "what", "where", "which", "who", "why", "when", "does", "did", "was", "were", "with",
-        "from", "into", "that", "this", "there", "than", "then", "can", "will", "its", "our", "has", "have", "not", "all", "any",
-        "you", "your", "use", "used",
+        "the", "and", "for", "are", "how", "what", "where", "which", "who", "why", "when", "does", "did", "was",
+        "were", "with", "from", "into", "that", "this", "there", "than", "then", "can", "will", "its", "our", "has",
+        "have", "not", "all", "any", "you", "your", "use", "used",
     ];
     let mut words = split_words(query);
     words.retain(|word| word.chars().count() > 2 && !STOP.contains(&word.as_str()));

@@ -63,7 +63,8 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
     let mut ids: Vec<u64> = found.keys().copied().collect();
     ids.sort_unstable(); // the map's order is random, ties must not be
     let stored = snapshot.chunks(&ids)?;
-    let mut chunks: HashMap<u64, StoredChunk> = ids.iter().copied().zip(stored).filter_map(|(id, chunk)| Some((id, chunk?))).collect();
+    let mut chunks: HashMap<u64, StoredChunk> =
+        ids.iter().copied().zip(stored).filter_map(|(id, chunk)| Some((id, chunk?))).collect();
     let candidates: Vec<Candidate> = ids
         .iter()
         .filter_map(|id| {

@@ -264,7 +264,8 @@ impl Store {
         })
     }
 
-    /// Drops every file, chunk, vector and cached embedding, and commits that. The space stays.
+    /// Drops every file, chunk and vector, and commits that. The space stays, and so do the stored embeddings: what
+    /// they were computed from is in their keys.
     pub fn clear(&mut self) -> Result<()> {
         self.text.abandon();
         self.forget_changes();
@@ -275,8 +276,7 @@ impl Store {
             Ok(())
         })?;
         self.commit()?;
-        self.cache.reset()?;
-        self.reconcile_files()
+        Ok(())
     }
 
     /// Ends the full-text writer and frees its memory, when nothing waits to be committed. The next change starts one.

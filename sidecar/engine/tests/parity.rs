@@ -57,7 +57,10 @@ fn a_vector_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() 
         for (i, ids) in all.iter().enumerate() {
             let alone = embed(&mut one_thread, &[ids]);
             assert!(alone == batch[i * dim..][..dim], "{kernel}: item {i} differs in a batch");
-            assert!(alone == reversed[(all.len() - 1 - i) * dim..][..dim], "{kernel}: item {i} differs in a reversed batch");
+            assert!(
+                alone == reversed[(all.len() - 1 - i) * dim..][..dim],
+                "{kernel}: item {i} differs in a reversed batch"
+            );
         }
     }
 }

@@ -194,11 +194,7 @@ impl Client {
     }
 
     /// Vectors for texts, in order: large requests travel as several, two of them in flight at a time.
-    pub async fn embed(
-        &self,
-        texts: Vec<String>,
-        options: EmbedOptions,
-    ) -> Result<(Vectors, Vec<f32>), Fault> {
+    pub async fn embed(&self, texts: Vec<String>, options: EmbedOptions) -> Result<(Vectors, Vec<f32>), Fault> {
         let EmbedOptions { kind, priority, parse_specials, deadline } = options;
         let mut parts = split(texts)?.into_iter();
         let mut merged: Option<(Vectors, Vec<f32>)> = None;

@@ -43,7 +43,10 @@ impl Endpoint {
         if cfg!(unix) && bytes > MAX_SOCKET_BYTES {
             return Err(Fault::new(
                 Code::InvalidArgument,
-                format!("the socket path `{}` has {bytes} bytes, sockets allow {MAX_SOCKET_BYTES}", endpoint.socket().display()),
+                format!(
+                    "the socket path `{}` has {bytes} bytes, sockets allow {MAX_SOCKET_BYTES}",
+                    endpoint.socket().display()
+                ),
             )
             .hint("set OFFHEAP_RUNTIME_DIR to a short directory that only you can enter"));
         }
@@ -151,8 +154,9 @@ pub fn find_project(start: &Path) -> Result<Option<PathBuf>, Fault> {
 
 /// An existing directory with its links resolved.
 pub fn canonical(dir: &Path) -> Result<PathBuf, Fault> {
-    let path = std::fs::canonicalize(dir)
-        .map_err(|error| Fault::new(Code::InvalidArgument, format!("cannot open directory `{}`: {error}", dir.display())))?;
+    let path = std::fs::canonicalize(dir).map_err(|error| {
+        Fault::new(Code::InvalidArgument, format!("cannot open directory `{}`: {error}", dir.display()))
+    })?;
     if !path.is_dir() {
         return Err(Fault::new(Code::InvalidArgument, format!("`{}` is not a directory", dir.display())));
     }

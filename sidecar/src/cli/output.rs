@@ -43,7 +43,8 @@ pub struct Bar {
 
 impl Bar {
     pub fn new() -> Self {
-        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Bar { bar: ProgressBar::with_draw_target(None, target), last: std::cell::Cell::new(None) }
     }
 
@@ -65,7 +66,9 @@ impl Bar {
             self.bar.reset();
             self.bar.enable_steady_tick(Duration::from_millis(200));
             let style = if progress.total > 0 {
-                format!("{{prefix:>17}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec:.dim}} eta {{eta}} {{wide_msg:.dim}}")
+                format!(
+                    "{{prefix:>17}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec:.dim}} eta {{eta}} {{wide_msg:.dim}}"
+                )
             } else {
                 "{prefix:>17} {spinner} {wide_msg:.dim}".to_owned()
             };
@@ -85,7 +88,8 @@ impl Drop for Bar {
 }
 
 pub fn index_json(root: &Path, report: &IndexReport) -> Value {
-    let skipped: Vec<Value> = report.skipped.iter().map(|file| json!({ "path": file.path, "reason": file.reason })).collect();
+    let skipped: Vec<Value> =
+        report.skipped.iter().map(|file| json!({ "path": file.path, "reason": file.reason })).collect();
     json!({
         "project": root, "generation": report.generation, "files": report.files, "filesChanged": report.files_changed,
         "filesRemoved": report.files_removed, "skipped": skipped, "chunks": report.chunks, "vectors": report.vectors,
@@ -96,7 +100,13 @@ pub fn index_json(root: &Path, report: &IndexReport) -> Value {
 
 pub fn index_report(root: &Path, report: &IndexReport) {
     let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1e3);
-    say(&format!("Indexed {} in {}: {} files, {} chunks", root.display(), seconds(report.total_ms), report.files, report.chunks));
+    say(&format!(
+        "Indexed {} in {}: {} files, {} chunks",
+        root.display(),
+        seconds(report.total_ms),
+        report.files,
+        report.chunks
+    ));
     say(&format!(
         "  {} files new or changed, {} gone, {} skipped; text search after {}",
         report.files_changed,
@@ -111,7 +121,10 @@ pub fn index_report(root: &Path, report: &IndexReport) {
         report.embedded, report.tokens, report.reused
     ));
     if report.vectors < report.chunks {
-        say(&format!("  {} chunks changed on disk meanwhile: run `offheap index` again", report.chunks - report.vectors));
+        say(&format!(
+            "  {} chunks changed on disk meanwhile: run `offheap index` again",
+            report.chunks - report.vectors
+        ));
     }
 }
 
@@ -179,7 +192,8 @@ pub fn hits(report: &SearchReport, text: bool) {
 /// Files may hold anything; a terminal must not obey it.
 fn clean(line: &str) -> String {
     const WIDTH: usize = 160;
-    let mut out: String = line.chars().take(WIDTH).map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+    let mut out: String =
+        line.chars().take(WIDTH).map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
     if line.chars().nth(WIDTH).is_some() {
         out.push('…');
     }
@@ -207,10 +221,20 @@ pub fn status(status: &StatusReport) {
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
     let model = status.model.as_ref().map(|m| {
-        format!("{} ({}, {}, {} dimensions) on {} with {} threads", m.name, m.architecture, m.quantisation, m.dim, m.kernel, m.threads)
+        format!(
+            "{} ({}, {}, {} dimensions) on {} with {} threads",
+            m.name, m.architecture, m.quantisation, m.dim, m.kernel, m.threads
+        )
     });
     let index = status.index.as_ref().map(|i| {
-        format!("{} files, {} chunks, {} vectors, generation {}, {}", i.files, i.chunks, i.vectors, i.generation, mb(i.bytes))
+        format!(
+            "{} files, {} chunks, {} vectors, generation {}, {}",
+            i.files,
+            i.chunks,
+            i.vectors,
+            i.generation,
+            mb(i.bytes)
+        )
     });
     let memory = match (status.anon_bytes, status.file_bytes) {
         (Some(anon), Some(file)) => format!("{} own, {} mapped files", mb(anon), mb(file)),
@@ -221,7 +245,10 @@ pub fn status(status: &StatusReport) {
         ("project", or_none(status.project.clone())),
         ("model", model.unwrap_or_else(|| "not loaded".to_owned())),
         ("index", or_none(index) + if status.indexing { " (being brought up to date)" } else { "" }),
-        ("requests", format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued)),
+        (
+            "requests",
+            format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
+        ),
         ("connections", status.connections.to_string()),
         ("memory", memory),
     ];

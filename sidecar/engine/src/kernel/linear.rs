@@ -46,7 +46,10 @@ impl<'a> Linear<'a> {
     /// Checks every length, so that kernels need not.
     ///
     /// `out` is the first output column: column `j` of token `t` is `out[t * stride + j]`.
-    #[expect(clippy::too_many_arguments, reason = "a matrix product has this many parts; naming them in a builder hides none")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a matrix product has this many parts; naming them in a builder hides none"
+    )]
     pub fn new(
         x: &'a [f32],
         tokens: usize,
@@ -57,7 +60,9 @@ impl<'a> Linear<'a> {
         out: &'a mut [f32],
         stride: usize,
     ) -> Self {
-        let [rows, cols] = weight.shape()[..] else { panic!("`{}` is checked to be a matrix when it is opened", weight.name()) };
+        let [rows, cols] = weight.shape()[..] else {
+            panic!("`{}` is checked to be a matrix when it is opened", weight.name())
+        };
         let unpack = crate::quant::unpacker(weight.dtype()).expect("checked when the model was opened");
         assert!(tokens > 0 && x.len() >= tokens * cols && cols.is_multiple_of(32));
         assert!(bias.len() == rows && stride >= rows && out.len() >= (tokens - 1) * stride + rows);
@@ -169,20 +174,31 @@ unsafe fn multiply<S: Simd, const M: usize, const R: usize>(job: &Linear<'_>, fi
 
 /// Inner products of `M` tokens with `R` rows, each accumulated over the columns in one fixed order.
 #[inline(always)]
-unsafe fn dots<S: Simd, const M: usize, const R: usize>(x: [*const f32; M], w: [*const f32; R], cols: usize) -> [[f32; R]; M] {
+unsafe fn dots<S: Simd, const M: usize, const R: usize>(
+    x: [*const f32; M],
+    w: [*const f32; R],
+    cols: usize,
+) -> [[f32; R]; M] {
     // SAFETY: the caller gives `cols` readable floats behind every pointer; `k` stays below.
     unsafe {
         let mut acc = [[S::splat(0.0); R]; M];
         for k in (0..cols).step_by(S::LANES) {
-            let w: [S::V; R] = std::array::from_fn(|r| S::load(w[r].add(k)));
+            let mut rows = [S::splat(0.0); R];
+            for r in 0..R {
+                rows[r] = S::load(w[r].add(k));
+            }
             for m in 0..M {
                 let x = S::load(x[m].add(k));
                 for r in 0..R {
-                    acc[m][r] = S::mul_add(x, w[r], acc[m][r]);
+                    acc[m][r] = S::mul_add(x, rows[r], acc[m][r]);
                 }
             }
         }
-        acc.map(|row| S::sums(row))
+        let mut out = [[0.0; R]; M];
+        for m in 0..M {
+            out[m] = S::sums(acc[m]);
+        }
+        out
     }
 }
 

@@ -17,7 +17,7 @@ mod portable;
 mod x86;
 
 pub use attention::{Attention, AttentionScratch};
-pub use linear::{Activation, Linear, Panel, PANEL_ROWS};
+pub use linear::{Activation, Linear, PANEL_ROWS, Panel};
 pub use pool::Pool;
 
 /// One instruction set's functions.

@@ -1,7 +1,7 @@
 //! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
 
 use super::simd::Simd;
-use super::{attention, linear, rowwise, Attention, AttentionScratch, Kernel, Linear, Panel};
+use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise};
 
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {

@@ -1,7 +1,8 @@
 //! The few vector operations that the algorithms need.
 //!
 //! Implementations are zero-sized tokens; their functions are `#[inline(always)]` so that they take on the
-//! features of the `#[target_feature]` function they end up in.
+//! features of the `#[target_feature]` function they end up in. Closures do not: one around an intrinsic
+//! (`array::from_fn`, `map`) makes every instruction a function call. Hot code uses plain loops for that reason.
 
 /// A register of `LANES` floats.
 ///
@@ -38,8 +39,12 @@ pub(crate) unsafe trait Simd: Copy {
     /// [`Simd::sum`] of several registers at once, where that is cheaper; the same order for every one of them.
     #[inline(always)]
     unsafe fn sums<const R: usize>(a: [Self::V; R]) -> [f32; R] {
-        // SAFETY: the caller runs on this instruction set.
-        a.map(|a| unsafe { Self::sum(a) })
+        let mut out = [0.0; R];
+        for r in 0..R {
+            // SAFETY: the caller runs on this instruction set.
+            out[r] = unsafe { Self::sum(a[r]) };
+        }
+        out
     }
     /// Largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;

@@ -175,23 +175,6 @@ impl Cache {
         };
         run().map_err(cache_error)
     }
-
-    /// Forgets everything, the generation too, and gives the space back.
-    pub fn reset(&mut self) -> Result<()> {
-        let run = |db: &mut Database| -> Result<(), redb::Error> {
-            let write = db.begin_write()?;
-            write.delete_table(VECTORS)?;
-            write.delete_table(FILES)?;
-            write.delete_table(META)?;
-            write.open_table(VECTORS)?;
-            write.open_table(FILES)?;
-            write.open_table(META)?;
-            write.commit()?;
-            db.compact()?;
-            Ok(())
-        };
-        run(&mut self.db).map_err(cache_error)
-    }
 }
 
 fn cache_error(e: redb::Error) -> Error {

@@ -7,8 +7,8 @@
 
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
-use super::{Encoding, Specials};
 use super::category::{is_dropped, is_ideograph, is_nonspacing_mark, is_punctuation};
+use super::{Encoding, Specials};
 use crate::Result;
 use crate::gguf::{Gguf, Strings};
 

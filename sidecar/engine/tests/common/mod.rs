@@ -9,7 +9,11 @@ pub fn model_path() -> PathBuf {
         None => PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("../../npm/model-all-minilm-l6-v2/all-minilm-l6-v2.Q8_0.gguf"),
     };
-    assert!(path.is_file(), "the default model `{}` is part of the repository; is the checkout complete?", path.display());
+    assert!(
+        path.is_file(),
+        "the default model `{}` is part of the repository; is the checkout complete?",
+        path.display()
+    );
     path
 }
 
