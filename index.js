@@ -108,12 +108,12 @@ class Client {
   }
 
   index(options = {}) {
-    known('index', options, ['rebuild', 'onProgress', 'signal', 'timeoutMs']);
-    const { rebuild = false, onProgress } = options;
-    check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
-    check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
-    this.#needsProject('index');
-    return new IndexRun((report) => {
+    return new IndexRun(async (report) => {
+      known('index', options, ['rebuild', 'onProgress', 'signal', 'timeoutMs']);
+      const { rebuild = false, onProgress } = options;
+      check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
+      check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
+      this.#needsProject('index');
       const progress = (event) => {
         report(event);
         onProgress?.(event);
