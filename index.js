@@ -93,17 +93,15 @@ class Client {
   async embedBatch(texts, options = {}) {
     check(Array.isArray(texts) && texts.every((text) => typeof text === 'string'), 'embedBatch(texts) takes an array of strings');
     if (texts.length === 0) {
+      embedOptions('embedBatch', options);
+      this.#mayCall(options);
       return new Vectors({ dim: 0, values: new Float32Array(0), tokens: new Uint32Array(0), truncated: [], space: '', timing: null });
     }
     return new Vectors(await this.#embed(texts, options, 'embedBatch'));
   }
 
   #embed(texts, options, name) {
-    known(name, options, ['kind', 'specialTokens', 'signal', 'timeoutMs']);
-    const { kind = 'document', specialTokens = 'parse' } = options;
-    check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
-    check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
-    const how = { query: kind === 'query', bulk: texts.length > BULK_TEXTS, parseSpecials: specialTokens === 'parse' };
+    const how = { ...embedOptions(name, options), bulk: texts.length > BULK_TEXTS };
     return this.#call(options, (client, call, timeout) => client.embed(call, texts, how, timeout));
   }
 
@@ -169,6 +167,15 @@ class Client {
     await this.close();
   }
 
+  /** What is wrong with a call before anything is asked. Gives its deadline. */
+  #mayCall({ signal, timeoutMs = 0 }) {
+    check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
+    check(Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs < 2 ** 32, 'timeoutMs must be a whole number of milliseconds');
+    if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
+    if (signal?.aborted) throw aborted(signal);
+    return timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
+  }
+
   #needsProject(name) {
     if (this.project === null) {
       throw new OffheapError('NO_PROJECT', `${name}() needs a project`, 'connect({ project: dir })');
@@ -187,9 +194,7 @@ class Client {
   /** Runs one request: with its signal and deadline, on a daemon that runs, again if the daemon is lost. */
   async #call(options, work, { start = true } = {}) {
     const { signal, timeoutMs = 0 } = options;
-    check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
-    check(Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs < 2 ** 32, 'timeoutMs must be a whole number of milliseconds');
-    const deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
+    const deadline = this.#mayCall(options);
     const budget = { starts: start ? MAX_STARTS : 0 };
     for (let attempt = 0; ; attempt++) {
       throwIfOver(signal, deadline, timeoutMs);
@@ -415,6 +420,14 @@ function throwIfOver(signal, deadline, timeoutMs) {
 const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
 const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
 const isObject = (value) => typeof value === 'object' && value !== null;
+
+function embedOptions(name, options) {
+  known(name, options, ['kind', 'specialTokens', 'signal', 'timeoutMs']);
+  const { kind = 'document', specialTokens = 'parse' } = options;
+  check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
+  check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
+  return { query: kind === 'query', parseSpecials: specialTokens === 'parse' };
+}
 
 function guard(work) {
   try {
