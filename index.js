@@ -124,6 +124,7 @@ class Client {
     check(typeof query === 'string', 'search(query) takes a string');
     known('search', options, ['mode', 'limit', 'globs', 'languages', 'signal', 'timeoutMs']);
     const { mode, limit, globs, languages } = options;
+    check(mode === undefined || ['hybrid', 'semantic', 'text'].includes(mode), "mode must be 'hybrid', 'semantic' or 'text'");
     check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
     for (const [name, list] of [['globs', globs], ['languages', languages]]) {
       const strings = Array.isArray(list) && list.every((item) => typeof item === 'string');
