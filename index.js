@@ -240,6 +240,7 @@ class Client {
         const error = OffheapError.from(raw);
         if (error.code !== 'DAEMON_NOT_RUNNING' || budget.starts === 0) throw error;
         if (!this.#settings.enabled) {
+          budget.starts = 0; // asking again would only delay the answer
           throw new OffheapError(error.code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
         }
       }
