@@ -341,8 +341,9 @@ function startDaemon(location) {
   if (location.project !== undefined) args.push('--project', location.project);
   const modelDir = findModelDir();
   if (modelDir !== null) args.push('--model-dir', modelDir);
-  const env = {};
-  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] = process.env[name];
+  // A worker thread's own environment may lack the variable by which the addon, which sees the process's, chose it.
+  const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
+  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
   return new Promise((resolve, reject) => {
     const fail = (why) => reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
     // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
