@@ -44,6 +44,11 @@ const PASSED_ON = [
   'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'RUST_BACKTRACE',
 ];
 
+/** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
+const START_LIMIT_MS = 30_000;
+/** `setTimeout` takes no more. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const done = () => {
@@ -200,7 +205,8 @@ class Client {
     for (let attempt = 0; ; attempt++) {
       throwIfOver(signal, deadline, timeoutMs);
       try {
-        const client = await interruptible(this.#connected(budget), signal, deadline, timeoutMs);
+        const client = this.#usable ?? (await interruptible(this.#connected(budget), signal, deadline, timeoutMs));
+        throwIfOver(signal, deadline, timeoutMs);
         const call = this.#nextCall++ >>> 0;
         const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
         const cancel = () => client.cancel(call);
@@ -219,14 +225,19 @@ class Client {
         if (error.code === 'LEAVING') continue;
         const delays = this.#settings.retryDelaysMs;
         // A lost daemon is asked for at once the first time; then the delays hold off a crash loop.
-        if (attempt > 0) await sleep(delays[Math.min(attempt - 1, delays.length - 1)] * (0.75 + Math.random() / 2), signal);
+        const delay = delays[Math.min(attempt - 1, delays.length - 1)] * (0.75 + Math.random() / 2);
+        if (attempt > 0) await sleep(Math.min(delay, deadline - performance.now()), signal);
       }
     }
   }
 
+  get #usable() {
+    return this.#native?.usable ? this.#native : null;
+  }
+
   async #connected(budget) {
     if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
-    if (this.#native?.usable) return this.#native;
+    if (this.#usable) return this.#usable;
     this.#opening ??= this.#open(budget).finally(() => (this.#opening = null));
     return this.#opening;
   }
@@ -345,7 +356,15 @@ function startDaemon(location) {
   const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
   for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
   return new Promise((resolve, reject) => {
-    const fail = (why) => reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
+    const fail = (why) => {
+      clearTimeout(timer);
+      reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.stdout.destroy();
+      fail(`${binary} did not say within ${START_LIMIT_MS / 1000} s that it is ready`);
+    }, START_LIMIT_MS).unref();
     // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
     let child;
     try {
@@ -354,7 +373,9 @@ function startDaemon(location) {
     } catch (error) {
       return fail(`cannot run ${binary}: ${error.message}`);
     }
+    // Whoever waits for the start keeps Node alive (`interruptible`); a start that nobody waits for does not.
     child.unref();
+    child.stdout.unref();
     child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
     let text = '';
     child.stdout.setEncoding('utf8');
@@ -362,6 +383,7 @@ function startDaemon(location) {
       text += part;
       if (!text.includes('\n')) return;
       child.stdout.destroy();
+      clearTimeout(timer);
       let ready;
       try {
         ready = JSON.parse(text);
@@ -401,12 +423,11 @@ function settings(project) {
   };
 }
 
-/** Waits for `work` no longer than the caller does. */
+/** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
 function interruptible(work, signal, deadline, timeoutMs) {
-  if (signal === undefined && deadline === Infinity) return work;
   return new Promise((resolve, reject) => {
     const over = () => reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
-    const timer = deadline === Infinity ? undefined : setTimeout(over, deadline - performance.now());
+    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
     signal?.addEventListener('abort', over, { once: true });
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer);
