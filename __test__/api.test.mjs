@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { before, describe, test } from 'node:test';
-import { dot, manyFiles, project, rejects, root, texts, useOwnRuntime, within, write } from './support.mjs';
+import { before, describe } from 'node:test';
+import { dot, manyFiles, project, rejects, root, test, texts, useOwnRuntime, within, write } from './support.mjs';
 
 const offheap = useOwnRuntime();
 const { connect, OffheapError, ERROR_CODES } = offheap;

@@ -7,7 +7,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathS
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
-import { after } from 'node:test';
+import { after, test as nodeTest } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 /** The repository, which is the package. */
@@ -20,6 +20,10 @@ export const require = createRequire(path.join(root, 'index.js'));
 
 /** Generous: a machine that does everything else at the same time must still make it. */
 export const PATIENCE_MS = 120_000;
+
+/** A test that fails instead of hanging. */
+export const test = (name, options, work = options) =>
+  nodeTest(name, { timeout: PATIENCE_MS, ...(typeof options === 'function' ? {} : options) }, work);
 
 const dirs = [];
 const runtimeDirs = [];
