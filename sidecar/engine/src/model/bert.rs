@@ -86,15 +86,26 @@ impl Config {
         if gguf.bool("bert.attention.causal")? == Some(true) {
             return Err(unsupported(gguf, "attention", "causal", "bidirectional"));
         }
+        if !config.hidden.is_multiple_of(config.heads) {
+            let problem = format!("{} heads cannot share a width of {}", config.heads, config.hidden);
+            return Err(bad_value(gguf, "bert.attention.head_count", problem));
+        }
         // The kernels work on whole registers; every BERT there is has sizes that are multiples of 32.
         for (key, width) in [
             ("bert.embedding_length", config.hidden),
             ("bert.feed_forward_length", config.ffn),
             ("bert.attention.head_count", config.hidden / config.heads),
         ] {
-            if !width.is_multiple_of(32) || !config.hidden.is_multiple_of(config.heads) {
+            if !width.is_multiple_of(32) {
                 return Err(bad_value(gguf, key, format!("width {width} is not a multiple of 32")));
             }
+        }
+        if config.context < 2 {
+            return Err(bad_value(gguf, "bert.context_length", "no room for the two special tokens".to_owned()));
+        }
+        if !config.eps.is_finite() || config.eps < 0.0 {
+            let problem = format!("{} is out of range", config.eps);
+            return Err(bad_value(gguf, "bert.attention.layer_norm_epsilon", problem));
         }
         if config.layers > 512 {
             return Err(bad_value(gguf, "bert.block_count", format!("{} is out of range", config.layers)));
