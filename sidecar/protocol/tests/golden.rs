@@ -111,13 +111,16 @@ fn progress(phase: Phase, done: u64, total: u64, elapsed_ms: u64, path: &str) ->
 }
 
 fn search(mode: SearchMode) -> Message {
-    request(250, Request::Search {
-        query: "read a file".into(),
-        mode,
-        limit: 10,
-        globs: vec!["src/**".into(), "!**/test".into()],
-        languages: vec!["rust".into()],
-    })
+    request(
+        250,
+        Request::Search {
+            query: "read a file".into(),
+            mode,
+            limit: 10,
+            globs: vec!["src/**".into(), "!**/test".into()],
+            languages: vec!["rust".into()],
+        },
+    )
 }
 
 /// Every message with its bytes, in hexadecimal; spaces separate fields for the eye.
@@ -242,7 +245,8 @@ fn every_message_has_its_golden_bytes() {
     for (message, bytes) in golden() {
         let encoded = message.encode();
         if encoded != unhex(bytes) {
-            wrong += &format!("{}\n  expected {}\n  encoded  {}\n", message.variant(), hex(&unhex(bytes)), hex(&encoded));
+            wrong +=
+                &format!("{}\n  expected {}\n  encoded  {}\n", message.variant(), hex(&unhex(bytes)), hex(&encoded));
         }
         assert_eq!(message.decode_alike(&encoded).expect("our own"), message);
     }
@@ -400,12 +404,8 @@ fn the_readme_example_is_the_wire() {
     let lines: Vec<&str> = include_str!("../README.md").lines().collect();
     let at = lines.iter().position(|line| line.starts_with("4f464850 01")).expect("an example frame");
     let [head, control, body] = [0, 1, 2].map(|i| unhex(lines[at + i].split("   ").next().expect("one part")));
-    let embed = Request::Embed {
-        lengths: vec![2],
-        kind: TextKind::Document,
-        priority: Priority::Bulk,
-        parse_specials: false,
-    };
+    let embed =
+        Request::Embed { lengths: vec![2], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false };
     assert_eq!(control, request(0, embed).encode());
     assert_eq!(body, b"hi");
     let header = Header { kind: Kind::Request, id: 2, control: control.len() as u32, body: 2 };
