@@ -301,20 +301,40 @@ fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<St
 }
 
 fn open(data_dir: &Path, rebuild: bool) -> Result<Store, Fault> {
+    use offheap_engine::Error;
     match Store::open(data_dir) {
-        Err(
-            offheap_engine::Error::IndexFormat { .. }
-            | offheap_engine::Error::IndexDamaged { .. }
-            | offheap_engine::Error::Text(_),
-        ) if rebuild => {
-            // Asked for, and nothing but the data directory goes: everything in it is made from the tree.
-            std::fs::remove_dir_all(data_dir)
-                .map_err(|error| fault::io(&error, format!("cannot remove `{}`: {error}", data_dir.display())))?;
+        // Asked for, and nothing but the data directory goes: everything in it is made from the tree. What the model
+        // computed is the costly part, and the store itself judges whether that file can be used.
+        Err(Error::IndexDamaged { .. } | Error::Text(_)) if rebuild => {
+            empty(data_dir, &["owner.lock", "cache.redb"])?;
+            Store::open(data_dir)
+        }
+        Err(Error::IndexFormat { .. }) if rebuild => {
+            empty(data_dir, &["owner.lock"])?;
             Store::open(data_dir)
         }
         other => other,
     }
     .map_err(|error| fault::from_engine(&error))
+}
+
+/// Removes everything in `dir` but `keep`.
+fn empty(dir: &Path, keep: &[&str]) -> Result<(), Fault> {
+    let remove = || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if keep.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error| fault::io(&error, format!("cannot empty `{}`: {error}", dir.display())))
 }
 
 fn space_of(model: &Loaded) -> Space {
