@@ -331,7 +331,10 @@ fn each_tensor_of_a_wrong_shape_is_named() {
         let mut longer = part.shape.clone();
         longer[0] += 1;
         for shape in [vec![1, n], [&[1], &part.shape[..], &[1]].concat(), longer] {
-            if part.shape.len() == 2 && shape.len() == 2 && ["token_embd.weight", "token_types.weight"].contains(&&*part.name) {
+            if part.shape.len() == 2
+                && shape.len() == 2
+                && ["token_embd.weight", "token_types.weight"].contains(&&*part.name)
+            {
                 continue; // these say themselves how many rows they have
             }
             let error = refused(|parts| {

@@ -27,17 +27,8 @@ pub struct Tiny {
 }
 
 impl Tiny {
-    pub const SMALL: Tiny = Tiny {
-        hidden: 64,
-        heads: 2,
-        ffn: 96,
-        layers: 2,
-        vocab: 200,
-        context: 40,
-        type_id: F32,
-        pooling: 1,
-        seed: 7,
-    };
+    pub const SMALL: Tiny =
+        Tiny { hidden: 64, heads: 2, ffn: 96, layers: 2, vocab: 200, context: 40, type_id: F32, pooling: 1, seed: 7 };
 
     /// Metadata and weights, still to be changed by a test that wants them wrong.
     pub fn parts(&self) -> Parts {
