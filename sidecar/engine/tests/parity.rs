@@ -74,7 +74,9 @@ fn kernels_agree_with_the_portable_one() {
         for (i, item) in items.iter().enumerate() {
             let (ours, truth) = (embed(&mut embedder, &[&item.token_ids]), embed(&mut portable, &[&item.token_ids]));
             let similarity = cosine(&ours, &truth);
-            assert!(similarity >= 0.999_999, "{name}: item {i} has cosine {similarity} to portable");
+            // The tile unit multiplies bfloat16, which keeps 8 bits of each factor; the others are exact products.
+            let bound = if name == "amx" { 0.9999 } else { 0.999_999 };
+            assert!(similarity >= bound, "{name}: item {i} has cosine {similarity} to portable");
         }
     }
 }

@@ -23,33 +23,62 @@ pub enum Activation {
 /// One linear layer applied to one micro-batch.
 ///
 /// Shapes: `x` `(tokens, cols)`, `weight` `rows` packed rows of `cols`, `bias` `(rows)`,
-/// `residual` and `out` `(tokens, rows)` at a row stride of `stride`, from column 0.
+/// `residual` and `out` `(tokens, rows)`, both with the row stride of `out`.
 pub struct Linear<'a> {
     x: &'a [f32],
-    weight: &'a [u8],
-    dtype: DType,
-    unpack: fn(&[u8], &mut [f32]),
-    bias: &'a [f32],
-    activation: Activation,
+    /// `x` in 16 bits, for kernels that have [`super::Kernel::narrow`].
+    pub(super) narrow: &'a [u16],
+    pub(super) weight: &'a [u8],
+    pub(super) dtype: DType,
+    pub(super) unpack: fn(&[u8], &mut [f32]),
+    pub(super) bias: &'a [f32],
+    pub(super) activation: Activation,
     residual: Option<&'a [f32]>,
     out: *mut f32,
-    tokens: usize,
-    cols: usize,
-    rows: usize,
+    pub(super) tokens: usize,
+    pub(super) cols: usize,
+    pub(super) rows: usize,
     stride: usize,
 }
 
-// SAFETY: `out` is the only pointer; panels write disjoint columns of it, and it is borrowed for 'a by `new`.
+// SAFETY: `out` is the only pointer; panels write disjoint columns of it, and `Columns` borrowed it for 'a.
 unsafe impl Sync for Linear<'_> {}
+
+/// A band of columns of a row-major buffer, to be written from several threads.
+pub struct Columns<'a> {
+    first: *mut f32,
+    /// Floats from `first` to the end of the buffer.
+    len: usize,
+    stride: usize,
+    width: usize,
+    buffer: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Columns<'a> {
+    /// All columns of rows of `stride`.
+    pub fn of(buffer: &'a mut [f32], stride: usize) -> Self {
+        let [all] = Columns::split(buffer, stride);
+        all
+    }
+
+    /// `N` bands of equal width, side by side.
+    pub fn split<const N: usize>(buffer: &'a mut [f32], stride: usize) -> [Self; N] {
+        let width = stride / N;
+        assert!(width * N == stride && buffer.len() >= stride);
+        let (first, len) = (buffer.as_mut_ptr(), buffer.len());
+        std::array::from_fn(|i| Columns {
+            // SAFETY: `i * width` is less than `stride`, and the buffer has a whole row.
+            first: unsafe { first.add(i * width) },
+            len: len - i * width,
+            stride,
+            width,
+            buffer: std::marker::PhantomData,
+        })
+    }
+}
 
 impl<'a> Linear<'a> {
     /// Checks every length, so that kernels need not.
-    ///
-    /// `out` is the first output column: column `j` of token `t` is `out[t * stride + j]`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a matrix product has this many parts; naming them in a builder hides none"
-    )]
     pub fn new(
         x: &'a [f32],
         tokens: usize,
@@ -57,27 +86,28 @@ impl<'a> Linear<'a> {
         bias: &'a [f32],
         activation: Activation,
         residual: Option<&'a [f32]>,
-        out: &'a mut [f32],
-        stride: usize,
+        out: Columns<'a>,
     ) -> Self {
         let [rows, cols] = weight.shape()[..] else {
             panic!("`{}` is checked to be a matrix when it is opened", weight.name())
         };
         let unpack = crate::quant::unpacker(weight.dtype()).expect("checked when the model was opened");
         assert!(tokens > 0 && x.len() >= tokens * cols && cols.is_multiple_of(32));
-        assert!(bias.len() == rows && stride >= rows && out.len() >= (tokens - 1) * stride + rows);
+        let Columns { first: out, len, stride, width, .. } = out;
+        assert!(bias.len() == rows && width >= rows && len >= (tokens - 1) * stride + rows);
         assert!(residual.is_none_or(|r| r.len() >= (tokens - 1) * stride + rows));
         let weight_bytes = weight.data();
         assert!(weight_bytes.len().is_multiple_of(rows));
         Linear {
             x,
+            narrow: &[],
             weight: weight_bytes,
             dtype: weight.dtype(),
             unpack,
             bias,
             activation,
             residual,
-            out: out.as_mut_ptr(),
+            out,
             tokens,
             cols,
             rows,
@@ -85,28 +115,74 @@ impl<'a> Linear<'a> {
         }
     }
 
-    /// How many panels there are to run.
-    pub fn panels(&self) -> usize {
-        self.rows.div_ceil(PANEL_ROWS)
+    /// The same with `x` rounded to 16 bits, [`narrow_len`] long.
+    pub fn with_narrow(self, narrow: &'a [u16]) -> Self {
+        Linear { narrow, ..self }
+    }
+
+    /// How many panels of `panel_rows` there are to run.
+    pub fn panels(&self, panel_rows: usize) -> usize {
+        self.rows.div_ceil(panel_rows)
+    }
+
+    /// A panel's first row and how many it has.
+    pub(super) fn panel(&self, panel: usize, panel_rows: usize) -> (usize, usize) {
+        let first = panel * panel_rows;
+        (first, panel_rows.min(self.rows - first))
+    }
+
+    /// Adds the residual to finished sums of one token's rows from `first`, and puts them in their place.
+    ///
+    /// SAFETY: `token` and the rows exist, and no other thread writes these rows.
+    #[inline(always)]
+    pub(super) unsafe fn store(&self, token: usize, first: usize, sums: &mut [f32]) {
+        let (at, n) = (token * self.stride + first, sums.len());
+        if let Some(residual) = self.residual {
+            sums.iter_mut().zip(&residual[at..at + n]).for_each(|(x, r)| *x += r);
+        }
+        // SAFETY: `new` checked the extent of `out`.
+        unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), self.out.add(at), sums.len()) };
     }
 }
 
+/// Values that a kernel's 16-bit copy of `(tokens, cols)` activations takes: whole blocks of 32 tokens. What stands
+/// in the padding does not matter.
+pub fn narrow_len(tokens: usize, cols: usize) -> usize {
+    tokens.next_multiple_of(32) * cols
+}
+
 /// A thread's unpacked panel.
-pub struct Panel(pub(super) Vec<f32>);
+pub struct Panel(Vec<Line>);
+
+/// A cache line: panels begin on one, because tile loads that straddle two take twice as long.
+#[derive(Clone)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
 
 impl Panel {
-    /// Room for [`PANEL_ROWS`] rows of up to `max_cols` columns.
+    /// Room for [`PANEL_ROWS`] rows of `f32`, or twice as many of 16 bits, of up to `max_cols` columns.
     pub fn new(max_cols: usize) -> Self {
-        Panel(vec![0.0; PANEL_ROWS * max_cols])
+        Panel(vec![Line([0.0; 16]); (PANEL_ROWS * max_cols).div_ceil(16)])
+    }
+
+    pub(super) fn floats_mut(&mut self) -> &mut [f32] {
+        // SAFETY: a `Line` is sixteen floats without padding.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        let floats = self.floats_mut();
+        // SAFETY: any bytes are floats, and floats are bytes.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
     }
 }
 
 /// Runs one panel against every token.
 #[inline(always)]
 pub(super) unsafe fn panel<S: Simd>(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-    let first = panel * PANEL_ROWS;
-    let n = PANEL_ROWS.min(job.rows - first);
-    let weights = &mut scratch.0[..PANEL_ROWS * job.cols];
+    let (first, n) = job.panel(panel, PANEL_ROWS);
+    let weights = &mut scratch.floats_mut()[..PANEL_ROWS * job.cols];
     let row_bytes = job.weight.len() / job.rows;
     let packed = &job.weight[first * row_bytes..(first + n) * row_bytes];
     for (packed, row) in packed.chunks_exact(row_bytes).zip(weights.chunks_exact_mut(job.cols)) {
@@ -160,14 +236,10 @@ unsafe fn multiply<S: Simd, const M: usize, const R: usize>(job: &Linear<'_>, fi
             }
         }
         for (m, sums) in tile.iter_mut().enumerate().take(job.tokens - token) {
-            let at = (token + m) * job.stride + first;
             // SAFETY: the buffers are PANEL_ROWS long, a multiple of LANES.
             unsafe { finish::<S>(sums, &bias, job.activation) };
-            if let Some(residual) = job.residual {
-                sums.iter_mut().zip(&residual[at..at + n]).for_each(|(x, r)| *x += r);
-            }
-            // SAFETY: `new` checked the extent of `out`; no other panel writes these columns.
-            unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), job.out.add(at), n) };
+            // SAFETY: this panel's rows of an existing token.
+            unsafe { job.store(token + m, first, &mut sums[..n]) };
         }
     }
 }
@@ -202,8 +274,9 @@ unsafe fn dots<S: Simd, const M: usize, const R: usize>(
     }
 }
 
+/// Bias and activation.
 #[inline(always)]
-unsafe fn finish<S: Simd>(sums: &mut [f32; PANEL_ROWS], bias: &[f32; PANEL_ROWS], activation: Activation) {
+pub(super) unsafe fn finish<S: Simd>(sums: &mut [f32; PANEL_ROWS], bias: &[f32; PANEL_ROWS], activation: Activation) {
     for i in (0..PANEL_ROWS).step_by(S::LANES) {
         // SAFETY: both arrays are PANEL_ROWS long, a multiple of LANES.
         unsafe {

@@ -15,9 +15,11 @@ pub mod pool;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 
 pub use attention::{Attention, AttentionScratch};
-pub use linear::{Activation, Linear, PANEL_ROWS, Panel};
+pub use linear::{Activation, Columns, Linear, Panel, narrow_len};
 pub use pool::Pool;
 
 /// One instruction set's functions.
@@ -26,6 +28,10 @@ pub use pool::Pool;
 pub struct Kernel {
     /// The name `OFFHEAP_KERNEL` takes and `status` shows.
     pub name: &'static str,
+    /// Rows of weights in a panel.
+    pub(crate) panel_rows: usize,
+    /// Rounds activations to 16 bits, where `linear` wants them so: once per step, not once per panel.
+    pub(crate) narrow: Option<unsafe fn(x: &[f32], out: &mut [u16])>,
     /// Multiplies one panel of weight rows with every token of the micro-batch.
     pub(crate) linear: unsafe fn(&Linear<'_>, panel: usize, scratch: &mut Panel),
     /// Attention of one sequence's one head.
@@ -50,6 +56,8 @@ type Entry = (&'static Kernel, fn() -> bool);
 
 /// Every table this build has, best first.
 static TABLES: &[Entry] = &[
+    #[cfg(target_arch = "x86_64")]
+    (&amx::AMX, amx::has_amx),
     #[cfg(target_arch = "x86_64")]
     (&x86::AVX512, x86::has_avx512),
     #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,8 @@ use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linea
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {
     name: "portable",
+    panel_rows: linear::PANEL_ROWS,
+    narrow: None,
     linear: run_linear,
     attention: run_attention,
     layer_norm: run_layer_norm,

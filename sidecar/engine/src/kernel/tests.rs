@@ -50,13 +50,19 @@ fn weights(type_id: u32, rows: usize, cols: usize, values: &[f32]) -> Weights {
 }
 
 /// All panels of a product, backwards: their order must not matter.
-fn multiply(kernel: &Kernel, job: &Linear<'_>, cols: usize) {
+fn multiply(kernel: &Kernel, job: Linear<'_>, x: &[f32], cols: usize) {
     // Old contents of the scratch must not matter either.
     let mut panel = Panel::new(cols);
-    panel.0.fill(f32::NAN);
-    for i in (0..job.panels()).rev() {
+    panel.floats_mut().fill(f32::NAN);
+    let mut narrow = vec![0x7fff; narrow_len(job.tokens, cols)];
+    if let Some(run) = kernel.narrow {
         // SAFETY: `kernels` gives out only what this processor can run.
-        unsafe { (kernel.linear)(job, i, &mut panel) }
+        unsafe { run(x, &mut narrow) };
+    }
+    let job = job.with_narrow(&narrow);
+    for i in (0..job.panels(kernel.panel_rows)).rev() {
+        // SAFETY: as above.
+        unsafe { (kernel.linear)(&job, i, &mut panel) }
     }
 }
 
@@ -113,9 +119,16 @@ fn linear_is_a_product_of_matrices_in_every_format_and_shape() {
                         for kernel in kernels() {
                             let mut out = vec![GUARD; tokens * stride];
                             let residual = with_residual.then_some(&residual[..]);
-                            let job =
-                                Linear::new(&x, tokens, &weight.packed, &bias, activation, residual, &mut out, stride);
-                            multiply(kernel, &job, cols);
+                            let job = Linear::new(
+                                &x,
+                                tokens,
+                                &weight.packed,
+                                &bias,
+                                activation,
+                                residual,
+                                Columns::of(&mut out, stride),
+                            );
+                            multiply(kernel, job, &x, cols);
                             for (i, found) in out.iter().enumerate() {
                                 let (t, r) = (i / stride, i % stride);
                                 if r >= rows {
@@ -151,10 +164,12 @@ fn a_token_has_the_same_bits_alone_and_among_others() {
     let (bias, x) = (noise(4, rows), noise(5, tokens * cols));
     for kernel in kernels() {
         let mut all = vec![0.0; tokens * rows];
-        multiply(kernel, &Linear::new(&x, tokens, &weight.packed, &bias, Activation::Gelu, None, &mut all, rows), cols);
+        let out = Columns::of(&mut all, rows);
+        multiply(kernel, Linear::new(&x, tokens, &weight.packed, &bias, Activation::Gelu, None, out), &x, cols);
         for t in 0..tokens {
             let (x, mut one) = (&x[t * cols..][..cols], vec![0.0; rows]);
-            multiply(kernel, &Linear::new(x, 1, &weight.packed, &bias, Activation::Gelu, None, &mut one, rows), cols);
+            let out = Columns::of(&mut one, rows);
+            multiply(kernel, Linear::new(x, 1, &weight.packed, &bias, Activation::Gelu, None, out), x, cols);
             assert_eq!(one, all[t * rows..][..rows], "{}: token {t}", kernel.name);
         }
     }
@@ -173,7 +188,8 @@ fn linear_of_extreme_quants_does_not_overflow() {
     let x = vec![-1024.0; cols];
     for kernel in kernels() {
         let mut out = [0.0];
-        multiply(kernel, &Linear::new(&x, 1, &weight, &[0.0], Activation::None, None, &mut out, 1), cols);
+        let row = Columns::of(&mut out, 1);
+        multiply(kernel, Linear::new(&x, 1, &weight, &[0.0], Activation::None, None, row), &x, cols);
         assert_eq!(out, [128.0 * 1024.0 * 1536.0], "{}", kernel.name);
     }
 }
@@ -185,7 +201,8 @@ fn gelu_of(kernel: &Kernel, numbers: &[f32]) -> Vec<f32> {
     let weight = weights(F32, 1, 32, &row);
     let x: Vec<f32> = numbers.iter().flat_map(|x| std::iter::once(*x).chain(std::iter::repeat_n(0.0, 31))).collect();
     let mut out = vec![f32::NAN; numbers.len()];
-    multiply(kernel, &Linear::new(&x, numbers.len(), &weight.packed, &[0.0], Activation::Gelu, None, &mut out, 1), 32);
+    let column = Columns::of(&mut out, 1);
+    multiply(kernel, Linear::new(&x, numbers.len(), &weight.packed, &[0.0], Activation::Gelu, None, column), &x, 32);
     out
 }
 

@@ -8,6 +8,8 @@ use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linea
 /// Sixteen lanes.
 pub(super) static AVX512: Kernel = Kernel {
     name: "avx512",
+    panel_rows: linear::PANEL_ROWS,
+    narrow: None,
     linear: avx512::run_linear,
     attention: avx512::run_attention,
     layer_norm: avx512::run_layer_norm,
@@ -17,6 +19,8 @@ pub(super) static AVX512: Kernel = Kernel {
 /// Eight lanes.
 pub(super) static AVX2: Kernel = Kernel {
     name: "avx2",
+    panel_rows: linear::PANEL_ROWS,
+    narrow: None,
     linear: avx2::run_linear,
     attention: avx2::run_attention,
     layer_norm: avx2::run_layer_norm,
@@ -68,7 +72,7 @@ entries!(avx512, Sixteen, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 entries!(avx2, Eight, "avx2,fma");
 
 #[derive(Clone, Copy)]
-struct Sixteen;
+pub(super) struct Sixteen;
 
 // SAFETY: AVX-512 intrinsics; callers have the features, pointers are the trait's contract.
 #[allow(clippy::undocumented_unsafe_blocks)] // one note for the table: every line is one intrinsic

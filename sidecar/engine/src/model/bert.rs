@@ -5,7 +5,7 @@
 use super::{Batch, Model, bad_value, matrix, unsupported, vector};
 use crate::error::Result;
 use crate::gguf::{Gguf, TensorRef};
-use crate::kernel::{Activation, Attention, AttentionScratch, Kernel, Linear, Panel, Pool};
+use crate::kernel::{Activation, Attention, AttentionScratch, Columns, Kernel, Linear, Panel, Pool, narrow_len};
 
 /// How a sequence's token vectors become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ struct Arena {
     y: Vec<f32>,   // (tokens, hidden)
     qkv: Vec<f32>, // (tokens, 3 * hidden)
     up: Vec<f32>,  // (tokens, ffn or hidden, whichever is wider): also takes the attention's output
+    /// Input of a product in 16 bits, for kernels that want it so.
+    narrow: Vec<u16>,
     workers: Vec<std::sync::Mutex<(Panel, AttentionScratch)>>,
 }
 
@@ -160,6 +162,7 @@ impl Bert {
                 y: vec![0.0; max_tokens * hidden],
                 qkv: vec![0.0; max_tokens * 3 * hidden],
                 up: vec![0.0; max_tokens * ffn.max(hidden)],
+                narrow: vec![0; narrow_len(max_tokens, hidden.max(ffn))],
                 workers: (0..threads.max(1))
                     .map(|_| {
                         let longest = max_tokens.min(config.context);
@@ -198,7 +201,7 @@ impl Model for Bert {
         let Config { hidden, heads, ffn, eps, .. } = self.config;
         let tokens = batch.ids.len();
         assert!(tokens <= self.arena.max_tokens, "the embedder keeps the token budget");
-        let Arena { x, y, qkv, up, workers, .. } = &mut self.arena;
+        let Arena { x, y, qkv, up, narrow, workers, .. } = &mut self.arena;
         let x = &mut x[..tokens * hidden];
         let y = &mut y[..tokens * hidden];
         let qkv = &mut qkv[..tokens * 3 * hidden];
@@ -216,32 +219,31 @@ impl Model for Bert {
         step.layer_norm(x, &self.embd_norm, eps);
 
         for layer in &self.layers {
-            let thirds = {
-                let (q, rest) = qkv.split_at_mut(hidden);
-                let (k, v) = rest.split_at_mut(hidden);
-                // Columns of one buffer: `Linear` writes `hidden` of every `3 * hidden`, starting where its slice does.
-                [q.as_mut_ptr(), k.as_mut_ptr(), v.as_mut_ptr()]
-            };
-            let projections = std::array::from_fn::<_, 3, _>(|i| {
-                let (weight, bias) = &layer.qkv[i];
-                // SAFETY: each slice stays inside `qkv`, which nobody else touches until the step is over; the three
-                // write disjoint columns.
-                let out = unsafe { std::slice::from_raw_parts_mut(thirds[i], (tokens - 1) * 3 * hidden + hidden) };
-                Linear::new(x, tokens, weight, bias, Activation::None, None, out, 3 * hidden)
+            let bands = Columns::split::<3>(qkv, 3 * hidden);
+            let input = step.narrow(x, hidden, narrow);
+            let projections = layer.qkv.iter().zip(bands).map(|((weight, bias), out)| {
+                Linear::new(x, tokens, weight, bias, Activation::None, None, out).with_narrow(input)
             });
-            step.linear(&projections);
+            step.linear(&projections.collect::<Vec<_>>());
             step.attention(qkv, y, batch, heads); // y = context
             let (weight, bias) = &layer.attn_output;
             let attended = &mut up[..tokens * hidden];
-            step.linear(&[Linear::new(y, tokens, weight, bias, Activation::None, Some(x), attended, hidden)]);
+            let out = Columns::of(attended, hidden);
+            let input = step.narrow(y, hidden, narrow);
+            let project = Linear::new(y, tokens, weight, bias, Activation::None, Some(x), out);
+            step.linear(&[project.with_narrow(input)]);
             x.copy_from_slice(attended);
             step.layer_norm(x, &layer.attn_norm, eps);
 
             let (weight, bias) = &layer.ffn_up;
             let up = &mut up[..tokens * ffn];
-            step.linear(&[Linear::new(x, tokens, weight, bias, Activation::Gelu, None, up, ffn)]);
+            let input = step.narrow(x, hidden, narrow);
+            let widen = Linear::new(x, tokens, weight, bias, Activation::Gelu, None, Columns::of(up, ffn));
+            step.linear(&[widen.with_narrow(input)]);
             let (weight, bias) = &layer.ffn_down;
-            step.linear(&[Linear::new(up, tokens, weight, bias, Activation::None, Some(x), y, hidden)]);
+            let input = step.narrow(up, ffn, narrow);
+            let project = Linear::new(up, tokens, weight, bias, Activation::None, Some(x), Columns::of(y, hidden));
+            step.linear(&[project.with_narrow(input)]);
             x.copy_from_slice(y);
             step.layer_norm(x, &layer.output_norm, eps);
         }
@@ -270,12 +272,30 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// The input of a product, in 16 bits if the kernel wants it so.
+    fn narrow<'b>(&mut self, x: &[f32], cols: usize, buffer: &'b mut [u16]) -> &'b [u16] {
+        const TOKENS: usize = 32;
+        let Some(narrow) = self.kernel.narrow else { return &[] };
+        {
+            let rows = x.chunks(TOKENS * cols).zip(buffer.chunks_mut(TOKENS * cols));
+            let rows: Vec<_> = rows.map(std::sync::Mutex::new).collect();
+            self.pool.run(rows.len(), &|_, i| {
+                let mut rows = rows[i].lock().expect("each job has its own rows");
+                let (x, out) = &mut *rows;
+                // SAFETY: as for `linear`.
+                unsafe { narrow(x, out) }
+            });
+        }
+        buffer
+    }
+
     /// Several products that do not depend on each other.
     fn linear(&mut self, jobs: &[Linear<'_>]) {
-        let panels: usize = jobs.iter().map(Linear::panels).sum();
+        let panel_rows = self.kernel.panel_rows;
+        let panels: usize = jobs.iter().map(|job| job.panels(panel_rows)).sum();
         self.pool.run(panels, &|worker, mut panel| {
             let mut scratch = self.workers[worker].lock().expect("one worker, one scratch");
-            let job = jobs.iter().find(|job| match panel.checked_sub(job.panels()) {
+            let job = jobs.iter().find(|job| match panel.checked_sub(job.panels(panel_rows)) {
                 None => true,
                 Some(rest) => {
                     panel = rest;
