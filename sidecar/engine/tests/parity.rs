@@ -1,4 +1,5 @@
 //! The default model against the float32 reference, on every kernel that this processor runs.
+#![expect(clippy::print_stdout, reason = "how far off is worth reading, with `--nocapture`")]
 
 mod common;
 

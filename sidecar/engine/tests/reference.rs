@@ -2,6 +2,7 @@
 //!
 //! Weights of the same file are unpacked to `f32`, so the quantisation is on both sides and only the arithmetic is
 //! compared: our tiles, our exponential, our batching. And files that cannot be run must say so.
+#![expect(clippy::print_stdout, reason = "how far off is worth reading, with `--nocapture`")]
 
 mod common;
 mod support;

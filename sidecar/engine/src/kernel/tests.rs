@@ -1,4 +1,5 @@
 //! Every kernel against the same thing in `f64`, written down plainly.
+#![expect(clippy::print_stdout, reason = "how far off is worth reading, with `--nocapture`")]
 
 use super::*;
 use crate::gguf::Gguf;
