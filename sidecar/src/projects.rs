@@ -262,9 +262,9 @@ impl Project {
         })
     }
 
-    /// For `status`: nothing is opened for it.
+    /// For `status`. None while there is no index, or none that opens.
     pub fn status(&self) -> Option<IndexStatus> {
-        let snapshot = self.snapshot.lock().expect(UNPOISONED).clone().or_else(|| self.snapshot().ok())?;
+        let snapshot = self.snapshot().ok()?;
         let stats = snapshot.stats();
         Some(IndexStatus {
             generation: snapshot.generation,

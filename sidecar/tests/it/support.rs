@@ -62,8 +62,14 @@ impl World {
     }
 
     fn with_project(home: TempDir, project: PathBuf) -> World {
-        // Short, because sockets have short names; tempfile makes it 0700.
-        let run = tempfile::Builder::new().prefix("oh-").tempdir_in("/tmp").expect("temporary directory");
+        // Short, because sockets have short names.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("oh-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let run = builder
+            .tempdir_in(if cfg!(unix) { "/tmp".into() } else { std::env::temp_dir() })
+            .expect("temporary directory");
         let mut world = World { home, run, project, env: Vec::new() };
         match std::env::var_os("OFFHEAP_TEST_MODEL") {
             Some(model) => world.set("OFFHEAP_MODEL", model),
