@@ -44,6 +44,11 @@ const PASSED_ON = [
   'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'RUST_BACKTRACE',
 ];
 
+/** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
+const START_LIMIT_MS = 30_000;
+/** `setTimeout` takes no more. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const done = () => {
@@ -93,27 +98,25 @@ class Client {
   async embedBatch(texts, options = {}) {
     check(Array.isArray(texts) && texts.every((text) => typeof text === 'string'), 'embedBatch(texts) takes an array of strings');
     if (texts.length === 0) {
+      embedOptions('embedBatch', options);
+      this.#mayCall(options);
       return new Vectors({ dim: 0, values: new Float32Array(0), tokens: new Uint32Array(0), truncated: [], space: '', timing: null });
     }
     return new Vectors(await this.#embed(texts, options, 'embedBatch'));
   }
 
   #embed(texts, options, name) {
-    known(name, options, ['kind', 'specialTokens', 'signal', 'timeoutMs']);
-    const { kind = 'document', specialTokens = 'parse' } = options;
-    check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
-    check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
-    const how = { query: kind === 'query', bulk: texts.length > BULK_TEXTS, parseSpecials: specialTokens === 'parse' };
+    const how = { ...embedOptions(name, options), bulk: texts.length > BULK_TEXTS };
     return this.#call(options, (client, call, timeout) => client.embed(call, texts, how, timeout));
   }
 
   index(options = {}) {
-    known('index', options, ['rebuild', 'onProgress', 'signal', 'timeoutMs']);
-    const { rebuild = false, onProgress } = options;
-    check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
-    check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
-    this.#needsProject('index');
-    return new IndexRun((report) => {
+    return new IndexRun(async (report) => {
+      known('index', options, ['rebuild', 'onProgress', 'signal', 'timeoutMs']);
+      const { rebuild = false, onProgress } = options;
+      check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
+      check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
+      this.#needsProject('index');
       const progress = (event) => {
         report(event);
         onProgress?.(event);
@@ -126,6 +129,7 @@ class Client {
     check(typeof query === 'string', 'search(query) takes a string');
     known('search', options, ['mode', 'limit', 'globs', 'languages', 'signal', 'timeoutMs']);
     const { mode, limit, globs, languages } = options;
+    check(mode === undefined || ['hybrid', 'semantic', 'text'].includes(mode), "mode must be 'hybrid', 'semantic' or 'text'");
     check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
     for (const [name, list] of [['globs', globs], ['languages', languages]]) {
       const strings = Array.isArray(list) && list.every((item) => typeof item === 'string');
@@ -169,6 +173,15 @@ class Client {
     await this.close();
   }
 
+  /** What is wrong with a call before anything is asked. Gives its deadline. */
+  #mayCall({ signal, timeoutMs = 0 }) {
+    check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
+    check(Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs < 2 ** 32, 'timeoutMs must be a whole number of milliseconds');
+    if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
+    if (signal?.aborted) throw aborted(signal);
+    return timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
+  }
+
   #needsProject(name) {
     if (this.project === null) {
       throw new OffheapError('NO_PROJECT', `${name}() needs a project`, 'connect({ project: dir })');
@@ -187,14 +200,13 @@ class Client {
   /** Runs one request: with its signal and deadline, on a daemon that runs, again if the daemon is lost. */
   async #call(options, work, { start = true } = {}) {
     const { signal, timeoutMs = 0 } = options;
-    check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
-    check(Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs < 2 ** 32, 'timeoutMs must be a whole number of milliseconds');
-    const deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
+    const deadline = this.#mayCall(options);
     const budget = { starts: start ? MAX_STARTS : 0 };
     for (let attempt = 0; ; attempt++) {
       throwIfOver(signal, deadline, timeoutMs);
       try {
-        const client = await interruptible(this.#connected(budget), signal, deadline, timeoutMs);
+        const client = this.#usable ?? (await interruptible(this.#connected(budget), signal, deadline, timeoutMs));
+        throwIfOver(signal, deadline, timeoutMs);
         const call = this.#nextCall++ >>> 0;
         const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
         const cancel = () => client.cancel(call);
@@ -213,14 +225,19 @@ class Client {
         if (error.code === 'LEAVING') continue;
         const delays = this.#settings.retryDelaysMs;
         // A lost daemon is asked for at once the first time; then the delays hold off a crash loop.
-        if (attempt > 0) await sleep(delays[Math.min(attempt - 1, delays.length - 1)] * (0.75 + Math.random() / 2), signal);
+        const delay = delays[Math.min(attempt - 1, delays.length - 1)] * (0.75 + Math.random() / 2);
+        if (attempt > 0) await sleep(Math.min(delay, deadline - performance.now()), signal);
       }
     }
   }
 
+  get #usable() {
+    return this.#native?.usable ? this.#native : null;
+  }
+
   async #connected(budget) {
     if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
-    if (this.#native?.usable) return this.#native;
+    if (this.#usable) return this.#usable;
     this.#opening ??= this.#open(budget).finally(() => (this.#opening = null));
     return this.#opening;
   }
@@ -234,6 +251,7 @@ class Client {
         const error = OffheapError.from(raw);
         if (error.code !== 'DAEMON_NOT_RUNNING' || budget.starts === 0) throw error;
         if (!this.#settings.enabled) {
+          budget.starts = 0; // asking again would only delay the answer
           throw new OffheapError(error.code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
         }
       }
@@ -334,10 +352,19 @@ function startDaemon(location) {
   if (location.project !== undefined) args.push('--project', location.project);
   const modelDir = findModelDir();
   if (modelDir !== null) args.push('--model-dir', modelDir);
-  const env = {};
-  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] = process.env[name];
+  // A worker thread's own environment may lack the variable by which the addon, which sees the process's, chose it.
+  const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
+  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
   return new Promise((resolve, reject) => {
-    const fail = (why) => reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
+    const fail = (why) => {
+      clearTimeout(timer);
+      reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.stdout.destroy();
+      fail(`${binary} did not say within ${START_LIMIT_MS / 1000} s that it is ready`);
+    }, START_LIMIT_MS).unref();
     // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
     let child;
     try {
@@ -346,7 +373,9 @@ function startDaemon(location) {
     } catch (error) {
       return fail(`cannot run ${binary}: ${error.message}`);
     }
+    // Whoever waits for the start keeps Node alive (`interruptible`); a start that nobody waits for does not.
     child.unref();
+    child.stdout.unref();
     child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
     let text = '';
     child.stdout.setEncoding('utf8');
@@ -354,6 +383,7 @@ function startDaemon(location) {
       text += part;
       if (!text.includes('\n')) return;
       child.stdout.destroy();
+      clearTimeout(timer);
       let ready;
       try {
         ready = JSON.parse(text);
@@ -393,12 +423,11 @@ function settings(project) {
   };
 }
 
-/** Waits for `work` no longer than the caller does. */
+/** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
 function interruptible(work, signal, deadline, timeoutMs) {
-  if (signal === undefined && deadline === Infinity) return work;
   return new Promise((resolve, reject) => {
     const over = () => reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
-    const timer = deadline === Infinity ? undefined : setTimeout(over, deadline - performance.now());
+    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
     signal?.addEventListener('abort', over, { once: true });
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer);
@@ -415,6 +444,14 @@ function throwIfOver(signal, deadline, timeoutMs) {
 const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
 const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
 const isObject = (value) => typeof value === 'object' && value !== null;
+
+function embedOptions(name, options) {
+  known(name, options, ['kind', 'specialTokens', 'signal', 'timeoutMs']);
+  const { kind = 'document', specialTokens = 'parse' } = options;
+  check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
+  check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
+  return { query: kind === 'query', parseSpecials: specialTokens === 'parse' };
+}
 
 function guard(work) {
   try {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::ChunkLimits;
@@ -109,12 +109,7 @@ impl Project {
         let _flag = ClearOnDrop(&self.indexing);
         let config = Config::read(&self.root)?;
         config::init(&self.root)?;
-        let mut slot = self.store.lock().unwrap_or_else(|poisoned| {
-            // A run panicked: its store is in an unknown state, the files are not.
-            let mut slot = poisoned.into_inner();
-            *slot = None;
-            slot
-        });
+        let mut slot = self.store.lock().unwrap_or_else(|poisoned| repaired(poisoned.into_inner()));
         self.store.clear_poison();
         let data_dir = config::data_dir(&self.root);
         if rebuild {
@@ -127,6 +122,9 @@ impl Project {
         };
         if rebuild {
             store.clear().map_err(|error| fault::from_engine(&error))?;
+        } else if store.snapshot().generation > 0 {
+            // Searches go on over the last generation while this run holds the store.
+            *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         }
         let settings = Settings {
             rules: WalkRules {
@@ -167,10 +165,27 @@ impl Project {
         })
     }
 
+    fn published(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.lock().expect(UNPOISONED).clone()
+    }
+
+    /// The owner's handle, waited for while another request opens it; `None` while the first index run of all holds
+    /// it and has committed nothing yet.
+    fn store_for_reading(&self) -> Option<MutexGuard<'_, Option<Store>>> {
+        loop {
+            match self.store.try_lock() {
+                Ok(slot) => return Some(slot),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(repaired(poisoned.into_inner())),
+                Err(TryLockError::WouldBlock) if self.is_indexing() => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// The committed generation that searches use; opens the index if nobody did.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
-        if let Some(snapshot) = &*self.snapshot.lock().expect(UNPOISONED) {
-            return Ok(snapshot.clone());
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot);
         }
         let no_index = || {
             Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
@@ -180,9 +195,10 @@ impl Project {
         if !data_dir.join("format").is_file() {
             return Err(no_index());
         }
-        let Ok(mut slot) = self.store.try_lock() else {
-            return Err(no_index()); // the first run holds it and has committed nothing yet
-        };
+        let Some(mut slot) = self.store_for_reading() else { return Err(no_index()) };
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot); // another request opened it meanwhile
+        }
         let store = match &mut *slot {
             Some(store) => store,
             empty => empty.insert(open(&data_dir, false)?),
@@ -262,7 +278,7 @@ impl Project {
         })
     }
 
-    /// For `status`. None while there is no index, or none that opens.
+    /// For `status`; opens the index if nobody did.
     pub fn status(&self) -> Option<IndexStatus> {
         let snapshot = self.snapshot().ok()?;
         let stats = snapshot.stats();
@@ -277,6 +293,12 @@ impl Project {
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
+
+/// After a panic the store is in an unknown state, its files are not.
+fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<Store>> {
+    *slot = None;
+    slot
+}
 
 fn open(data_dir: &Path, rebuild: bool) -> Result<Store, Fault> {
     use offheap_engine::Error;

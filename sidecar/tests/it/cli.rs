@@ -219,7 +219,7 @@ fn a_damaged_model_is_named() {
     world.unset("OFFHEAP_MODEL_DIR");
     world.set("OFFHEAP_MODEL", &path);
     let mut pid = None;
-    for (len, field) in [(0, "magic"), (3, "magic"), (20, ""), (whole.len() / 2, "tensor"), (whole.len() - 1, "tensor")]
+    for (len, field) in [(0, "magic"), (3, "magic"), (20, ""), (whole.len() / 2, "lie outside the file"), (whole.len() - 1, "lie outside the file")]
     {
         std::fs::write(&path, &whole[..len]).expect("ours");
         let error = world.fault(&["embed", "x"], 1, "MODEL_DAMAGED");

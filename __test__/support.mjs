@@ -1,0 +1,298 @@
+// What the test files share: a runtime directory of their own, fixture projects, child processes, and the promise that
+// no daemon outlives its tests.
+
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import { after, test as nodeTest } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+/** The repository, which is the package. */
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+export const windows = process.platform === 'win32';
+export const linux = process.platform === 'linux';
+/** The sidecar as the addon finds it. */
+export const sidecar = path.join(root, windows ? 'offheap.exe' : 'offheap');
+export const require = createRequire(path.join(root, 'index.js'));
+
+/** Generous: a machine that does everything else at the same time must still make it. */
+export const PATIENCE_MS = 120_000;
+
+/** A test that fails instead of hanging. */
+export const test = (name, options, work = options) =>
+  nodeTest(name, { timeout: PATIENCE_MS, ...(typeof options === 'function' ? {} : options) }, work);
+
+const dirs = [];
+const runtimeDirs = [];
+const projects = [];
+
+/** A directory that is gone after the tests; its path is short and has no links in it. */
+export function tempDir(prefix = 'oh-') {
+  const dir = realpathSync(mkdtempSync(path.join(os.tmpdir(), prefix)));
+  dirs.push(dir);
+  return dir;
+}
+
+/** A runtime directory of its own, whose daemons are ended with the tests. */
+export function runtimeDir() {
+  const dir = tempDir('oh-');
+  chmodSync(dir, 0o700);
+  runtimeDirs.push(dir);
+  return dir;
+}
+
+/** To be called once per test file, before anything else: sets the directory, ends the daemons afterwards. */
+export function useOwnRuntime() {
+  process.env.OFFHEAP_RUNTIME_DIR = runtimeDir();
+  // Daemons that a killed test run leaves behind leave by themselves.
+  process.env.OFFHEAP_TTL_MS ??= '180000';
+  after(leaveNone);
+  process.on('exit', () => {
+    for (const pid of runtimeDirs.flatMap(daemonPids).filter(alive)) signal(pid, 'SIGKILL');
+    for (const dir of dirs) rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  });
+  return require(root);
+}
+
+/** Asks every daemon to leave, and fails if one does not. */
+async function leaveNone() {
+  for (const dir of runtimeDirs) {
+    if (!daemonPids(dir).some(alive)) continue;
+    // `shutdown` never starts a daemon, but `connect` would: it is made to see the running one only.
+    const body = `
+      const { projects } = JSON.parse(process.argv[1]);
+      const native = require(${JSON.stringify(path.join(root, 'native.js'))});
+      for (const project of projects) {
+        try {
+          await native.connect(native.locate(project ?? undefined).project);
+        } catch {
+          continue; // none runs there
+        }
+        const client = await connect(project === null ? {} : { project });
+        await client.shutdown({ timeoutMs: 20_000 });
+      }`;
+    const known = [null, ...projects];
+    await script(body, { args: [JSON.stringify({ projects: known })], env: { OFFHEAP_RUNTIME_DIR: dir } });
+  }
+  const left = () => runtimeDirs.flatMap(daemonPids).filter(alive);
+  await until('every daemon has left', () => left().length === 0, 30_000).catch((error) => {
+    const logs = runtimeDirs.flatMap((dir) => logsOf(dir)).join('\n');
+    throw new Error(`${error.message}: ${left().join(', ')}\n${logs}`);
+  });
+}
+
+/** The logs of a runtime directory. */
+export const logsOf = (dir = process.env.OFFHEAP_RUNTIME_DIR) => {
+  try {
+    return readdirSync(dir)
+      .filter((name) => name.endsWith('.log'))
+      .map((name) => readFileSync(path.join(dir, name), 'utf8'));
+  } catch {
+    return []; // removed, or closed to us by its test
+  }
+};
+
+/** Every daemon that was ready under a runtime directory, oldest first for each endpoint. */
+export const daemonPids = (dir = process.env.OFFHEAP_RUNTIME_DIR) =>
+  logsOf(dir).flatMap((log) => [...log.matchAll(/ready: offheap \S+, pid (\d+)/g)].map((match) => Number(match[1])));
+
+/** Whether a process runs. One that only waits to be reaped does not. */
+export function alive(pid) {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+  if (!linux) return true;
+  try {
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+export function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // gone
+  }
+}
+
+/** Ends a daemon the hard way and waits until it is gone. */
+export async function kill(pid) {
+  process.kill(pid, 'SIGKILL');
+  await until(`process ${pid} is gone`, () => !alive(pid));
+}
+
+/** Polls until `probe` gives something truthy, and gives that. */
+export async function until(what, probe, ms = PATIENCE_MS) {
+  const deadline = performance.now() + ms;
+  for (;;) {
+    const value = await probe();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Fails instead of hanging. */
+export async function within(ms, what, promise) {
+  let timer;
+  const over = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms)));
+  try {
+    return await Promise.race([promise, over]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Writes a project: `{ 'src/a.rs': 'text' }`, bytes or text. */
+export function project(files, config = undefined) {
+  const dir = tempDir('ohp-');
+  projects.push(dir);
+  write(dir, files);
+  if (config !== undefined) write(dir, { '.offheap/config.json': typeof config === 'string' ? config : JSON.stringify(config) });
+  return dir;
+}
+
+export function write(dir, files) {
+  for (const [name, content] of Object.entries(files)) {
+    const file = path.join(dir, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, content);
+  }
+}
+
+/** Starts a child process; `done` gives its end, `line()` its next line of standard output. */
+export function start(command, args, { env = {}, cwd = root, input = '', timeoutMs = PATIENCE_MS } = {}) {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true });
+  child.stdin.on('error', () => {}); // it need not read
+  child.stdin.end(input);
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (part) => (stdout += part));
+  child.stderr.setEncoding('utf8').on('data', (part) => (stderr += part));
+  let over = false;
+  const done = new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      over = true;
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+  let read = 0;
+  const line = () =>
+    until('the child says something', () => {
+      const end = stdout.indexOf('\n', read);
+      if (end >= 0) {
+        const text = stdout.slice(read, end);
+        read = end + 1;
+        return { text };
+      }
+      if (over) throw new Error(`the child ended without a word:\n${stdout}\n${stderr}`);
+      return null;
+    }).then(({ text }) => text);
+  return { child, done, line };
+}
+
+/** The beginning of every child script: the package, `out(value)` for one line of JSON, an async body. */
+const wrap = (body) => `
+const offheap = require(${JSON.stringify(root)});
+const { connect, OffheapError } = offheap;
+const out = (value) => process.stdout.write(JSON.stringify(value) + '\\n');
+const plain = (error) => ({ name: error.name, code: error.code, message: error.message, hint: error.hint, typed: error instanceof OffheapError });
+(async () => {
+${body}
+})();
+`;
+
+/** Arguments for a Node process that runs `body`, with `connect`, `out` and `plain` at hand. */
+export const nodeArgs = (body, args = [], flags = []) => [...flags, '-e', wrap(body), '--', ...args];
+
+/** A Node process that runs `body`. */
+export const startScript = (body, { args, flags, ...options } = {}) => start(process.execPath, nodeArgs(body, args, flags), options);
+
+/** Runs `body` in a Node process to its end and gives what it put `out`. It must end well. */
+export async function script(body, options = {}) {
+  const { code, signal, stdout, stderr } = await startScript(body, options).done;
+  assert.equal(signal ?? code, 0, `the child failed:\n${stdout}\n${stderr}`);
+  assert.equal(stderr, '', 'nothing on standard error');
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
+
+/** Runs the sidecar's command line. */
+export async function cli(args, options = {}) {
+  const { code, signal, stdout, stderr } = await start(sidecar, args, options).done;
+  return { code: signal ?? code, stdout, stderr, json: stdout.startsWith('{') ? JSON.parse(stdout) : undefined };
+}
+
+/** The same, but no other JavaScript runs meanwhile: what waits for the child's pipes waits here. */
+export const scriptSync = (body, { args, env = {}, timeoutMs = PATIENCE_MS } = {}) =>
+  spawnSync(process.execPath, nodeArgs(body, args), { env: { ...process.env, ...env }, encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL' });
+
+/** Asserts that a promise rejects as this package's failures do; gives the error. */
+export async function rejects(promise, code, ...parts) {
+  const { OffheapError, ERROR_CODES } = require(root);
+  let error;
+  try {
+    await promise;
+  } catch (caught) {
+    error = caught;
+  }
+  assert.ok(error !== undefined, `expected ${code}, nothing failed`);
+  assert.ok(error instanceof OffheapError && error instanceof Error, `a failure of another kind: ${error?.stack}`);
+  assert.equal(error.code, code, error.stack);
+  assert.equal(error.name, 'OffheapError');
+  assert.ok(error.code in ERROR_CODES);
+  assert.equal(typeof error.hint, 'string');
+  assert.ok(error.message.length > 0);
+  for (const part of parts) {
+    if (part instanceof RegExp) assert.match(error.message, part);
+    else assert.ok(error.message.includes(part), `"${error.message}" does not name "${part}"`);
+  }
+  return error;
+}
+
+export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+/** Small seeded generator (mulberry32): floats in [0, 1). */
+export function random(seed) {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(a ^ (a >>> 15), a | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const WORDS = 'open read write close parse merge split queue token frame socket vector index chunk file path buffer retry limit cache'.split(' ');
+
+/** Texts of `words` words, all different. */
+export function texts(count, words = 8, seed = 1) {
+  const next = random(seed);
+  const word = () => WORDS[Math.floor(next() * WORDS.length)];
+  return Array.from({ length: count }, (_, i) => `${i} ${Array.from({ length: words }, word).join(' ')}`);
+}
+
+/** Source files with `count` functions in all, a few in each file: work for an index run. */
+export function manyFiles(count, perFile = 4, seed = 1) {
+  const bodies = texts(count, 24, seed);
+  const files = {};
+  for (let at = 0; at < count; at += perFile) {
+    const functions = bodies.slice(at, at + perFile).map(
+      (body, i) => `/** ${body} */\nexport function work_${at + i}(input) {\n  const value = input.${body.split(' ')[1]}(${at + i});\n  return value.${body.split(' ')[2]}(input);\n}\n`,
+    );
+    files[`src/part_${at / perFile}.js`] = functions.join('\n');
+  }
+  return files;
+}

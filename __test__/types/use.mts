@@ -1,0 +1,42 @@
+// Compiled, never run: the public types as a user writes them.
+import { connect, ERROR_CODES, OffheapError, type Client, type ErrorCode, type Hit, type IndexReport, type Progress } from '../../index.js';
+
+export async function use(): Promise<void> {
+  const client: Client = await connect({ project: '.', timeoutMs: 5_000, signal: new AbortController().signal });
+  const run = client.index({ rebuild: false, onProgress: (p: Progress) => void (p.phase === 'embed') });
+  for await (const progress of run) void progress.done.toFixed();
+  const report: IndexReport = await run;
+  void report.skipped.map((file) => file.reason);
+
+  const { hits, degraded } = await client.search('where', { mode: 'text', limit: 3, globs: ['src/**'], languages: ['rust'] });
+  const first: Hit | undefined = hits[0];
+  void (degraded?.length ?? first?.startLine);
+
+  const one = await client.embed('text', { kind: 'query' });
+  const many = await client.embedBatch(['a', 'b'], { specialTokens: 'text' });
+  const rows: Float32Array[] = [one.vector, many.row(0), ...many];
+  void rows;
+
+  const status = await client.status();
+  void (status?.model?.kernel ?? status?.index?.chunks);
+  const { embeddings } = await client.clearCache({ stored: true });
+  void embeddings;
+
+  try {
+    await client.ping();
+  } catch (error) {
+    if (error instanceof OffheapError) {
+      const code: ErrorCode = error.code;
+      void ERROR_CODES[code];
+    }
+  }
+  await client.shutdown();
+  await client.close();
+
+  // @ts-expect-error an unknown mode
+  await client.search('x', { mode: 'fuzzy' });
+  // @ts-expect-error a misspelt option
+  await client.embed('x', { kinds: 'query' });
+  // @ts-expect-error a row is a number
+  many.row('0');
+}
