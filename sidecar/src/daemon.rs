@@ -127,7 +127,15 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         faults: AtomicU64::new(0),
         leaving: watch::channel(false).0,
     });
-    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, _lock: lock, daemon, config: config.daemon, signals })))
+    Ok(Started::Owner(Box::new(Owner {
+        runtime,
+        endpoint,
+        accept,
+        _lock: lock,
+        daemon,
+        config: config.daemon,
+        signals,
+    })))
 }
 
 /// Waits for the lock. `false`: another daemon holds it and answers.

@@ -154,7 +154,7 @@ async fn find(
 #[test]
 fn search_answers_while_vectors_are_computed() {
     let world = World::new();
-    grow(&world, 400);
+    grow(&world, 160);
     world.start();
     block_on(async {
         let (indexer, searcher) = (client(&world).await, client(&world).await);
@@ -178,11 +178,11 @@ fn search_answers_while_vectors_are_computed() {
         let status = status_of(&searcher).await;
         assert!(!status.indexing);
         let kept = status.index.expect("an index").vectors;
-        assert!((64..400).contains(&kept), "{kept} vectors were kept");
+        assert!((64..160).contains(&kept), "{kept} vectors were kept");
         let reply = indexer.call(Request::Index { rebuild: false }, Payload::None, None, None).await.expect("goes on");
         let Response::Indexed(report) = reply.response else { panic!("not a report") };
-        assert_eq!((report.chunks, report.vectors), (400, 400));
-        assert_eq!(report.embedded + report.reused + kept, 400, "{report:?}");
+        assert_eq!((report.chunks, report.vectors), (160, 160));
+        assert_eq!(report.embedded + report.reused + kept, 160, "{report:?}");
         assert_eq!(report.reused, 0, "nothing that was kept is looked up again");
     });
 }

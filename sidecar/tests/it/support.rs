@@ -326,7 +326,7 @@ pub async fn status_of(client: &Client) -> StatusReport {
 /// Files that take a while to embed: one chunk each, none like another.
 pub fn grow(world: &World, files: usize) {
     for i in 0..files {
-        let words: String = (0..40).map(|n| format!("word{} ", (i * 7919 + n * 104_729) % 9973)).collect();
+        let words: String = (0..25).map(|n| format!("word{} ", (i * 7919 + n * 104_729) % 9973)).collect();
         world.write(
             &format!("src/part{:02}/file{i:03}.py", i % 20),
             format!("def function_{i}():\n    return \"{words}\"\n"),
