@@ -72,6 +72,7 @@ struct Owner {
     _lock: File,
     daemon: Arc<Daemon>,
     config: DaemonConfig,
+    signals: Signals,
 }
 
 fn start(options: &args::Daemon) -> Result<Started, Fault> {
@@ -93,6 +94,11 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         return Ok(Started::AlreadyRunning);
     }
     redirect_stderr(&endpoint).map_err(|error| failed("cannot open the log file", error))?;
+    // Before the socket and the ready line: whoever knows of us may end us properly.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::watch().map_err(|error| failed("cannot watch signals", error))?
+    };
     let bind = async {
         #[cfg(unix)]
         match std::fs::remove_file(endpoint.socket()) {
@@ -121,7 +127,15 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         faults: AtomicU64::new(0),
         leaving: watch::channel(false).0,
     });
-    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, _lock: lock, daemon, config: config.daemon })))
+    Ok(Started::Owner(Box::new(Owner {
+        runtime,
+        endpoint,
+        accept,
+        _lock: lock,
+        daemon,
+        config: config.daemon,
+        signals,
+    })))
 }
 
 /// Waits for the lock. `false`: another daemon holds it and answers.
@@ -155,7 +169,7 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
 }
 
 fn run(owner: Owner) -> ExitCode {
-    let Owner { runtime, endpoint, accept, _lock, daemon, config } = owner;
+    let Owner { runtime, endpoint, accept, _lock, daemon, config, signals } = owner;
     leave_on_lost_map();
     let _ = std::env::set_current_dir(endpoint.dir()); // the project's directory must stay removable
     log!(
@@ -166,7 +180,7 @@ fn run(owner: Owner) -> ExitCode {
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
         tokio::spawn(watch_idleness(daemon.clone(), config));
-        tokio::spawn(watch_signals(daemon.clone()));
+        tokio::spawn(leave_on(signals, daemon.clone()));
         loop {
             tokio::select! {
                 biased;
@@ -240,21 +254,44 @@ async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
     }
 }
 
-async fn watch_signals(daemon: Arc<Daemon>) {
+/// Requests of the system to end, from when they are watched.
+#[cfg(unix)]
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+/// Requests of the system to end, from when they are watched.
+#[cfg(windows)]
+struct Signals {
+    ctrl_c: tokio::signal::windows::CtrlC,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
+
+impl Signals {
     #[cfg(unix)]
-    {
+    fn watch() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            return log!("signals cannot be watched");
-        };
-        tokio::select! {
-            _ = term.recv() => log!("SIGTERM"),
-            _ = int.recv() => log!("SIGINT"),
-        }
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
+
+    #[cfg(windows)]
+    fn watch() -> std::io::Result<Self> {
+        use tokio::signal::windows::{ctrl_c, ctrl_shutdown};
+        Ok(Signals { ctrl_c: ctrl_c()?, shutdown: ctrl_shutdown()? })
+    }
+}
+
+async fn leave_on(mut signals: Signals, daemon: Arc<Daemon>) {
+    #[cfg(unix)]
+    tokio::select! {
+        _ = signals.term.recv() => log!("SIGTERM"),
+        _ = signals.int.recv() => log!("SIGINT"),
+    }
+    #[cfg(windows)]
+    tokio::select! {
+        _ = signals.ctrl_c.recv() => log!("Ctrl-C"),
+        _ = signals.shutdown.recv() => log!("the system shuts down"),
     }
     daemon.leaving.send_replace(true);
 }

@@ -191,6 +191,7 @@ fn package_dirs(exe: &Path) -> Vec<PathBuf> {
 
 fn missing(path: &Path) -> Fault {
     Fault::new(Code::ModelNotFound, format!("the model file `{}` does not exist", path.display()))
+        .hint("install the model's package again, or correct OFFHEAP_MODEL or `model` in .offheap/config.json")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One connection: greet, then read frames and answer them, many at a time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -107,9 +108,12 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                 // Known from here on, so that a Cancel right behind the request finds it.
                 let id = frame.header.id;
                 let cancelled = Arc::new(AtomicBool::new(false));
-                if flags.lock().expect(UNPOISONED).insert(id, cancelled.clone()).is_some() {
-                    log!("a connection is closed: request id {id} is in use");
-                    break;
+                match flags.lock().expect(UNPOISONED).entry(id) {
+                    Entry::Vacant(free) => drop(free.insert(cancelled.clone())),
+                    Entry::Occupied(_) => {
+                        log!("a connection is closed: request id {id} is in use");
+                        break;
+                    }
                 }
                 let kib = REQUEST_KIB + (body.len() >> 10);
                 let held = budget.clone().acquire_many_owned(kib as u32).await.expect("never closed");

@@ -197,7 +197,7 @@ fn the_ready_line_says_what_became_of_the_start() {
 fn the_daemon_holds_nothing_of_its_starter() {
     let world = World::new();
     world.run(&["init"]);
-    let shell = "exec \"$1\" start --json 3>&1 4>&2 5<&0 17>&1";
+    let shell = "exec \"$1\" start --json 3>&1 4>&2 5<&0 9>&1";
     let program = crate::support::bin();
     let mut command = world.environment("/bin/sh", ["-c", shell, "sh", program.to_str().expect("UTF-8")]);
     command.stdin(Stdio::piped());

@@ -62,8 +62,14 @@ impl World {
     }
 
     fn with_project(home: TempDir, project: PathBuf) -> World {
-        // Short, because sockets have short names; tempfile makes it 0700.
-        let run = tempfile::Builder::new().prefix("oh-").tempdir_in("/tmp").expect("temporary directory");
+        // Short, because sockets have short names.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("oh-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let run = builder
+            .tempdir_in(if cfg!(unix) { "/tmp".into() } else { std::env::temp_dir() })
+            .expect("temporary directory");
         let mut world = World { home, run, project, env: Vec::new() };
         match std::env::var_os("OFFHEAP_TEST_MODEL") {
             Some(model) => world.set("OFFHEAP_MODEL", model),
@@ -320,7 +326,7 @@ pub async fn status_of(client: &Client) -> StatusReport {
 /// Files that take a while to embed: one chunk each, none like another.
 pub fn grow(world: &World, files: usize) {
     for i in 0..files {
-        let words: String = (0..40).map(|n| format!("word{} ", (i * 7919 + n * 104_729) % 9973)).collect();
+        let words: String = (0..25).map(|n| format!("word{} ", (i * 7919 + n * 104_729) % 9973)).collect();
         world.write(
             &format!("src/part{:02}/file{i:03}.py", i % 20),
             format!("def function_{i}():\n    return \"{words}\"\n"),
