@@ -96,7 +96,7 @@ class Client {
   }
 
   async embedBatch(texts, options = {}) {
-    check(Array.isArray(texts) && texts.every((text) => typeof text === 'string'), 'embedBatch(texts) takes an array of strings');
+    check(areStrings(texts), 'embedBatch(texts) takes an array of strings');
     if (texts.length === 0) {
       embedOptions('embedBatch', options);
       this.#mayCall(options);
@@ -132,8 +132,7 @@ class Client {
     check(mode === undefined || ['hybrid', 'semantic', 'text'].includes(mode), "mode must be 'hybrid', 'semantic' or 'text'");
     check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
     for (const [name, list] of [['globs', globs], ['languages', languages]]) {
-      const strings = Array.isArray(list) && list.every((item) => typeof item === 'string');
-      check(list === undefined || strings, `${name} must be an array of strings`);
+      check(list === undefined || areStrings(list), `${name} must be an array of strings`);
     }
     this.#needsProject('search');
     return this.#call(options, (client, call, timeout) => client.search(call, query, { mode, limit, globs, languages }, timeout));
@@ -443,6 +442,8 @@ function throwIfOver(signal, deadline, timeoutMs) {
 
 const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
 const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
+/** `every` would pass over holes. */
+const areStrings = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;
 const isObject = (value) => typeof value === 'object' && value !== null;
 
 function embedOptions(name, options) {
