@@ -45,7 +45,9 @@ const PASSED_ON = [
 ];
 
 /** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 20_000;
+/** Longer than any ready line. */
+const MAX_READY_CHARS = 64 << 10;
 /** `setTimeout` takes no more. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -380,17 +382,23 @@ function startDaemon(location) {
     child.stdout.setEncoding('utf8');
     child.stdout.on('data', (part) => {
       text += part;
-      if (!text.includes('\n')) return;
+      if (!text.includes('\n') && text.length < MAX_READY_CHARS) return;
       child.stdout.destroy();
-      clearTimeout(timer);
       let ready;
       try {
         ready = JSON.parse(text);
       } catch {
-        return fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
+        // said below
       }
-      if (ready.error) reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
-      else resolve(ready);
+      if (typeof ready?.error?.code === 'string') {
+        clearTimeout(timer);
+        reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
+      } else if (isObject(ready) && !('error' in ready)) {
+        clearTimeout(timer);
+        resolve(ready);
+      } else {
+        fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
+      }
     });
     // Not 'exit': its line may still be in the pipe then.
     child.on('close', (code, signal) => fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})`));
