@@ -441,13 +441,17 @@ function settings(project) {
 /** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
 function interruptible(work, signal, deadline, timeoutMs) {
   return new Promise((resolve, reject) => {
-    const over = () => reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
-    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
-    signal?.addEventListener('abort', over, { once: true });
-    work.then(resolve, reject).finally(() => {
+    const done = () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', over);
-    });
+    };
+    const over = () => {
+      done();
+      reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
+    };
+    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
+    signal?.addEventListener('abort', over, { once: true });
+    work.then(resolve, reject).finally(done);
   });
 }
 

@@ -354,7 +354,7 @@ describe('the sidecar', { skip: windows && 'the stand-ins are shell scripts' }, 
 
   test('never says that it is ready: there is an end to waiting', async () => {
     const error = await failing({ OFFHEAP_SIDECAR: stub('exec sleep 600') }, 'await connect()');
-    assertFault(error, 'DAEMON_START_FAILED', '30 s');
+    assertFault(error, 'DAEMON_START_FAILED', '20 s');
   });
 });
 
