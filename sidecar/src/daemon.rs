@@ -39,6 +39,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs the daemon to its end.
 pub fn main(options: &args::Daemon) -> ExitCode {
+    close_inherited();
     let outcome = start(options);
     let ready = match &outcome {
         Ok(Started::Owner(_)) => Ready::Ready { pid: std::process::id(), version: VERSION.to_owned() },
@@ -257,6 +258,24 @@ async fn watch_signals(daemon: Arc<Daemon>) {
     }
     daemon.leaving.send_replace(true);
 }
+
+/// Lets go of descriptors that the starter left open for its children: a shell that waits for the end of its pipe must
+/// not wait for us. Standard input, output and error are the starter's promise to us.
+#[cfg(unix)]
+fn close_inherited() {
+    let list = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let Ok(entries) = std::fs::read_dir(list) else { return };
+    let open: Vec<i32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // SAFETY: nothing of ours is open yet, so whatever is numbered here was inherited; closing a number that is
+        // not open (the listing's own) only fails.
+        unsafe { libc::close(descriptor) };
+    }
+}
+
+/// Windows: only the handles named at the start are inherited.
+#[cfg(not(unix))]
+fn close_inherited() {}
 
 /// A file that only its owner reads; not emptied, not inherited.
 fn open_private(path: &std::path::Path) -> std::io::Result<File> {

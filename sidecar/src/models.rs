@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, Repo, RepoType};
 use offheap_protocol::{Code, Fault};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::config::{self, DEFAULT_MODEL};
 
@@ -72,6 +73,10 @@ impl HubFile {
         if let Some(path) = self.cached() {
             return Ok(path);
         }
+        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|on| !matches!(on.as_str(), "" | "0" | "false")) {
+            return Err(Fault::new(Code::ModelNotFound, format!("{}/{} has not been fetched", self.repo, self.file))
+                .hint("HF_HUB_OFFLINE forbids fetching it now"));
+        }
         let failed = |error: hf_hub::api::sync::ApiError| {
             Fault::new(
                 Code::ModelNotFound,
@@ -80,8 +85,31 @@ impl HubFile {
             .hint("check the name and the network; HF_ENDPOINT and HF_TOKEN are honoured")
         };
         let api = hf_hub::api::sync::ApiBuilder::from_env().with_progress(progress).build().map_err(failed)?;
-        api.repo(self.repo()).get(&self.file).map_err(failed)
+        let path = api.repo(self.repo()).get(&self.file).map_err(failed)?;
+        check_blob(&path)?;
+        Ok(path)
     }
+}
+
+/// The hub names large files by their SHA-256, and its client does not compare: a cut or changed download would stay
+/// in the cache for good.
+fn check_blob(path: &Path) -> Result<(), Fault> {
+    let io = |error: std::io::Error| crate::fault::io(&error, format!("cannot read `{}`: {error}", path.display()));
+    let blob = path.canonicalize().map_err(io)?;
+    let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(()); // small files are named otherwise
+    }
+    let mut hash = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(&blob).map_err(io)?, &mut hash).map_err(io)?;
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found == name.to_ascii_lowercase() {
+        return Ok(());
+    }
+    let _ = std::fs::remove_file(path);
+    let _ = std::fs::remove_file(&blob);
+    Err(Fault::new(Code::ModelDamaged, format!("the download has SHA-256 {found}, the hub announced {name}"))
+        .hint("it was removed; run the same command again"))
 }
 
 /// Finds the model that `named` asks for.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::ChunkLimits;
@@ -109,12 +109,7 @@ impl Project {
         let _flag = ClearOnDrop(&self.indexing);
         let config = Config::read(&self.root)?;
         config::init(&self.root)?;
-        let mut slot = self.store.lock().unwrap_or_else(|poisoned| {
-            // A run panicked: its store is in an unknown state, the files are not.
-            let mut slot = poisoned.into_inner();
-            *slot = None;
-            slot
-        });
+        let mut slot = self.store.lock().unwrap_or_else(|poisoned| repaired(poisoned.into_inner()));
         self.store.clear_poison();
         let data_dir = config::data_dir(&self.root);
         if rebuild {
@@ -127,6 +122,9 @@ impl Project {
         };
         if rebuild {
             store.clear().map_err(|error| fault::from_engine(&error))?;
+        } else if store.snapshot().generation > 0 {
+            // Searches go on over the last generation while this run holds the store.
+            *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         }
         let settings = Settings {
             rules: WalkRules {
@@ -167,10 +165,27 @@ impl Project {
         })
     }
 
+    fn published(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.lock().expect(UNPOISONED).clone()
+    }
+
+    /// The owner's handle, waited for while another request opens it; `None` while the first index run of all holds
+    /// it and has committed nothing yet.
+    fn store_for_reading(&self) -> Option<MutexGuard<'_, Option<Store>>> {
+        loop {
+            match self.store.try_lock() {
+                Ok(slot) => return Some(slot),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(repaired(poisoned.into_inner())),
+                Err(TryLockError::WouldBlock) if self.is_indexing() => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// The committed generation that searches use; opens the index if nobody did.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
-        if let Some(snapshot) = &*self.snapshot.lock().expect(UNPOISONED) {
-            return Ok(snapshot.clone());
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot);
         }
         let no_index = || {
             Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
@@ -180,9 +195,10 @@ impl Project {
         if !data_dir.join("format").is_file() {
             return Err(no_index());
         }
-        let Ok(mut slot) = self.store.try_lock() else {
-            return Err(no_index()); // the first run holds it and has committed nothing yet
-        };
+        let Some(mut slot) = self.store_for_reading() else { return Err(no_index()) };
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot); // another request opened it meanwhile
+        }
         let store = match &mut *slot {
             Some(store) => store,
             empty => empty.insert(open(&data_dir, false)?),
@@ -262,9 +278,9 @@ impl Project {
         })
     }
 
-    /// For `status`: nothing is opened for it.
+    /// For `status`; opens the index if nobody did.
     pub fn status(&self) -> Option<IndexStatus> {
-        let snapshot = self.snapshot.lock().expect(UNPOISONED).clone().or_else(|| self.snapshot().ok())?;
+        let snapshot = self.snapshot().ok()?;
         let stats = snapshot.stats();
         Some(IndexStatus {
             generation: snapshot.generation,
@@ -278,21 +294,47 @@ impl Project {
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
 
+/// After a panic the store is in an unknown state, its files are not.
+fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<Store>> {
+    *slot = None;
+    slot
+}
+
 fn open(data_dir: &Path, rebuild: bool) -> Result<Store, Fault> {
+    use offheap_engine::Error;
     match Store::open(data_dir) {
-        Err(
-            offheap_engine::Error::IndexFormat { .. }
-            | offheap_engine::Error::IndexDamaged { .. }
-            | offheap_engine::Error::Text(_),
-        ) if rebuild => {
-            // Asked for, and nothing but the data directory goes: everything in it is made from the tree.
-            std::fs::remove_dir_all(data_dir)
-                .map_err(|error| fault::io(&error, format!("cannot remove `{}`: {error}", data_dir.display())))?;
+        // Asked for, and nothing but the data directory goes: everything in it is made from the tree. What the model
+        // computed is the costly part, and the store itself judges whether that file can be used.
+        Err(Error::IndexDamaged { .. } | Error::Text(_)) if rebuild => {
+            empty(data_dir, &["owner.lock", "cache.redb"])?;
+            Store::open(data_dir)
+        }
+        Err(Error::IndexFormat { .. }) if rebuild => {
+            empty(data_dir, &["owner.lock"])?;
             Store::open(data_dir)
         }
         other => other,
     }
     .map_err(|error| fault::from_engine(&error))
+}
+
+/// Removes everything in `dir` but `keep`.
+fn empty(dir: &Path, keep: &[&str]) -> Result<(), Fault> {
+    let remove = || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if keep.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error| fault::io(&error, format!("cannot empty `{}`: {error}", dir.display())))
 }
 
 fn space_of(model: &Loaded) -> Space {

@@ -19,8 +19,12 @@ use crate::log::log;
 const GREETING: Duration = Duration::from_secs(5);
 /// A peer that does not take its answers is cut off after this long.
 const SEND: Duration = Duration::from_secs(30);
-/// Requests of one connection that are worked on at the same time; further frames are not read.
+/// Requests of one connection that are worked on at the same time; further ones wait.
 const MAX_IN_FLIGHT: usize = 64;
+/// What a connection's waiting requests may hold, in KiB; beyond it frames are not read. Cancels are read before that.
+const BUDGET_KIB: usize = 2 * (codec::MAX_BODY as usize >> 10);
+/// What a request costs beside its bytes.
+const REQUEST_KIB: usize = 4;
 /// Progress frames: at most this often, and at least this often while nothing changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -47,18 +51,27 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     let writing = tokio::spawn(write(writer, inbox));
     let flags: Flags = Arc::default();
     let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+    let budget = Arc::new(Semaphore::new(BUDGET_KIB));
     let mut leaving = daemon.leaving.subscribe();
     let mut told = false;
     let mut greeted = false;
-    loop {
-        let frame = tokio::select! {
-            biased;
-            () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !told => {
-                told = true;
-                let _ = outbox.send(Outgoing { kind: Kind::GoingAway, id: 0, control: Vec::new(), payload: Payload::None }).await;
-                continue;
+    let hello_by = tokio::time::Instant::now() + GREETING;
+    'serve: loop {
+        // One future per frame: dropping it half way would lose what it has read.
+        let mut next = std::pin::pin!(reader.next(false));
+        let frame = loop {
+            tokio::select! {
+                biased;
+                () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !told => {
+                    told = true;
+                    let _ = outbox.send(Outgoing { kind: Kind::GoingAway, id: 0, control: Vec::new(), payload: Payload::None }).await;
+                }
+                frame = &mut next => break frame,
+                () = tokio::time::sleep_until(hello_by), if !greeted => {
+                    log!("a peer did not say hello");
+                    break 'serve;
+                }
             }
-            frame = reader.next(false) => frame,
         };
         let frame = match frame {
             Ok(Some(frame)) => frame,
@@ -91,11 +104,20 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                     Body::Bytes(body) => body,
                     _ => Vec::new(),
                 };
-                let permit = permits.clone().acquire_owned().await.expect("never closed");
-                let work = answer(daemon.clone(), frame.header.id, envelope, body, outbox.clone(), flags.clone());
+                // Known from here on, so that a Cancel right behind the request finds it.
+                let id = frame.header.id;
+                let cancelled = Arc::new(AtomicBool::new(false));
+                if flags.lock().expect(UNPOISONED).insert(id, cancelled.clone()).is_some() {
+                    log!("a connection is closed: request id {id} is in use");
+                    break;
+                }
+                let kib = REQUEST_KIB + (body.len() >> 10);
+                let held = budget.clone().acquire_many_owned(kib as u32).await.expect("never closed");
+                let asked = Asked { id, envelope, body, cancelled };
+                let work = answer(daemon.clone(), asked, permits.clone(), outbox.clone(), flags.clone());
                 tokio::spawn(async move {
                     work.await;
-                    drop(permit);
+                    drop(held);
                 });
             }
             _ => {
@@ -136,31 +158,41 @@ impl Drop for InFlight {
     }
 }
 
-async fn answer(
-    daemon: Arc<Daemon>,
+/// One request, as it was read.
+struct Asked {
     id: u64,
     envelope: Envelope,
     body: Vec<u8>,
+    cancelled: Arc<AtomicBool>,
+}
+
+async fn answer(
+    daemon: Arc<Daemon>,
+    asked: Asked,
+    permits: Arc<Semaphore>,
     outbox: mpsc::Sender<Outgoing>,
     flags: Flags,
 ) {
+    let Asked { id, envelope, body, cancelled } = asked;
     daemon.in_flight.fetch_add(1, Ordering::AcqRel);
     let counted = InFlight(daemon.clone());
-    let cancelled = Arc::new(AtomicBool::new(false));
-    flags.lock().expect(UNPOISONED).insert(id, cancelled.clone());
     let (progress, watching) = watch::channel(Progress::default());
     let leaving = *daemon.leaving.borrow() && !matches!(envelope.request, Request::Status | Request::Ping);
     let outcome = if leaving {
         Err(Fault::new(Code::Leaving, "the daemon is leaving"))
     } else {
+        // Who only asks how things are does not queue behind work.
+        let quick =
+            matches!(envelope.request, Request::Hello { .. } | Request::Ping | Request::Status | Request::Shutdown);
         let call = Call { request: envelope.request, body, cancelled: cancelled.clone(), progress };
-        // A task of its own, so that a panic is this caller's fault only.
-        let handling = {
+        let handling = async {
+            let _permit = if quick { None } else { permits.acquire_owned().await.ok() };
+            if call.cancelled.load(Ordering::Relaxed) {
+                return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
+            }
+            // A task of its own, so that a panic is this caller's fault only.
             let daemon = daemon.clone();
             tokio::spawn(async move { daemon.handle(call).await })
-        };
-        let handling = async {
-            handling
                 .await
                 .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
         };

@@ -92,7 +92,7 @@ impl<'a> Linear<'a> {
 }
 
 /// A thread's unpacked panel.
-pub struct Panel(Vec<f32>);
+pub struct Panel(pub(super) Vec<f32>);
 
 impl Panel {
     /// Room for [`PANEL_ROWS`] rows of up to `max_cols` columns.

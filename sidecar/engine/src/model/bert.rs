@@ -57,7 +57,7 @@ struct Arena {
     x: Vec<f32>,   // (tokens, hidden)
     y: Vec<f32>,   // (tokens, hidden)
     qkv: Vec<f32>, // (tokens, 3 * hidden)
-    ffn: Vec<f32>, // (tokens, ffn)
+    up: Vec<f32>,  // (tokens, ffn or hidden, whichever is wider): also takes the attention's output
     workers: Vec<std::sync::Mutex<(Panel, AttentionScratch)>>,
 }
 
@@ -86,15 +86,26 @@ impl Config {
         if gguf.bool("bert.attention.causal")? == Some(true) {
             return Err(unsupported(gguf, "attention", "causal", "bidirectional"));
         }
+        if !config.hidden.is_multiple_of(config.heads) {
+            let problem = format!("{} heads cannot share a width of {}", config.heads, config.hidden);
+            return Err(bad_value(gguf, "bert.attention.head_count", problem));
+        }
         // The kernels work on whole registers; every BERT there is has sizes that are multiples of 32.
         for (key, width) in [
             ("bert.embedding_length", config.hidden),
             ("bert.feed_forward_length", config.ffn),
             ("bert.attention.head_count", config.hidden / config.heads),
         ] {
-            if !width.is_multiple_of(32) || !config.hidden.is_multiple_of(config.heads) {
+            if !width.is_multiple_of(32) {
                 return Err(bad_value(gguf, key, format!("width {width} is not a multiple of 32")));
             }
+        }
+        if config.context < 2 {
+            return Err(bad_value(gguf, "bert.context_length", "no room for the two special tokens".to_owned()));
+        }
+        if !config.eps.is_finite() || config.eps < 0.0 {
+            let problem = format!("{} is out of range", config.eps);
+            return Err(bad_value(gguf, "bert.attention.layer_norm_epsilon", problem));
         }
         if config.layers > 512 {
             return Err(bad_value(gguf, "bert.block_count", format!("{} is out of range", config.layers)));
@@ -148,7 +159,7 @@ impl Bert {
                 x: vec![0.0; max_tokens * hidden],
                 y: vec![0.0; max_tokens * hidden],
                 qkv: vec![0.0; max_tokens * 3 * hidden],
-                ffn: vec![0.0; max_tokens * ffn],
+                up: vec![0.0; max_tokens * ffn.max(hidden)],
                 workers: (0..threads.max(1))
                     .map(|_| {
                         let longest = max_tokens.min(config.context);
@@ -187,11 +198,10 @@ impl Model for Bert {
         let Config { hidden, heads, ffn, eps, .. } = self.config;
         let tokens = batch.ids.len();
         assert!(tokens <= self.arena.max_tokens, "the embedder keeps the token budget");
-        let Arena { x, y, qkv, ffn: up, workers, .. } = &mut self.arena;
+        let Arena { x, y, qkv, up, workers, .. } = &mut self.arena;
         let x = &mut x[..tokens * hidden];
         let y = &mut y[..tokens * hidden];
         let qkv = &mut qkv[..tokens * 3 * hidden];
-        let up = &mut up[..tokens * ffn];
         let mut step = Step { kernel, pool, workers };
 
         let positions = batch.sequences().flat_map(|s| 0..s.len());
@@ -228,6 +238,7 @@ impl Model for Bert {
             step.layer_norm(x, &layer.attn_norm, eps);
 
             let (weight, bias) = &layer.ffn_up;
+            let up = &mut up[..tokens * ffn];
             step.linear(&[Linear::new(x, tokens, weight, bias, Activation::Gelu, None, up, ffn)]);
             let (weight, bias) = &layer.ffn_down;
             step.linear(&[Linear::new(up, tokens, weight, bias, Activation::None, Some(x), y, hidden)]);

@@ -1,6 +1,8 @@
 //! For the tests: model files made by hand, and where the real one is.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod tiny;
+
 use std::path::{Path, PathBuf};
 
 /// The default model: `OFFHEAP_TEST_MODEL`, else the package in this repository. A test without it fails.

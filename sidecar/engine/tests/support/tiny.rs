@@ -1,0 +1,177 @@
+//! A BERT small enough for a test: random weights, every part there, a few hundred kilobytes.
+
+use half::{bf16, f16};
+
+use super::{Value, Writer};
+
+/// How weights are packed: the format's numbers.
+pub const F32: u32 = 0;
+pub const F16: u32 = 1;
+pub const Q8_0: u32 = 8;
+pub const BF16: u32 = 30;
+
+/// The sizes of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiny {
+    pub hidden: usize,
+    pub heads: usize,
+    pub ffn: usize,
+    pub layers: usize,
+    pub vocab: usize,
+    pub context: usize,
+    /// Of the matrices; biases and norms are always F32.
+    pub type_id: u32,
+    /// 1 mean, 2 first token.
+    pub pooling: u32,
+    pub seed: u64,
+}
+
+impl Tiny {
+    pub const SMALL: Tiny =
+        Tiny { hidden: 64, heads: 2, ffn: 96, layers: 2, vocab: 200, context: 40, type_id: F32, pooling: 1, seed: 7 };
+
+    /// Metadata and weights, still to be changed by a test that wants them wrong.
+    pub fn parts(&self) -> Parts {
+        let size = |n: usize| Value::U32(n as u32);
+        let keys = vec![
+            ("general.architecture", Value::Str("bert")),
+            ("general.name", Value::Str("tiny")),
+            ("bert.embedding_length", size(self.hidden)),
+            ("bert.attention.head_count", size(self.heads)),
+            ("bert.feed_forward_length", size(self.ffn)),
+            ("bert.block_count", size(self.layers)),
+            ("bert.context_length", size(self.context)),
+            ("bert.attention.layer_norm_epsilon", Value::F32(1e-12)),
+            ("bert.attention.causal", Value::Bool(false)),
+            ("bert.pooling_type", Value::U32(self.pooling)),
+            ("tokenizer.ggml.model", Value::Str("bert")),
+            ("tokenizer.ggml.tokens", Value::Strings(vocabulary(self.vocab))),
+        ];
+        let mut parts = Parts { keys, tensors: Vec::new(), noise: Noise(self.seed) };
+        let (hidden, ffn) = (self.hidden, self.ffn);
+        parts.matrix("token_embd.weight", self.vocab, hidden, self.type_id);
+        parts.matrix("position_embd.weight", self.context, hidden, F32);
+        parts.matrix("token_types.weight", 2, hidden, F32);
+        parts.norm("token_embd_norm", hidden);
+        for i in 0..self.layers {
+            for (part, rows, cols) in [
+                ("attn_q", hidden, hidden),
+                ("attn_k", hidden, hidden),
+                ("attn_v", hidden, hidden),
+                ("attn_output", hidden, hidden),
+                ("ffn_up", ffn, hidden),
+                ("ffn_down", hidden, ffn),
+            ] {
+                parts.matrix(&format!("blk.{i}.{part}.weight"), rows, cols, self.type_id);
+                parts.vector(&format!("blk.{i}.{part}.bias"), rows, 0.0);
+            }
+            parts.norm(&format!("blk.{i}.attn_output_norm"), hidden);
+            parts.norm(&format!("blk.{i}.layer_output_norm"), hidden);
+        }
+        parts
+    }
+}
+
+/// Special tokens, then words and pieces that spell any text of `a` to `z`, then words of nothing.
+fn vocabulary(n_tokens: usize) -> Vec<String> {
+    let letters = || ('a'..='z').map(String::from);
+    let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(String::from).into_iter();
+    let starts = letters().map(|letter| format!("\u{2581}{letter}"));
+    let words = (0..).map(|i| format!("\u{2581}w{i}"));
+    specials.chain(starts).chain(letters()).chain(words).take(n_tokens).collect()
+}
+
+/// A tensor, not yet packed.
+#[derive(Clone)]
+pub struct Part {
+    pub name: String,
+    /// Outermost first.
+    pub shape: Vec<usize>,
+    pub type_id: u32,
+    pub values: Vec<f32>,
+}
+
+/// What a file is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub keys: Vec<(&'static str, Value)>,
+    pub tensors: Vec<Part>,
+    noise: Noise,
+}
+
+impl Parts {
+    /// Adds a matrix of random weights.
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize, type_id: u32) {
+        // Large enough for every part to matter, small enough for attention not to pick a single token.
+        let scale = 2.0 / (cols as f32).sqrt();
+        let values = (0..rows * cols).map(|_| scale * self.noise.next()).collect();
+        self.tensors.push(Part { name: name.into(), shape: vec![rows, cols], type_id, values });
+    }
+
+    /// Adds a vector of random numbers around `center`.
+    pub fn vector(&mut self, name: &str, n: usize, center: f32) {
+        let values = (0..n).map(|_| center + 0.3 * self.noise.next()).collect();
+        self.tensors.push(Part { name: name.into(), shape: vec![n], type_id: F32, values });
+    }
+
+    fn norm(&mut self, name: &str, n: usize) {
+        self.vector(&format!("{name}.weight"), n, 1.0);
+        self.vector(&format!("{name}.bias"), n, 0.0);
+    }
+
+    /// The tensor, to be changed.
+    pub fn tensor(&mut self, name: &str) -> &mut Part {
+        self.tensors.iter_mut().find(|part| part.name == name).expect("a tensor of the model")
+    }
+
+    /// Replaces or adds a value of the metadata.
+    pub fn set(&mut self, key: &'static str, value: Value) {
+        self.keys.retain(|(k, _)| *k != key);
+        self.keys.push((key, value));
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        for (key, value) in &self.keys {
+            writer = writer.key(key, value.clone());
+        }
+        for part in &self.tensors {
+            let dims: Vec<u64> = part.shape.iter().rev().map(|n| *n as u64).collect();
+            writer = writer.tensor(&part.name, &dims, part.type_id, &pack(part.type_id, &part.values));
+        }
+        writer.bytes()
+    }
+}
+
+/// Packs whole rows. What cannot be packed here becomes zeros: enough for a file that nobody can run.
+pub fn pack(type_id: u32, values: &[f32]) -> Vec<u8> {
+    match type_id {
+        F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+        BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+        Q8_0 => values.chunks(32).flat_map(pack_q8_0).collect(),
+        _ => vec![0; 4 * values.len()],
+    }
+}
+
+fn pack_q8_0(block: &[f32]) -> Vec<u8> {
+    let scale = f16::from_f32(block.iter().fold(0.0, |max: f32, x| max.max(x.abs())) / 127.0);
+    let step = if scale.to_f32() == 0.0 { 1.0 } else { scale.to_f32() };
+    let quants = block.iter().map(|x| (x / step).round().clamp(-127.0, 127.0) as i8 as u8);
+    scale.to_le_bytes().into_iter().chain(quants).collect()
+}
+
+/// Numbers from -1 to 1 (xorshift64*).
+#[derive(Clone)]
+pub struct Noise(pub u64);
+
+impl Noise {
+    pub fn next(&mut self) -> f32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40; // 24 of them: all that an `f32` can hold
+        bits as f32 / (1 << 23) as f32 - 1.0
+    }
+}

@@ -1,0 +1,468 @@
+//! The exact bytes of every message: what a released peer sends must be read for ever.
+//!
+//! A line that changes here breaks every peer that is already installed. Append lines; change none.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use offheap_protocol::codec::{self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble};
+use offheap_protocol::message::{
+    EmbedTiming, Hit, IndexReport, IndexStatus, ModelStatus, Phase, Priority, Progress, Request, Response, SearchMode,
+    SearchReport, SkippedFile, StatusReport, TextKind, Vectors,
+};
+use offheap_protocol::{Code, Fault};
+
+/// Anything that travels as a control part.
+#[derive(Clone, Debug, PartialEq)]
+enum Message {
+    Request(Envelope),
+    Response(Response),
+    Progress(Progress),
+    Fault(Fault),
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Message::Request(message) => codec::encode(message),
+            Message::Response(message) => codec::encode(message),
+            Message::Progress(message) => codec::encode(message),
+            Message::Fault(message) => codec::encode(message),
+        }
+        .expect("golden messages are small")
+    }
+
+    /// Bytes as the kind of message that `self` is.
+    fn decode_alike(&self, bytes: &[u8]) -> Result<Message, Error> {
+        Ok(match self {
+            Message::Request(_) => Message::Request(codec::decode(bytes)?),
+            Message::Response(_) => Message::Response(codec::decode(bytes)?),
+            Message::Progress(_) => Message::Progress(codec::decode(bytes)?),
+            Message::Fault(_) => Message::Fault(codec::decode(bytes)?),
+        })
+    }
+
+    fn variant(&self) -> &'static str {
+        match self {
+            Message::Request(envelope) => request_name(&envelope.request),
+            Message::Response(response) => response_name(response),
+            Message::Progress(progress) => phase_name(&progress.phase),
+            Message::Fault(_) => "Fault",
+        }
+    }
+}
+
+/// A match that a new variant breaks, and the list of names that must then have a golden line.
+macro_rules! variants {
+    ($name:ident, $all:ident, $type:ty, $($pattern:pat => $text:literal,)+) => {
+        const $all: &[&str] = &[$($text),+];
+        fn $name(value: &$type) -> &'static str {
+            match value { $($pattern => $text,)+ }
+        }
+    };
+}
+
+variants! { request_name, REQUESTS, Request,
+    Request::Hello { .. } => "Request::Hello",
+    Request::Ping => "Request::Ping",
+    Request::Embed { .. } => "Request::Embed",
+    Request::Index { .. } => "Request::Index",
+    Request::Search { .. } => "Request::Search",
+    Request::Status => "Request::Status",
+    Request::ClearCache { .. } => "Request::ClearCache",
+    Request::Shutdown => "Request::Shutdown",
+}
+variants! { response_name, RESPONSES, Response,
+    Response::Hello { .. } => "Response::Hello",
+    Response::Pong => "Response::Pong",
+    Response::Vectors(_) => "Response::Vectors",
+    Response::Indexed(_) => "Response::Indexed",
+    Response::Found(_) => "Response::Found",
+    Response::Status(_) => "Response::Status",
+    Response::Cleared { .. } => "Response::Cleared",
+    Response::Leaving => "Response::Leaving",
+}
+variants! { phase_name, PHASES, Phase,
+    Phase::Scan => "Progress/Scan",
+    Phase::Text => "Progress/Text",
+    Phase::Embed => "Progress/Embed",
+    Phase::Done => "Progress/Done",
+}
+variants! { mode_name, MODES, SearchMode,
+    SearchMode::Hybrid => "Hybrid",
+    SearchMode::Semantic => "Semantic",
+    SearchMode::Text => "Text",
+}
+variants! { kind_name, KINDS, Kind,
+    Kind::Request => "Request",
+    Kind::Response => "Response",
+    Kind::Fault => "Fault",
+    Kind::Progress => "Progress",
+    Kind::Cancel => "Cancel",
+    Kind::GoingAway => "GoingAway",
+}
+
+fn request(deadline_ms: u32, request: Request) -> Message {
+    Message::Request(Envelope { deadline_ms, request })
+}
+
+fn progress(phase: Phase, done: u64, total: u64, elapsed_ms: u64, path: &str) -> Message {
+    Message::Progress(Progress { phase, done, total, elapsed_ms, path: path.into() })
+}
+
+fn search(mode: SearchMode) -> Message {
+    request(
+        250,
+        Request::Search {
+            query: "read a file".into(),
+            mode,
+            limit: 10,
+            globs: vec!["src/**".into(), "!**/test".into()],
+            languages: vec!["rust".into()],
+        },
+    )
+}
+
+/// Every message with its bytes, in hexadecimal; spaces separate fields for the eye.
+#[rustfmt::skip] // a table
+fn golden() -> Vec<(Message, &'static str)> {
+    vec![
+        (request(5000, Request::Hello { client: "offheap-node 0.1.0".into() }),
+            "fb8813 00 126f6666686561702d6e6f646520302e312e30"),
+        (request(0, Request::Ping),
+            "00 01"),
+        (request(0, Request::Embed { lengths: vec![5, 0, 70_000], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false }),
+            "00 02 030500fc70110100 00 01 00"),
+        (request(1, Request::Embed { lengths: vec![], kind: TextKind::Query, priority: Priority::Interactive, parse_specials: true }),
+            "01 02 00 01 00 01"),
+        (request(0, Request::Index { rebuild: true }),
+            "00 03 01"),
+        (search(SearchMode::Hybrid),
+            "fa 04 0b7265616420612066696c65 00 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
+        (search(SearchMode::Semantic),
+            "fa 04 0b7265616420612066696c65 01 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
+        (search(SearchMode::Text),
+            "fa 04 0b7265616420612066696c65 02 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
+        (request(10_000, Request::Status),
+            "fb1027 05"),
+        (request(0, Request::ClearCache { stored: true }),
+            "00 06 01"),
+        (request(u32::MAX, Request::Shutdown),
+            "fcffffffff 07"),
+        (Message::Response(Response::Hello { version: "0.1.0".into(), max_body: MAX_BODY }),
+            "00 05302e312e30 fc00000004"),
+        (Message::Response(Response::Pong),
+            "01"),
+        (Message::Response(Response::Vectors(Vectors {
+            dim: 384, tokens: vec![7, 512], truncated: vec![false, true], space: "mini:0123456789abcdef".into(),
+            timing: EmbedTiming { queue_us: 12, tokenise_us: 250, model_us: 251 },
+        })),
+            "02 fb8001 0207fb0002 020001 156d696e693a30313233343536373839616263646566 0c fa fbfb00"),
+        (Message::Response(Response::Indexed(IndexReport {
+            generation: 3, files: 2, files_changed: 1, files_removed: 300, skipped: vec![SkippedFile { path: "a.bin".into(), reason: "binary".into() }],
+            chunks: 9, vectors: 8, embedded: 7, reused: 6, tokens: 70_000, text_ms: 5, total_ms: 1 << 40,
+        })),
+            "03 03 02 01 fb2c01 0105612e62696e0662696e617279 09 08 07 06 fc70110100 05 fd0000000000010000"),
+        (Message::Response(Response::Found(SearchReport {
+            hits: vec![Hit {
+                path: "src/a.rs".into(), first_line: 1, last_line: 20, score: 0.5, language: "rust".into(),
+                scope: "mod a > fn b".into(), symbols: vec!["b".into()], text: "fn b() {}".into(), stale: true,
+            }],
+            mode: "hybrid".into(), degraded: Some("why".into()), space: None, generation: 4, chunks: 5, vectors: 6, embed_us: 7, search_us: 8,
+        })),
+            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 06687962726964 0103776879 00 04 05 06 07 08"),
+        (Message::Response(Response::Status(Box::new(StatusReport {
+            version: "0.1.0".into(), pid: 4242, uptime_ms: 1, project: Some("/p".into()),
+            model: Some(ModelStatus {
+                name: "mini".into(), architecture: "bert".into(), quantisation: "Q8_0".into(), dim: 384, context_length: 512,
+                fingerprint: "ab".into(), path: "/m.gguf".into(), kernel: "avx2".into(), threads: 2,
+            }),
+            index: Some(IndexStatus { generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5 }),
+            indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
+        }))),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00"),
+        (Message::Response(Response::Cleared { embeddings: 65_536 }),
+            "06 fc00000100"),
+        (Message::Response(Response::Leaving),
+            "07"),
+        (progress(Phase::Scan, 0, 0, 0, ""),
+            "00 00 00 00 00"),
+        (progress(Phase::Text, 1, 2, 251, "src/é.rs"),
+            "01 01 02 fbfb00 097372632fc3a92e7273"),
+        (progress(Phase::Embed, 32, 65_535, 65_536, "a"),
+            "02 20 fbffff fc00000100 0161"),
+        (progress(Phase::Done, u64::MAX, u64::MAX, 1 << 32, ""),
+            "03 fdffffffffffffffff fdffffffffffffffff fd0000000001000000 00"),
+        (Message::Fault(Fault { code: Code::Closed, message: "the client was closed".into(), hint: "connect anew".into() }),
+            "1b 1574686520636c69656e742077617320636c6f736564 0c636f6e6e65637420616e6577"),
+    ]
+}
+
+/// Names on the wire are positions: append here what is appended there.
+const CODES: &[&str] = &[
+    "INTERNAL",
+    "INVALID_ARGUMENT",
+    "TOO_LARGE",
+    "CANCELLED",
+    "TIMEOUT",
+    "OVERLOADED",
+    "LEAVING",
+    "NO_PROJECT",
+    "NO_INDEX",
+    "INDEX_BUSY",
+    "INDEX_LOCKED",
+    "INDEX_DAMAGED",
+    "INDEX_FORMAT",
+    "MODEL_NOT_FOUND",
+    "MODEL_DAMAGED",
+    "MODEL_UNSUPPORTED",
+    "MODEL_FAILED",
+    "CONFIG_INVALID",
+    "DISK_FULL",
+    "IO",
+    "DAEMON_NOT_RUNNING",
+    "DAEMON_START_FAILED",
+    "DAEMON_LOST",
+    "DAEMON_UNRESPONSIVE",
+    "PROTOCOL",
+    "FORBIDDEN",
+    "SIDECAR_NOT_FOUND",
+    "CLOSED",
+];
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_message_has_its_golden_bytes() {
+    let mut wrong = String::new();
+    for (message, bytes) in golden() {
+        let encoded = message.encode();
+        if encoded != unhex(bytes) {
+            wrong +=
+                &format!("{}\n  expected {}\n  encoded  {}\n", message.variant(), hex(&unhex(bytes)), hex(&encoded));
+        }
+        assert_eq!(message.decode_alike(&encoded).expect("our own"), message);
+    }
+    assert!(wrong.is_empty(), "the wire changed:\n{wrong}");
+}
+
+#[test]
+fn no_variant_is_without_a_golden_line() {
+    let golden = golden();
+    let lines: Vec<&str> = golden.iter().map(|(message, _)| message.variant()).collect();
+    for name in REQUESTS.iter().chain(RESPONSES).chain(PHASES).chain(&["Fault"]) {
+        assert!(lines.contains(name), "{name} has no golden line");
+    }
+    let modes: Vec<&str> = golden
+        .iter()
+        .filter_map(|(message, _)| match message {
+            Message::Request(Envelope { request: Request::Search { mode, .. }, .. }) => Some(mode_name(mode)),
+            _ => None,
+        })
+        .collect();
+    MODES.iter().for_each(|mode| assert!(modes.contains(mode), "mode {mode} has no golden line"));
+}
+
+#[test]
+fn codes_keep_their_place() {
+    let names: Vec<&str> = Code::TABLE.iter().map(|(_, name, _)| *name).collect();
+    assert_eq!(names, CODES);
+    for (at, (code, name, _)) in Code::TABLE.iter().enumerate() {
+        assert_eq!(code.as_str(), *name);
+        assert_eq!(hex(&codec::encode(&Fault::new(*code, "")).expect("small")), format!("{at:02x}0000"), "{name}");
+    }
+    let after_last = [CODES.len() as u8, 0, 0];
+    assert!(codec::decode::<Fault>(&after_last).is_err(), "a code of the future is an error, not a guess");
+}
+
+#[test]
+fn the_preamble_never_changes() {
+    let preamble = Preamble { proto_min: 1, proto_max: 0x0203, build: *b"0.1.0-beta.1\0\0\0\0" };
+    let bytes = "4f46464845415000 01 00 0100 0302 0000 302e312e302d626574612e3100000000";
+    assert_eq!(hex(&preamble.encode()), hex(&unhex(bytes)));
+    assert_eq!(Preamble::decode(&preamble.encode()), Some(preamble));
+    for at in 0..8 {
+        let mut other = preamble.encode();
+        other[at] ^= 1;
+        assert_eq!(Preamble::decode(&other), None, "byte {at} is part of the name");
+    }
+}
+
+#[test]
+fn headers_have_their_golden_bytes() {
+    // The kinds' numbers are written down here, not taken from the enum.
+    let kinds = [
+        (Kind::Request, "01"),
+        (Kind::Response, "02"),
+        (Kind::Fault, "03"),
+        (Kind::Progress, "04"),
+        (Kind::Cancel, "05"),
+        (Kind::GoingAway, "06"),
+    ];
+    assert_eq!(kinds.map(|(kind, _)| kind_name(&kind)), KINDS, "a kind has no golden line");
+    for (kind, number) in kinds {
+        let header = Header { kind, id: 0x0102_0304_0506_0708, control: 0x0001_0203, body: 0x0302_0100 };
+        let bytes = unhex(&format!("4f464850 {number} 00 0000 0807060504030201 03020100 00010203"));
+        assert_eq!(hex(&header.encode()), hex(&bytes));
+        assert_eq!(Header::decode(&bytes.try_into().expect("24 bytes")).expect("within limits"), header);
+    }
+}
+
+#[test]
+fn headers_over_the_limits_are_refused() {
+    let decode = |control: u32, body: u32| {
+        let header = Header { kind: Kind::Request, id: 1, control, body };
+        Header::decode(&header.encode())
+    };
+    assert!(decode(MAX_CONTROL, MAX_BODY).is_ok());
+    for (control, body) in [(MAX_CONTROL + 1, 0), (0, MAX_BODY + 1), (u32::MAX, u32::MAX)] {
+        assert!(matches!(decode(control, body), Err(Error::FrameTooLarge { .. })), "{control} + {body}");
+    }
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=6).contains(kind)) {
+        let mut bytes = Header { kind: Kind::Request, id: 1, control: 0, body: 0 }.encode();
+        bytes[4] = kind;
+        assert!(matches!(Header::decode(&bytes), Err(Error::Kind(found)) if found == kind));
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for (message, bytes) in golden() {
+        let bytes = unhex(bytes);
+        for len in 0..bytes.len() {
+            let cut = message.decode_alike(&bytes[..len]);
+            assert!(cut.is_err(), "{} cut to {len} of {} bytes decodes: {cut:?}", message.variant(), bytes.len());
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(message.decode_alike(&longer), Err(Error::Trailing(1))), "{}", message.variant());
+    }
+}
+
+#[test]
+fn damaged_bytes_neither_panic_nor_allocate_wildly() {
+    const SEED: u64 = 0x0FF_4EA9;
+    let mut random = SEED;
+    let mut below = |n: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % n as u64) as usize
+    };
+    let golden: Vec<(Message, Vec<u8>)> = golden().into_iter().map(|(m, bytes)| (m, unhex(bytes))).collect();
+    let mut survived = 0;
+    for round in 0..50_000 {
+        let (message, bytes) = &golden[below(golden.len())];
+        let mut bytes = bytes.clone();
+        for _ in 0..=below(3) {
+            let at = below(bytes.len());
+            // Bits, and now and then the markers of long integers: those make the hostile lengths.
+            bytes[at] = if below(4) == 0 { 251 + below(5) as u8 } else { bytes[at] ^ (1 << below(8)) };
+        }
+        let (outcome, peak) = allocated(|| message.decode_alike(&bytes));
+        survived += u32::from(outcome.is_ok());
+        let limit = 2 * MAX_CONTROL as usize;
+        assert!(peak <= limit, "seed {SEED:#x}, round {round}: {peak} bytes allocated for {}", hex(&bytes));
+
+        let mut head = Header { kind: Kind::Request, id: 7, control: 9, body: 11 }.encode();
+        head[below(HEADER_BYTES)] ^= 1 << below(8);
+        if let Ok(header) = Header::decode(&head) {
+            assert!(header.control <= MAX_CONTROL && header.body <= MAX_BODY);
+        }
+        let mut preamble = Preamble::ours().encode();
+        preamble[below(Preamble::BYTES)] ^= 1 << below(8);
+        let _ = Preamble::decode(&preamble);
+    }
+    // A flip in a number or a letter is another valid message: the test would be empty if none or all were.
+    assert!((1_000..49_000).contains(&survived), "{survived} of 50000 still decode");
+}
+
+/// `README.md` carries the table of codes; it is this build's.
+#[test]
+fn the_readme_lists_the_codes() {
+    let readme = include_str!("../README.md");
+    let section = readme.split("\n## Error codes\n").nth(1).expect("a section `Error codes`");
+    let section = section.split("\n## ").next().expect("split gives at least one");
+    let rows: Vec<String> = section.lines().filter(|line| line.starts_with("| ")).skip(1).map(str::to_owned).collect();
+    let expected: Vec<String> = Code::TABLE
+        .iter()
+        .enumerate()
+        .map(|(at, (_, name, meaning))| format!("| {at} | `{name}` | {} |", meaning.trim()))
+        .collect();
+    assert_eq!(rows, expected, "the table should read:\n{}", expected.join("\n"));
+}
+
+/// The example frame of `README.md`.
+#[test]
+fn the_readme_example_is_the_wire() {
+    let lines: Vec<&str> = include_str!("../README.md").lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("4f464850 01")).expect("an example frame");
+    let [head, control, body] = [0, 1, 2].map(|i| unhex(lines[at + i].split("   ").next().expect("one part")));
+    let embed =
+        Request::Embed { lengths: vec![2], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false };
+    assert_eq!(control, request(0, embed).encode());
+    assert_eq!(body, b"hi");
+    let header = Header { kind: Kind::Request, id: 2, control: control.len() as u32, body: 2 };
+    assert_eq!(head, header.encode());
+}
+
+/// The limits and versions that `README.md` states are this build's.
+#[test]
+fn the_readme_states_the_limits() {
+    let readme = include_str!("../README.md");
+    use offheap_protocol::message::{PROTO_MAX, PROTO_MIN};
+    for line in [
+        format!("| control part | {} MiB |", MAX_CONTROL >> 20),
+        format!("| body | {} MiB |", MAX_BODY >> 20),
+        format!("| texts in one request, as the client splits them | {} MiB |", codec::MAX_TEXTS_BODY >> 20),
+        format!("This build speaks protocol {PROTO_MIN} to {PROTO_MAX}."),
+    ] {
+        assert!(readme.contains(&line), "README.md does not say `{line}`");
+    }
+}
+
+/// Counts what the present thread holds, so that a decoder's appetite can be measured.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(change: isize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + change);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+    });
+}
+
+// SAFETY: forwards to the system's allocator unchanged; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Runs `work`; gives the most bytes that it held at a time.
+fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let out = work();
+    (out, (PEAK.get() - before) as usize)
+}

@@ -1,0 +1,246 @@
+//! Starting, sharing, dying, leaving.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Guard, World, finish, signal, until};
+
+fn mode(path: impl AsRef<std::path::Path>) -> u32 {
+    std::fs::symlink_metadata(path).expect("exists").permissions().mode() & 0o777
+}
+
+/// The project's daemon in the foreground, and its ready line.
+fn daemon(world: &World) -> (Guard, Value) {
+    let mut command = world.command(["daemon", "--project", world.project().to_str().expect("UTF-8")]);
+    let mut child = Guard(command.spawn().expect("the program starts"));
+    let mut stdout = BufReader::new(child.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a ready line");
+    let mut rest = String::new();
+    // It lets go of the pipe after the line, long before it ends.
+    stdout.read_to_string(&mut rest).expect("the pipe is closed");
+    assert_eq!(rest, "", "one line, no more");
+    (child, serde_json::from_str(&line).expect("the line is JSON"))
+}
+
+#[test]
+fn start_starts_once() {
+    let world = World::new();
+    world.run(&["init"]);
+    let first = world.json(&["start", "--json"]);
+    let project = world.project().to_str().expect("UTF-8");
+    assert_eq!(first, json!({ "running": true, "started": true, "version": "0.1.0", "project": project }));
+    assert_eq!(world.json(&["start", "--json"])["started"], false);
+    let text = world.run(&["start"]);
+    assert_eq!((text.code, text.stdout.as_str()), (Some(0), "Already running.\n"));
+    // From a directory below, it is the same project.
+    world.write("deep/er/file", "");
+    let mut below = world.command(["status", "--json"]);
+    below.current_dir(world.project().join("deep/er"));
+    assert_eq!(finish(below, b"").json()["project"], project);
+    assert_eq!(world.run(&["stop"]).stdout, "Stopped.\n");
+    assert_eq!(world.run(&["stop"]).code, Some(3));
+    assert_eq!(world.json(&["start", "--json"])["started"], true);
+}
+
+#[test]
+fn eight_starters_make_one_daemon() {
+    let world = World::new();
+    world.run(&["init"]);
+    let starters: Vec<Guard> =
+        (0..8).map(|_| Guard(world.command(["start", "--json"]).spawn().expect("starts"))).collect();
+    let answers: Vec<Value> = starters
+        .into_iter()
+        .map(|mut starter| {
+            let status = starter.wait();
+            let (mut out, mut err) = (String::new(), String::new());
+            starter.0.stdout.take().expect("piped").read_to_string(&mut out).expect("UTF-8");
+            starter.0.stderr.take().expect("piped").read_to_string(&mut err).expect("UTF-8");
+            assert!(status.success(), "{status}: {out}{err}");
+            serde_json::from_str(&out).expect("JSON")
+        })
+        .collect();
+    assert_eq!(answers.iter().filter(|answer| answer["started"] == true).count(), 1, "{answers:?}");
+    #[cfg(target_os = "linux")]
+    {
+        let pid = world.status()["pid"].as_u64().expect("one runs") as u32;
+        // Losers of the race say so and end.
+        until("one daemon is left", || (world.daemons() == [pid]).then_some(()));
+    }
+}
+
+#[test]
+fn a_killed_daemon_is_replaced() {
+    let world = World::new();
+    world.run(&["init"]);
+    let first = world.start();
+    signal(first, libc::SIGKILL);
+    // Its socket is still there, and nobody answers.
+    until("the daemon is gone", || world.status().is_null().then_some(()));
+    assert!(world.endpoint().socket().exists());
+    let vector = world.json(&["embed", "--json", "hello"]);
+    assert_eq!(vector["dim"], 384);
+    assert_ne!(world.start(), first);
+}
+
+#[test]
+fn a_stale_socket_is_no_obstacle() {
+    for stale in ["socket", "file"] {
+        let world = World::new();
+        world.run(&["init"]);
+        let path = world.endpoint().socket();
+        match stale {
+            "socket" => drop(std::os::unix::net::UnixListener::bind(&path).expect("free")),
+            _ => std::fs::write(&path, "").expect("free"),
+        }
+        assert_eq!(world.run(&["status"]).code, Some(3), "{stale}");
+        assert_eq!(world.json(&["start", "--json"])["started"], true, "{stale}");
+        assert_eq!(mode(path), 0o600);
+    }
+}
+
+#[test]
+fn status_and_stop_start_nothing() {
+    let world = World::new();
+    world.run(&["init"]);
+    for command in ["status", "stop"] {
+        let done = world.run(&[command]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(3), "No daemon is running here.\n"), "{done:?}");
+        assert_eq!(done.stderr, "");
+        assert_eq!(world.run(&[command, "--json"]).code, Some(3));
+    }
+    assert_eq!(std::fs::read_dir(world.run_dir()).expect("exists").count(), 0, "not even a lock file");
+}
+
+#[test]
+fn signals_make_it_leave_cleanly() {
+    for (name, number) in [("SIGTERM", libc::SIGTERM), ("SIGINT", libc::SIGINT)] {
+        let world = World::new();
+        let (mut daemon, ready) = daemon(&world);
+        assert!(ready["ready"].is_object(), "{ready}");
+        let endpoint = world.endpoint();
+        assert!(endpoint.socket().exists());
+        signal(daemon.0.id(), number);
+        assert!(daemon.wait().success(), "{name}");
+        assert!(!endpoint.socket().exists(), "{name}: the socket is removed");
+        assert!(endpoint.lock().exists(), "{name}: the lock file never is");
+    }
+}
+
+#[test]
+fn an_idle_daemon_leaves() {
+    let mut world = World::new();
+    world.run(&["init"]);
+    world.set("OFFHEAP_TTL_MS", "200");
+    let started = Instant::now();
+    world.json(&["start", "--json"]);
+    let socket = world.endpoint().socket();
+    // Not asked for its status: that would be a use.
+    until("it leaves", || (!socket.exists()).then_some(()));
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    world.set("OFFHEAP_TTL_MS", "60000");
+    assert_eq!(world.json(&["start", "--json"])["started"], true);
+}
+
+#[test]
+fn only_the_user_can_enter() {
+    let world = World::new();
+    world.run(&["init"]);
+    // A fresh one is made with the right mode whatever the umask.
+    let dir = world.run_dir().join("new/run");
+    let shell = "umask 000; OFFHEAP_RUNTIME_DIR=\"$1\" \"$2\" start --json";
+    let program = crate::support::bin();
+    let program = program.to_str().expect("UTF-8");
+    let made = finish(world.environment("/bin/sh", ["-c", shell, "sh", dir.to_str().expect("UTF-8"), program]), b"");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert_eq!(mode(&dir), 0o700);
+    for entry in std::fs::read_dir(&dir).expect("exists").flatten() {
+        assert_eq!(mode(entry.path()), 0o600, "{}", entry.path().display());
+    }
+    let stop = "OFFHEAP_RUNTIME_DIR=\"$1\" \"$2\" stop";
+    let stopped = finish(world.environment("/bin/sh", ["-c", stop, "sh", dir.to_str().expect("UTF-8"), program]), b"");
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+
+    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o755)).expect("ours");
+    for command in [&["start"][..], &["embed", "x"], &["status"], &["stop"], &["search", "x"]] {
+        let error = world.fault(command, 1, "FORBIDDEN");
+        assert!(error["hint"].as_str().expect("text").contains("OFFHEAP_RUNTIME_DIR"), "{error}");
+    }
+    let (mut refused, line) = daemon(&world);
+    assert_eq!(line["error"]["code"], "FORBIDDEN", "{line}");
+    assert_eq!(refused.wait().code(), Some(1));
+}
+
+#[test]
+fn the_ready_line_says_what_became_of_the_start() {
+    let world = World::new();
+    let (daemon_, ready) = daemon(&world);
+    assert_eq!(ready, json!({ "ready": { "pid": daemon_.0.id(), "version": "0.1.0" } }));
+    let (mut second, line) = daemon(&world);
+    assert_eq!(line, json!("already_running"));
+    assert!(second.wait().success());
+    world.write(".offheap/config.json", "{\"modle\": 1}");
+    let other = World::beside(&world);
+    let (mut third, line) = daemon(&other);
+    assert_eq!(line["error"]["code"], "CONFIG_INVALID", "{line}");
+    assert!(line["error"]["message"].as_str().expect("text").contains("modle"));
+    assert_eq!(third.wait().code(), Some(1));
+}
+
+/// The daemon used to keep whatever descriptors its starter's shell had left open, and with them the shell's pipe.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_daemon_holds_nothing_of_its_starter() {
+    let world = World::new();
+    world.run(&["init"]);
+    let shell = "exec \"$1\" start --json 3>&1 4>&2 5<&0 17>&1";
+    let program = crate::support::bin();
+    let mut command = world.environment("/bin/sh", ["-c", shell, "sh", program.to_str().expect("UTF-8")]);
+    command.stdin(Stdio::piped());
+    // Ends only when nobody holds the pipes any more.
+    assert_eq!(finish(command, b"x").json()["started"], true);
+    let pid = world.status()["pid"].as_u64().expect("it lives");
+    let mut held = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("ours").flatten() {
+        let number: u32 = entry.file_name().to_str().expect("a number").parse().expect("a number");
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        held.push((number, target.to_string_lossy().into_owned()));
+    }
+    held.sort();
+    let at = |number: u32| held.iter().find(|(n, _)| *n == number).map(|(_, target)| target.as_str());
+    assert_eq!((at(0), at(1)), (Some("/dev/null"), Some("/dev/null")), "{held:?}");
+    assert_eq!(at(2), world.endpoint().log().to_str(), "{held:?}");
+    let foreign = |target: &str| ["pipe:", "/dev/pts", "/dev/tty"].iter().any(|kind| target.starts_with(kind));
+    assert!(!held.iter().any(|(_, target)| foreign(target)), "{held:?}");
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("ours");
+    assert_ne!(cwd, world.project(), "the project's directory must stay removable");
+}
+
+#[test]
+fn a_shell_that_captures_the_output_is_not_kept() {
+    let world = World::new();
+    world.run(&["init"]);
+    let shell = "out=$(\"$1\" start); echo \"got $out\"";
+    let program = crate::support::bin();
+    let done = finish(world.environment("/bin/sh", ["-c", shell, "sh", program.to_str().expect("UTF-8")]), b"");
+    assert_eq!(done.stdout, "got Started.\n", "{done:?}");
+    assert!(!world.status().is_null(), "and the daemon lives");
+}
+
+#[test]
+fn two_daemons_do_not_write_one_index() {
+    let world = World::new();
+    world.write("a.py", "def alpha():\n    return 1\n");
+    world.json(&["index", "--json"]);
+    let other = World::beside(&world);
+    let error = other.fault(&["index"], 1, "INDEX_LOCKED");
+    assert!(error["hint"].as_str().expect("text").contains("OFFHEAP_RUNTIME_DIR"), "{error}");
+    // The owner is not disturbed, and when it leaves, the other can.
+    assert_eq!(world.json(&["search", "--json", "--mode", "text", "alpha"])["hits"][0]["path"], "a.py");
+    assert_eq!(world.run(&["stop"]).code, Some(0));
+    assert_eq!(other.json(&["index", "--json"])["files"], 1);
+}

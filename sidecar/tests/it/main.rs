@@ -1,0 +1,15 @@
+//! The binary as its users see it: processes, sockets, commands.
+//!
+//! Every test has its own runtime directory, home and project, so all of them run side by side. Nothing waits for a
+//! fixed time: conditions are polled up to a deadline.
+
+mod support;
+mod layering;
+#[cfg(unix)]
+mod lifecycle;
+#[cfg(unix)]
+mod socket;
+#[cfg(unix)]
+mod cli;
+#[cfg(unix)]
+mod search;
