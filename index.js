@@ -401,7 +401,7 @@ function startDaemon(location) {
       if (typeof ready?.error?.code === 'string') {
         clearTimeout(timer);
         reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
-      } else if (isObject(ready) && !('error' in ready)) {
+      } else if (ready === 'already_running' || isObject(ready?.ready)) {
         clearTimeout(timer);
         resolve(ready);
       } else {
