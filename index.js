@@ -203,6 +203,7 @@ class Client {
     const { signal, timeoutMs = 0 } = options;
     const deadline = this.#mayCall(options);
     const budget = { starts: start ? MAX_STARTS : 0 };
+    let lost = null;
     for (let attempt = 0; ; attempt++) {
       throwIfOver(signal, deadline, timeoutMs);
       try {
@@ -229,7 +230,9 @@ class Client {
         if (signal?.aborted) throw aborted(signal);
         if (error.code === 'CANCELLED' && performance.now() >= deadline) throw timedOut(timeoutMs);
         const again = start && RETRIED.has(error.code) && attempt < this.#settings.maxRetries && budget.starts > 0;
-        if (!again) throw error;
+        if (error.code === 'DAEMON_LOST') lost = error;
+        // That none runs now is not what happened to this call.
+        if (!again) throw error.code === 'DAEMON_NOT_RUNNING' && lost !== null ? lost : error;
         this.#native = null;
         if (error.code === 'LEAVING') continue;
         const delays = this.#settings.retryDelaysMs;
