@@ -83,8 +83,11 @@ describe('many processes', () => {
 
   test('8 processes that start at once, cold: one daemon, no error', async () => {
     const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
-    const body = "const client = await connect(); await client.embed('x'); out((await client.status()).pid);";
-    const answers = await Promise.all(Array.from({ length: 8 }, () => script(body, { env })));
+    // All load first, then begin at the same moment.
+    const body = `while (Date.now() < Number(process.argv[1])) await null;
+      const client = await connect(); await client.embed('x'); out((await client.status()).pid);`;
+    const at = String(Date.now() + 1500);
+    const answers = await Promise.all(Array.from({ length: 8 }, () => script(body, { env, args: [at] })));
     const pids = new Set(answers.flat());
     assert.equal(pids.size, 1, `${[...pids]}`);
     assert.deepEqual(daemonPids(env.OFFHEAP_RUNTIME_DIR), [...pids]);
@@ -270,17 +273,28 @@ describe('worker threads', () => {
     assert.equal((await client.status()).connections, 1);
   });
 
+  // In a process of its own: this was a segmentation fault.
   test('terminated mid-flight: nothing crashes, others are served', async () => {
-    const client = await connect();
-    for (let round = 0; round < 3; round++) {
-      const workers = Array.from({ length: 4 }, (_, i) => startWorker(texts(400, 20, i + 1)));
-      for (const { message } of workers) assert.equal(await message(1), 'asked');
-      await busy(client);
-      await Promise.all(workers.map(({ worker }) => worker.terminate()));
-      assert.equal((await client.embed('still here')).vector.length, 384);
-    }
-    // Nobody waits for their work any more, or it is done: either way it ends.
-    await until('the daemon is idle', async () => (await client.status()).queued === 0);
+    const answers = await script(
+      `const { Worker } = require('node:worker_threads');
+       const code = ${JSON.stringify(code)};
+       const bulk = (seed) => Array.from({ length: 400 }, (_, i) => seed + ' ' + i + ' socket buffer parse'.repeat(7));
+       const client = await connect();
+       await client.embed('warm');
+       for (let round = 0; round < 3; round++) {
+         const workers = await Promise.all(Array.from({ length: 4 }, (_, i) => new Promise((resolve, reject) => {
+           const worker = new Worker(code, { eval: true, workerData: { root: ${JSON.stringify(root)}, bulk: bulk(i) } });
+           worker.on('message', (message) => message === 'asked' && resolve(worker));
+           worker.on('error', reject);
+         })));
+         await Promise.all(workers.map((worker) => worker.terminate()));
+         out((await client.embed('still here')).vector.length);
+       }
+       // Their answers come, or not, where nobody is left to take them.
+       while ((await client.status()).queued > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+       out((await client.embed('still here')).vector.length);`,
+    );
+    assert.deepEqual(answers, [384, 384, 384, 384]);
   });
 
   test('with an environment of their own reach the same daemon', async () => {
