@@ -5,7 +5,7 @@ import { chmodSync, existsSync, openSync, readFileSync, readSync, statSync, writ
 import path from 'node:path';
 import { after, before, describe } from 'node:test';
 import {
-  alive, daemonPids, linux, manyFiles, project, rejects, require, root, runtimeDir, script, signal, startScript, tempDir, test, texts, until,
+  alive, daemonPids, kill, linux, manyFiles, project, rejects, require, root, runtimeDir, script, signal, startScript, tempDir, test, texts, until,
   useOwnRuntime, windows, within,
 } from './support.mjs';
 
@@ -150,6 +150,24 @@ describe('abort', () => {
       const outcome = await Promise.race([call.then(() => 'answered', (error) => error.code), until('', () => false, 5_000).catch(() => 'still running after 5 s')]);
       assert.equal(outcome, 'CANCELLED', `aborted after ${moment}`);
       await idle();
+    }
+  });
+
+  test('in the same tick: the daemon is told, too', async () => {
+    // The cancel frame came right behind the request, was read before the request's task had begun, and found nothing.
+    const own = await connect({ project: project({}) });
+    await own.embed('warm');
+    const { pid } = await own.status({ timeoutMs: 30_000 });
+    try {
+      for (let round = 0; round < 3; round++) {
+        const controller = new AbortController();
+        const bulk = own.embedBatch(texts(300, 450, round + 1), { signal: controller.signal });
+        controller.abort();
+        await rejects(bulk, 'CANCELLED');
+        await until('the work is dropped', async () => (await own.status()).queued === 0, 4_000);
+      }
+    } finally {
+      await kill(pid); // it may have minutes of work left
     }
   });
 
