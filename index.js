@@ -3,7 +3,6 @@
 // The public API: options, abort signals, retries and starting the daemon. Bytes and sockets are the addon's
 // (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
-const { spawn } = require('node:child_process');
 const { mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const native = require('./native.js');
@@ -359,6 +358,7 @@ function startOnce(location) {
 
 /** Runs the sidecar detached and waits for its ready line. */
 function startDaemon(location) {
+  const { spawn } = require('node:child_process'); // a third of the package's load time, for one call of many
   const binary = guard(() => native.sidecarPath());
   const args = ['daemon'];
   if (location.project !== undefined) args.push('--project', location.project);
