@@ -3,7 +3,6 @@
 // The public API: options, abort signals, retries and starting the daemon. Bytes and sockets are the addon's
 // (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
-const { spawn } = require('node:child_process');
 const { mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const native = require('./native.js');
@@ -45,7 +44,9 @@ const PASSED_ON = [
 ];
 
 /** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 20_000;
+/** Longer than any ready line. */
+const MAX_READY_CHARS = 64 << 10;
 /** `setTimeout` takes no more. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -96,7 +97,7 @@ class Client {
   }
 
   async embedBatch(texts, options = {}) {
-    check(Array.isArray(texts) && texts.every((text) => typeof text === 'string'), 'embedBatch(texts) takes an array of strings');
+    check(areStrings(texts), 'embedBatch(texts) takes an array of strings');
     if (texts.length === 0) {
       embedOptions('embedBatch', options);
       this.#mayCall(options);
@@ -132,8 +133,7 @@ class Client {
     check(mode === undefined || ['hybrid', 'semantic', 'text'].includes(mode), "mode must be 'hybrid', 'semantic' or 'text'");
     check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
     for (const [name, list] of [['globs', globs], ['languages', languages]]) {
-      const strings = Array.isArray(list) && list.every((item) => typeof item === 'string');
-      check(list === undefined || strings, `${name} must be an array of strings`);
+      check(list === undefined || areStrings(list), `${name} must be an array of strings`);
     }
     this.#needsProject('search');
     return this.#call(options, (client, call, timeout) => client.search(call, query, { mode, limit, globs, languages }, timeout));
@@ -202,6 +202,7 @@ class Client {
     const { signal, timeoutMs = 0 } = options;
     const deadline = this.#mayCall(options);
     const budget = { starts: start ? MAX_STARTS : 0 };
+    let lost = null;
     for (let attempt = 0; ; attempt++) {
       throwIfOver(signal, deadline, timeoutMs);
       try {
@@ -209,18 +210,28 @@ class Client {
         throwIfOver(signal, deadline, timeoutMs);
         const call = this.#nextCall++ >>> 0;
         const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
-        const cancel = () => client.cancel(call);
-        signal?.addEventListener('abort', cancel, { once: true });
+        // Again and again: the addon's thread learns of a call a moment after it was made, and cannot end it before.
+        const stop = () => {
+          client.cancel(call);
+          timer = setTimeout(stop, 5);
+        };
+        // The addon's own deadline is for each message; a large batch is many.
+        let timer = left === undefined ? undefined : setTimeout(stop, Math.min(left, LONGEST_TIMER_MS));
+        signal?.addEventListener('abort', stop, { once: true });
         try {
           return await work(client, call, left);
         } finally {
-          signal?.removeEventListener('abort', cancel);
+          clearTimeout(timer);
+          signal?.removeEventListener('abort', stop);
         }
       } catch (raw) {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw aborted(signal);
+        if (error.code === 'CANCELLED' && performance.now() >= deadline) throw timedOut(timeoutMs);
         const again = start && RETRIED.has(error.code) && attempt < this.#settings.maxRetries && budget.starts > 0;
-        if (!again) throw error;
+        if (error.code === 'DAEMON_LOST') lost = error;
+        // That none runs now is not what happened to this call.
+        if (!again) throw error.code === 'DAEMON_NOT_RUNNING' && lost !== null ? lost : error;
         this.#native = null;
         if (error.code === 'LEAVING') continue;
         const delays = this.#settings.retryDelaysMs;
@@ -347,6 +358,7 @@ function startOnce(location) {
 
 /** Runs the sidecar detached and waits for its ready line. */
 function startDaemon(location) {
+  const { spawn } = require('node:child_process'); // a third of the package's load time, for one call of many
   const binary = guard(() => native.sidecarPath());
   const args = ['daemon'];
   if (location.project !== undefined) args.push('--project', location.project);
@@ -381,17 +393,23 @@ function startDaemon(location) {
     child.stdout.setEncoding('utf8');
     child.stdout.on('data', (part) => {
       text += part;
-      if (!text.includes('\n')) return;
+      if (!text.includes('\n') && text.length < MAX_READY_CHARS) return;
       child.stdout.destroy();
-      clearTimeout(timer);
       let ready;
       try {
         ready = JSON.parse(text);
       } catch {
-        return fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
+        // said below
       }
-      if (ready.error) reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
-      else resolve(ready);
+      if (typeof ready?.error?.code === 'string') {
+        clearTimeout(timer);
+        reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
+      } else if (ready === 'already_running' || isObject(ready?.ready)) {
+        clearTimeout(timer);
+        resolve(ready);
+      } else {
+        fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
+      }
     });
     // Not 'exit': its line may still be in the pipe then.
     child.on('close', (code, signal) => fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})`));
@@ -426,13 +444,17 @@ function settings(project) {
 /** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
 function interruptible(work, signal, deadline, timeoutMs) {
   return new Promise((resolve, reject) => {
-    const over = () => reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
-    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
-    signal?.addEventListener('abort', over, { once: true });
-    work.then(resolve, reject).finally(() => {
+    const done = () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', over);
-    });
+    };
+    const over = () => {
+      done();
+      reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
+    };
+    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
+    signal?.addEventListener('abort', over, { once: true });
+    work.then(resolve, reject).finally(done);
   });
 }
 
@@ -443,6 +465,8 @@ function throwIfOver(signal, deadline, timeoutMs) {
 
 const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
 const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
+/** `every` would pass over holes. */
+const areStrings = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;
 const isObject = (value) => typeof value === 'object' && value !== null;
 
 function embedOptions(name, options) {

@@ -1,0 +1,183 @@
+// Ends: of programs that use the package, whatever they leave undone, and of the daemon.
+
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { alive, daemonPids, logsOf, runtimeDir, scriptSync, sidecar, startScript, test, until, useOwnRuntime, windows } from './support.mjs';
+import { spawnSync } from 'node:child_process';
+
+useOwnRuntime();
+
+/** Ends that take longer than this are hangs. */
+const PROMPT_MS = 10_000;
+
+/** Runs a script whose last words are `out('end')`; it must be over soon after them. */
+async function endsPromptly(body, { code = 0, ...options } = {}) {
+  const { done, line } = startScript(body, options);
+  let text;
+  do text = JSON.parse(await line());
+  while (text !== 'end');
+  const t0 = performance.now();
+  const end = await done;
+  const ms = performance.now() - t0;
+  assert.equal(end.signal ?? end.code, code, end.stderr);
+  assert.equal(end.stderr, '', 'nothing is unhandled, nothing warns');
+  assert.ok(ms < PROMPT_MS, `it went on for ${Math.round(ms)} ms`);
+  return end;
+}
+
+const BULK = "Array.from({ length: 2000 }, (_, i) => `${i} ` + 'socket buffer parse '.repeat(20))";
+
+describe('a program ends by itself', () => {
+  test('without close()', () => endsPromptly("const client = await connect(); await client.embed('x'); out('end');"));
+  test('with close()', () => endsPromptly("const client = await connect(); await client.embed('x'); await client.close(); out('end');"));
+  test('when it started the daemon', async () => {
+    const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
+    await endsPromptly("await connect(); out('end');", { env });
+    const [pid] = daemonPids(env.OFFHEAP_RUNTIME_DIR);
+    assert.ok(alive(pid), 'the daemon goes on without it');
+  });
+  test('with a signal and a deadline that never came', () =>
+    endsPromptly("const client = await connect({ timeoutMs: 3_600_000 }); await client.embed('x', { timeoutMs: 3_600_000, signal: new AbortController().signal }); out('end');"));
+  test('after an aborted call', () =>
+    endsPromptly(`const client = await connect(); const controller = new AbortController();
+      const call = client.embedBatch(${BULK}, { signal: controller.signal }).catch((error) => error.code);
+      setTimeout(() => controller.abort(), 20); if ((await call) !== 'CANCELLED') throw new Error(await call); out('end');`));
+  test('after a call that timed out', () =>
+    endsPromptly(`const client = await connect();
+      const code = await client.embedBatch(${BULK}, { timeoutMs: 20 }).catch((error) => error.code);
+      if (code !== 'TIMEOUT') throw new Error(code); out('end');`));
+  test('after the daemon left', () => endsPromptly("const client = await connect(); await client.shutdown(); out('end');"));
+  test('after an index run whose progress nobody read to the end', () =>
+    endsPromptly(`const { mkdtempSync, writeFileSync } = require('node:fs');
+      const client = await connect({ project: process.argv[1] });
+      for await (const progress of client.index()) break;
+      const report = await client.index().catch((error) => error.code);
+      await client.shutdown(); out('end');`, { args: [runtimeDir()] }));
+});
+
+describe('process.exit()', () => {
+  for (const [what, pending] of Object.entries({
+    'an embedBatch': `client.embedBatch(${BULK}).catch(() => {});`,
+    '50 embeds': "for (let i = 0; i < 50; i++) client.embed('x' + i).catch(() => {});",
+    'a ping': 'client.ping().catch(() => {});',
+    'a connect': 'connect().catch(() => {});',
+    'an aborted embedBatch': `const c = new AbortController(); client.embedBatch(${BULK}, { signal: c.signal }).catch(() => {}); c.abort();`,
+  })) {
+    test(`with ${what} pending`, async () => {
+      for (const later of ['', 'await new Promise(setImmediate);', 'await new Promise((resolve) => setTimeout(resolve, 30));']) {
+        await endsPromptly(`const client = await connect(); await client.embed('x'); ${pending} ${later} require('fs').writeSync(1, '"end"\\n'); process.exit(3);`, { code: 3 });
+      }
+    });
+  }
+  test('in the middle of a start', () =>
+    endsPromptly(`connect().catch(() => {}); require('fs').writeSync(1, '"end"\\n'); process.exit(3);`, { code: 3, env: { OFFHEAP_RUNTIME_DIR: runtimeDir() } }));
+});
+
+describe('requests nobody waits for', () => {
+  test('do not crash and are not unhandled', () =>
+    endsPromptly(`process.on('unhandledRejection', (error) => { console.error('unhandled', error); process.exit(9); });
+      const client = await connect();
+      client.embed('x'); client.embedBatch(['a', 'b']); client.ping(); client.status(); out('end');`));
+  test('that fail are unhandled rejections, as of any promise', async () => {
+    const { done } = startScript("const client = await connect(); client.embed(1);");
+    const { code, stderr } = await done;
+    assert.equal(code, 1);
+    assert.match(stderr, /INVALID_ARGUMENT/);
+  });
+  test('a daemon that dies under them does not take Node down', { skip: windows && 'no signals' }, () =>
+    endsPromptly(`const client = await connect();
+      await client.embed('x');
+      const bulk = client.embedBatch(${BULK.replace('2000', '300')});
+      process.kill((await client.status()).pid, 'SIGKILL');
+      if ((await bulk).length !== 300) throw new Error('lost');
+      out('end');`, { env: { OFFHEAP_RUNTIME_DIR: runtimeDir() } }));
+});
+
+describe('the daemon holds nothing of the process that started it', () => {
+  test('spawnSync with pipes returns: Node', () => {
+    const t0 = performance.now();
+    const { status, stdout, stderr, error } = scriptSync("const client = await connect(); await client.embed('x'); out((await client.status()).pid);", {
+      env: { OFFHEAP_RUNTIME_DIR: runtimeDir() },
+      timeoutMs: 60_000,
+    });
+    assert.equal(error, undefined);
+    assert.equal(status, 0, stderr);
+    assert.ok(alive(Number(stdout)), 'the daemon runs');
+    assert.ok(performance.now() - t0 < 60_000);
+  });
+
+  test('spawnSync with pipes returns: the command line', () => {
+    const env = { ...process.env, OFFHEAP_RUNTIME_DIR: runtimeDir() };
+    const { status, stdout, error } = spawnSync(sidecar, ['embed', 'x', '--json'], { env, encoding: 'utf8', timeout: 60_000, cwd: env.OFFHEAP_RUNTIME_DIR });
+    assert.equal(error, undefined);
+    assert.equal(status, 0);
+    assert.equal(JSON.parse(stdout).dim, 384);
+    assert.ok(alive(daemonPids(env.OFFHEAP_RUNTIME_DIR)[0]));
+  });
+
+  test('the end of its starter, even by SIGKILL, is not its end', { skip: windows && 'no signals' }, async () => {
+    const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
+    const { child, line, done } = startScript("const client = await connect(); await client.embed('x'); out((await client.status()).pid); setInterval(() => {}, 1e6);", { env });
+    const pid = Number(await line());
+    child.kill('SIGKILL');
+    await done;
+    assert.ok(alive(pid));
+    const again = scriptSync('out((await (await connect()).status()).pid)', { env });
+    assert.equal(Number(again.stdout), pid);
+  });
+});
+
+describe('the daemon leaves', () => {
+  test('when idle; a client does not notice', async () => {
+    const env = { OFFHEAP_RUNTIME_DIR: runtimeDir(), OFFHEAP_TTL_MS: '50' };
+    const { done } = startScript(
+      `const client = await connect();
+       const before = (await client.embed('x')).vector;
+       const { pid } = await client.status();
+       for (;;) { try { process.kill(pid, 0); } catch { break; } await new Promise((resolve) => setTimeout(resolve, 5)); }
+       const after = (await client.embed('x')).vector;
+       out(before.every((value, i) => value === after[i]));
+       out('end');`,
+      { env, timeoutMs: 60_000 },
+    );
+    const { code, stdout, stderr } = await done;
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(stdout.trim().split('\n'), ['true', '"end"']);
+    await until('both daemons have left', () => daemonPids(env.OFFHEAP_RUNTIME_DIR).every((pid) => !alive(pid)), 30_000);
+    assert.match(logsOf(env.OFFHEAP_RUNTIME_DIR).join(), /idle for/);
+  });
+
+  test('while calls keep coming: none fails', async () => {
+    const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
+    const { done } = startScript(
+      `const clients = await Promise.all([connect(), connect()]);
+       await clients[0].embed('warm');
+       let over = false;
+       let answers = 0;
+       const calling = (async () => { while (!over) { await clients[0].embed('text ' + answers % 7); answers++; } })();
+       for (let i = 0; i < 5; i++) { const n = answers; await clients[1].shutdown(); while (answers < n + 3) await new Promise(setImmediate); }
+       over = true;
+       await calling;
+       out(answers >= 15);`,
+      { env },
+    );
+    const { code, stdout, stderr } = await done;
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout.trim(), 'true');
+  });
+
+  test('on SIGTERM, with its work done', { skip: windows && 'no signals' }, async () => {
+    const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
+    const { done } = startScript(
+      `const client = await connect();
+       await client.embed('x');
+       const call = client.embedBatch(${BULK.replace('2000', '60')});
+       process.kill((await client.status()).pid, 'SIGTERM');
+       out((await call).length);`,
+      { env },
+    );
+    const { code, stdout, stderr } = await done;
+    assert.equal(code, 0, stderr);
+    assert.equal(Number(stdout), 60);
+  });
+});
