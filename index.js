@@ -210,24 +210,16 @@ class Client {
         throwIfOver(signal, deadline, timeoutMs);
         const call = this.#nextCall++ >>> 0;
         const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
-        // Again and again: the addon's thread learns of a call a moment after it was made, and cannot end it before.
-        const stop = () => {
-          client.cancel(call);
-          timer = setTimeout(stop, 5);
-        };
-        // The addon's own deadline is for each message; a large batch is many.
-        let timer = left === undefined ? undefined : setTimeout(stop, Math.min(left, LONGEST_TIMER_MS));
+        const stop = () => client.cancel(call);
         signal?.addEventListener('abort', stop, { once: true });
         try {
           return await work(client, call, left);
         } finally {
-          clearTimeout(timer);
           signal?.removeEventListener('abort', stop);
         }
       } catch (raw) {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw aborted(signal);
-        if (error.code === 'CANCELLED' && performance.now() >= deadline) throw timedOut(timeoutMs);
         const again = start && RETRIED.has(error.code) && attempt < this.#settings.maxRetries && budget.starts > 0;
         if (error.code === 'DAEMON_LOST') lost = error;
         // That none runs now is not what happened to this call.

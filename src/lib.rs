@@ -16,7 +16,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{Priority, Progress, Request, Response, TextKind};
-use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault, Reply};
+use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
 use tokio::sync::{Notify, watch};
 
 use convert::{EmbedCall, IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
@@ -90,8 +90,17 @@ pub fn error_codes() -> Vec<ErrorCode> {
 static OPEN: Mutex<Option<HashMap<Endpoint, Client>>> = Mutex::new(None);
 
 /// A connection to a daemon that runs. Every call takes a number of the caller's choice, for `cancel`.
+///
+/// Methods are not `async fn`: their futures would borrow this object, which a terminating worker thread frees under
+/// them. They own what they use.
 #[napi]
 pub struct NativeClient {
+    session: Session,
+}
+
+/// What a call's future owns.
+#[derive(Clone)]
+struct Session {
     client: Client,
     calls: Arc<Mutex<HashMap<u32, Arc<Notify>>>>,
 }
@@ -100,9 +109,9 @@ pub struct NativeClient {
 #[napi]
 pub async fn connect(project: Option<String>) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
-    let calls = Arc::default();
+    let session = |client| NativeClient { session: Session { client, calls: Arc::default() } };
     if let Some(client) = shared(&endpoint) {
-        return Ok(NativeClient { client, calls });
+        return Ok(session(client));
     }
     if endpoint.dir().exists() {
         endpoint.prepare_dir().map_err(js)?; // never talk through a directory that others control
@@ -113,7 +122,7 @@ pub async fn connect(project: Option<String>) -> Result<NativeClient> {
     open.retain(|_, client| client.is_usable());
     // Another environment may have been faster; ours then ends with its last request.
     let client = open.entry(endpoint).or_insert(client).clone();
-    Ok(NativeClient { client, calls })
+    Ok(session(client))
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
@@ -128,144 +137,195 @@ impl NativeClient {
     /// False once the daemon is leaving or gone.
     #[napi(getter)]
     pub fn usable(&self) -> bool {
-        self.client.is_usable()
+        self.session.client.is_usable()
     }
 
     /// The daemon's version.
     #[napi(getter)]
     pub fn version(&self) -> String {
-        self.client.version().to_owned()
+        self.session.client.version().to_owned()
     }
 
     /// Ends a call: its promise rejects with CANCELLED, the daemon stops working on it.
     #[napi]
     pub fn cancel(&self, call: u32) {
-        if let Some(notify) = self.calls.lock().expect(UNPOISONED).get(&call) {
+        if let Some(notify) = self.session.calls.lock().expect(UNPOISONED).get(&call) {
             notify.notify_one();
         }
     }
 
     /// Milliseconds to the daemon and back.
     #[napi]
-    pub async fn ping(&self, call: u32, timeout_ms: Option<u32>) -> Result<f64> {
-        let started = Instant::now();
-        match self.ask(call, Request::Ping, timeout_ms, None).await?.response {
-            Response::Pong => Ok(started.elapsed().as_secs_f64() * 1e3),
-            other => Err(odd(&other)),
-        }
+    pub fn ping<'env>(&self, env: &'env Env, call: u32, timeout_ms: Option<u32>) -> Result<PromiseRaw<'env, f64>> {
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            let started = Instant::now();
+            match call.ask(Request::Ping, timeout_ms, None).await? {
+                Response::Pong => Ok(started.elapsed().as_secs_f64() * 1e3),
+                other => Err(odd(&other)),
+            }
+        })
     }
 
     /// Vectors for texts, in order.
     #[napi]
-    pub async fn embed(
+    pub fn embed<'env>(
         &self,
+        env: &'env Env,
         call: u32,
         texts: Vec<String>,
         options: EmbedCall,
         timeout_ms: Option<u32>,
-    ) -> Result<VectorsResult> {
+    ) -> Result<PromiseRaw<'env, VectorsResult>> {
         let options = EmbedOptions {
             kind: if options.query { TextKind::Query } else { TextKind::Document },
             priority: if options.bulk { Priority::Bulk } else { Priority::Interactive },
             parse_specials: options.parse_specials,
             deadline: duration(timeout_ms),
         };
-        let work = self.client.embed(texts, options);
-        self.cancellable(call, work).await.map(Into::into)
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            let client = call.session.client.clone();
+            call.run(client.embed(texts, options)).await.map(Into::into)
+        })
     }
 
     /// Brings the project's index up to date.
     #[napi]
-    pub async fn index(
+    pub fn index<'env>(
         &self,
+        env: &'env Env,
         call: u32,
         rebuild: bool,
         timeout_ms: Option<u32>,
         #[napi(ts_arg_type = "(progress: ProgressEvent) => void")] on_progress: Option<OnProgress>,
-    ) -> Result<IndexResult> {
-        let (sender, mut watching) = watch::channel(Progress::default());
-        let forward = async {
-            while watching.changed().await.is_ok() {
-                let progress = watching.borrow_and_update().clone();
-                if let Some(callback) = &on_progress {
-                    // A full queue is no loss: a newer one follows.
-                    callback.call(progress.into(), ThreadsafeFunctionCallMode::NonBlocking);
+    ) -> Result<PromiseRaw<'env, IndexResult>> {
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            let (sender, mut watching) = watch::channel(Progress::default());
+            let forward = async {
+                while watching.changed().await.is_ok() {
+                    let progress = watching.borrow_and_update().clone();
+                    if let Some(callback) = &on_progress {
+                        // A full queue is no loss: a newer one follows.
+                        callback.call(progress.into(), ThreadsafeFunctionCallMode::NonBlocking);
+                    }
                 }
+            };
+            let work = call.ask(Request::Index { rebuild }, timeout_ms, Some(sender));
+            let (response, ()) = tokio::join!(work, forward);
+            match response? {
+                Response::Indexed(report) => Ok(report.into()),
+                other => Err(odd(&other)),
             }
-        };
-        let work = self.ask(call, Request::Index { rebuild }, timeout_ms, Some(sender));
-        let (reply, ()) = tokio::join!(work, forward);
-        match reply?.response {
-            Response::Indexed(report) => Ok(report.into()),
-            other => Err(odd(&other)),
-        }
+        })
     }
 
     /// Ranked chunks for a query.
     #[napi]
-    pub async fn search(
+    pub fn search<'env>(
         &self,
+        env: &'env Env,
         call: u32,
         query: String,
         options: SearchOptions,
         timeout_ms: Option<u32>,
-    ) -> Result<SearchResult> {
+    ) -> Result<PromiseRaw<'env, SearchResult>> {
         let request = options.request(query).map_err(js)?;
-        match self.ask(call, request, timeout_ms, None).await?.response {
-            Response::Found(report) => Ok(report.into()),
-            other => Err(odd(&other)),
-        }
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            match call.ask(request, timeout_ms, None).await? {
+                Response::Found(report) => Ok(report.into()),
+                other => Err(odd(&other)),
+            }
+        })
     }
 
     /// What the daemon is doing.
     #[napi]
-    pub async fn status(&self, call: u32, timeout_ms: Option<u32>) -> Result<StatusResult> {
-        match self.ask(call, Request::Status, timeout_ms, None).await?.response {
-            Response::Status(report) => Ok((*report).into()),
-            other => Err(odd(&other)),
-        }
+    pub fn status<'env>(
+        &self,
+        env: &'env Env,
+        call: u32,
+        timeout_ms: Option<u32>,
+    ) -> Result<PromiseRaw<'env, StatusResult>> {
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            match call.ask(Request::Status, timeout_ms, None).await? {
+                Response::Status(report) => Ok((*report).into()),
+                other => Err(odd(&other)),
+            }
+        })
     }
 
     /// Drops what the daemon holds in memory; with `stored`, also the stored embeddings. Gives how many those were.
     #[napi]
-    pub async fn clear_cache(&self, call: u32, stored: bool, timeout_ms: Option<u32>) -> Result<f64> {
-        match self.ask(call, Request::ClearCache { stored }, timeout_ms, None).await?.response {
-            Response::Cleared { embeddings } => Ok(embeddings as f64),
-            other => Err(odd(&other)),
-        }
+    pub fn clear_cache<'env>(
+        &self,
+        env: &'env Env,
+        call: u32,
+        stored: bool,
+        timeout_ms: Option<u32>,
+    ) -> Result<PromiseRaw<'env, f64>> {
+        let call = self.session.begin(call);
+        env.spawn_future(async move {
+            match call.ask(Request::ClearCache { stored }, timeout_ms, None).await? {
+                Response::Cleared { embeddings } => Ok(embeddings as f64),
+                other => Err(odd(&other)),
+            }
+        })
     }
 
     /// Asks the daemon to finish what is in flight and leave.
     #[napi]
-    pub async fn shutdown(&self, call: u32, timeout_ms: Option<u32>) -> Result<()> {
-        self.ask(call, Request::Shutdown, timeout_ms, None).await.map(drop)
+    pub fn shutdown<'env>(&self, env: &'env Env, call: u32, timeout_ms: Option<u32>) -> Result<PromiseRaw<'env, ()>> {
+        let call = self.session.begin(call);
+        env.spawn_future(async move { call.ask(Request::Shutdown, timeout_ms, None).await.map(drop) })
     }
 }
 
 /// A progress callback that does not keep Node alive.
 type OnProgress = ThreadsafeFunction<ProgressEvent, (), ProgressEvent, Status, false, true, 8>;
 
-impl NativeClient {
+impl Session {
+    /// Registers a call, on the thread that makes it: a cancel can only come later.
+    fn begin(&self, id: u32) -> Call {
+        let stop = Arc::new(Notify::new());
+        self.calls.lock().expect(UNPOISONED).insert(id, stop.clone());
+        Call { session: self.clone(), id, stop }
+    }
+}
+
+/// One call, from its registration to its end.
+struct Call {
+    session: Session,
+    id: u32,
+    stop: Arc<Notify>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.session.calls.lock().expect(UNPOISONED).remove(&self.id);
+    }
+}
+
+impl Call {
     async fn ask(
         &self,
-        call: u32,
         request: Request,
         timeout_ms: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
-    ) -> Result<Reply> {
-        let work = self.client.call(request, Payload::None, duration(timeout_ms), progress);
-        self.cancellable(call, work).await
+    ) -> Result<Response> {
+        let work = self.session.client.call(request, Payload::None, duration(timeout_ms), progress);
+        self.run(work).await.map(|reply| reply.response)
     }
 
     /// Runs `work` until it is done or cancelled; dropping it tells the daemon.
-    async fn cancellable<T>(&self, call: u32, work: impl Future<Output = std::result::Result<T, Fault>>) -> Result<T> {
-        let notify = Arc::new(Notify::new());
-        self.calls.lock().expect(UNPOISONED).insert(call, notify.clone());
+    async fn run<T>(&self, work: impl Future<Output = std::result::Result<T, Fault>>) -> Result<T> {
         let outcome = tokio::select! {
             outcome = work => outcome,
-            () = notify.notified() => Err(Fault::new(Code::Cancelled, "the call was cancelled")),
+            () = self.stop.notified() => Err(Fault::new(Code::Cancelled, "the call was cancelled")),
         };
-        self.calls.lock().expect(UNPOISONED).remove(&call);
         outcome.map_err(js)
     }
 }

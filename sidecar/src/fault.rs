@@ -18,6 +18,7 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message).hint("run `offheap index --rebuild`"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
+        Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
         Error::Text(tantivy) => {
             if let Some(source) = io_source(tantivy) {
                 return io(source, message);

@@ -99,6 +99,14 @@ pub enum Error {
         /// The data directory.
         path: PathBuf,
     },
+    /// A path filter that cannot be understood.
+    #[error("path filter `{glob}`: {problem}")]
+    Glob {
+        /// The filter, as it was given.
+        glob: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The full-text library failed.
     #[error("full-text index")]
     Text(#[from] tantivy::TantivyError),

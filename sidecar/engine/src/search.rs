@@ -93,7 +93,11 @@ struct Files(HashMap<String, Option<(String, walk::ContentHash)>>);
 impl Files {
     fn read(&mut self, root: &Path, chunk: &StoredChunk) -> (String, bool) {
         let file = self.0.entry(chunk.rel.clone()).or_insert_with(|| {
-            let text = walk::read_source(&root.join(&chunk.rel), &WalkRules::default()).ok()?;
+            let text = walk::read_source(
+                &root.join(&chunk.rel),
+                &WalkRules { max_file_bytes: u64::MAX, ..WalkRules::default() },
+            )
+            .ok()?;
             let hash = walk::content_hash(text.as_bytes());
             Some((text, hash))
         });

@@ -323,9 +323,7 @@ fn globs(root: &Path, patterns: &[String]) -> Result<Option<Gitignore>> {
     if patterns.is_empty() {
         return Ok(None);
     }
-    let refuse = |glob: &str, error: ignore::Error| {
-        Error::io("parse the glob", Path::new(glob), io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
-    };
+    let refuse = |glob: &str, error: ignore::Error| Error::Glob { glob: glob.to_owned(), problem: error.to_string() };
     let mut builder = GitignoreBuilder::new(root);
     for glob in patterns {
         builder.add_line(None, glob).map_err(|error| refuse(glob, error))?;

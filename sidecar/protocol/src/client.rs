@@ -32,7 +32,7 @@ pub struct EmbedOptions {
     pub priority: Priority,
     /// See [`Request::Embed`].
     pub parse_specials: bool,
-    /// For each of the requests that a large call is split into.
+    /// For the whole call.
     pub deadline: Option<Duration>,
 }
 
@@ -196,12 +196,15 @@ impl Client {
     /// Vectors for texts, in order: large requests travel as several, two of them in flight at a time.
     pub async fn embed(&self, texts: Vec<String>, options: EmbedOptions) -> Result<(Vectors, Vec<f32>), Fault> {
         let EmbedOptions { kind, priority, parse_specials, deadline } = options;
+        // One deadline for the call, however many requests it becomes.
+        let until = deadline.map(|deadline| tokio::time::Instant::now() + deadline);
         let mut parts = split(texts)?.into_iter();
         let mut merged: Option<(Vectors, Vec<f32>)> = None;
         let call = |part: Option<(Vec<u32>, Vec<u8>)>| async {
             let Some((lengths, body)) = part else { return Ok(None) };
             let request = Request::Embed { lengths, kind, priority, parse_specials };
-            let reply = self.call(request, Payload::Bytes(body), deadline, None).await?;
+            let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+            let reply = self.call(request, Payload::Bytes(body), left, None).await?;
             match reply.response {
                 Response::Vectors(vectors) => Ok(Some((vectors, reply.rows))),
                 other => Err(unexpected(&other)),

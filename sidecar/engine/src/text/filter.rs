@@ -7,8 +7,8 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, SegmentReader, TERMINATED, TantivyError, Term};
 
 use super::TextReader;
-use crate::Result;
 use crate::vector::Bitmap;
+use crate::{Error, Result};
 
 /// What a search is narrowed to. Empty lists do not narrow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,13 +87,13 @@ struct Globs {
 
 impl Globs {
     fn new(globs: &[String]) -> Result<Globs> {
-        let invalid = |e: ignore::Error| TantivyError::InvalidArgument(format!("path filter: {e}"));
+        let invalid = |glob: &str, e: ignore::Error| Error::Glob { glob: glob.to_owned(), problem: e.to_string() };
         let mut builder = GitignoreBuilder::new("");
         builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
         for glob in globs {
-            builder.add_line(None, glob).map_err(invalid)?;
+            builder.add_line(None, glob).map_err(|e| invalid(glob, e))?;
         }
-        let matcher = builder.build().map_err(invalid)?;
+        let matcher = builder.build().map_err(|e| invalid(&globs.join(" "), e))?;
         let otherwise = matcher.num_ignores() == 0;
         Ok(Globs { matcher, otherwise })
     }
