@@ -200,7 +200,7 @@ impl Client {
         let until = deadline.map(|deadline| tokio::time::Instant::now() + deadline);
         let mut parts = split(texts)?.into_iter();
         let mut merged: Option<(Vectors, Vec<f32>)> = None;
-        let call = |part: Option<(Vec<u32>, Vec<u8>)>| async {
+        let call = |part: Option<Part>| async {
             let Some((lengths, body)) = part else { return Ok(None) };
             let request = Request::Embed { lengths, kind, priority, parse_specials };
             let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
@@ -230,17 +230,19 @@ impl Client {
 /// Texts per request: small enough that a cancel or another caller's request is seen between two of them.
 const TEXTS_PER_REQUEST: usize = 256;
 
+/// One request's texts: their lengths, and their bytes end to end.
+type Part = (Vec<u32>, Vec<u8>);
+
 /// Lengths and bodies of requests that are small enough to interleave with others.
-fn split(texts: Vec<String>) -> Result<Vec<(Vec<u32>, Vec<u8>)>, Fault> {
-    let mut parts: Vec<(Vec<u32>, Vec<u8>)> = Vec::new();
+fn split(texts: Vec<String>) -> Result<Vec<Part>, Fault> {
+    let mut parts: Vec<Part> = Vec::new();
     for (i, text) in texts.into_iter().enumerate() {
         if text.len() > codec::MAX_BODY as usize {
             let limit = codec::MAX_BODY;
             return Err(Fault::new(Code::TooLarge, format!("text {i} has {} bytes, the limit is {limit}", text.len())));
         }
-        let fits = |(lengths, body): &(Vec<u32>, Vec<u8>)| {
-            lengths.len() < TEXTS_PER_REQUEST && body.len() + text.len() <= MAX_TEXTS_BODY
-        };
+        let fits =
+            |(lengths, body): &Part| lengths.len() < TEXTS_PER_REQUEST && body.len() + text.len() <= MAX_TEXTS_BODY;
         if !parts.last().is_some_and(fits) {
             parts.push(Default::default());
         }

@@ -168,7 +168,7 @@ fn files_that_are_no_text_are_skipped_with_a_reason() {
     if !is_root() {
         use std::os::unix::fs::PermissionsExt;
         world.write("secret.py", "x = 1");
-        std::fs::set_permissions(world.project().join("secret.py"), PermissionsExt::from_mode(0)).expect("ours");
+        std::fs::set_permissions(world.project().join("secret.py"), PermissionsExt::from_mode(0o000)).expect("ours");
         expected.push(("secret.py", "unreadable"));
     }
     let report = world.json(&["index", "--json"]);

@@ -140,7 +140,7 @@ unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
 #[inline(always)]
 unsafe fn multiply(x: *const u16, cols: usize, weights: *const u8, steps: usize, both: bool, sums: &mut Sums) {
     let x_stride = cols * 2;
-    // SAFETY (both): reads rows of `x` and tiles of `weights` that the caller vouches for, writes `sums`.
+    // SAFETY: reads rows of `x` and tiles of `weights` that the caller vouches for, writes `sums`.
     unsafe {
         if both {
             asm!(

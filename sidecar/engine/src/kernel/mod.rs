@@ -22,6 +22,9 @@ pub use attention::{Attention, AttentionScratch};
 pub use linear::{Activation, Columns, Linear, Panel, narrow_len};
 pub use pool::Pool;
 
+/// Rounds `x` to 16 bits.
+pub(crate) type Narrow = unsafe fn(x: &[f32], out: &mut [u16]);
+
 /// One instruction set's functions.
 ///
 /// SAFETY of calling any of them: the processor has the features of `name`; [`choose`] only gives out such tables.
@@ -31,7 +34,7 @@ pub struct Kernel {
     /// Rows of weights in a panel.
     pub(crate) panel_rows: usize,
     /// Rounds activations to 16 bits, where `linear` wants them so: once per step, not once per panel.
-    pub(crate) narrow: Option<unsafe fn(x: &[f32], out: &mut [u16])>,
+    pub(crate) narrow: Option<Narrow>,
     /// Multiplies one panel of weight rows with every token of the micro-batch.
     pub(crate) linear: unsafe fn(&Linear<'_>, panel: usize, scratch: &mut Panel),
     /// Attention of one sequence's one head.

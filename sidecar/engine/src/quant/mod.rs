@@ -8,10 +8,11 @@ pub mod q8_0;
 
 use crate::gguf::DType;
 
-/// Unpacks one row of weights into `out`, whose length is the row's number of columns.
-///
-/// `None` where this build cannot read `dtype`.
-pub fn unpacker(dtype: DType) -> Option<fn(row: &[u8], out: &mut [f32])> {
+/// Unpacks whole blocks of packed weights into as many floats.
+pub type Unpack = fn(packed: &[u8], out: &mut [f32]);
+
+/// The reader of a format; `None` where this build cannot read `dtype`.
+pub fn unpacker(dtype: DType) -> Option<Unpack> {
     match dtype {
         DType::F32 => Some(float::unpack_f32),
         DType::F16 => Some(float::unpack_f16),
