@@ -30,7 +30,7 @@ pub enum Command {
     Start(Common),
     /// Ask the daemon to finish and leave; never starts one
     Stop(Common),
-    /// Fetch a model into the Hugging Face cache: owner/repo/file.gguf[@revision]
+    /// Fetch a model into the Hugging Face cache
     Pull(Pull),
     /// Run the daemon in the foreground (what `start` runs in the background)
     #[command(hide = true)]

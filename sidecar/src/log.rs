@@ -9,7 +9,7 @@ pub fn line(message: std::fmt::Arguments<'_>) {
     }
 }
 
-/// `log!("format", ...)`: see [`line`].
+/// `log!("format", ...)`: see [`line()`].
 macro_rules! log {
     ($($arg:tt)*) => { $crate::log::line(format_args!($($arg)*)) };
 }

@@ -44,7 +44,7 @@ pub struct PendingFile {
 /// A chunk that has no vector yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingChunk {
-    /// What [`Store::put_vectors`] wants to hear.
+    /// What [`super::Store::put_vectors`] wants to hear.
     pub chunk_id: u64,
     /// Bytes of the file.
     pub bytes: Range<u64>,
