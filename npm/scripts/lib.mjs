@@ -22,9 +22,15 @@ export function run(command, args, options = {}) {
   if (signal || status !== 0) process.exit(status ?? 1);
 }
 
-/** Installs the development dependencies if they are not there. */
+/**
+ * Installs the development dependencies, as locked, if they are not there.
+ *
+ * Not `npm ci`: it refuses a lock file without the optional packages of other systems, which npm leaves out when it
+ * writes one (npm/cli#4828). None of them needs to run anything to be installed.
+ */
 export function install() {
-  if (!existsSync(path.join(root, 'node_modules', '@napi-rs', 'cli'))) run('npm', ['ci', '--no-fund', '--no-audit']);
+  const there = ['@napi-rs/cli', 'typescript', '@types/node'].every((name) => existsSync(path.join(root, 'node_modules', name)));
+  if (!there) run('npm', ['install', '--no-save', '--no-fund', '--no-audit', '--ignore-scripts', '--loglevel=error']);
 }
 
 /** Seconds since `t0`. */
