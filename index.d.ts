@@ -34,9 +34,9 @@ export interface EmbedOptions extends CallOptions {
   specialTokens?: 'parse' | 'text';
 }
 
-/** Milliseconds, the longest over the texts of a call. */
+/** Milliseconds. */
 export interface EmbedTiming {
-  /** Waiting for the model's turn. */
+  /** Waiting for the model's turn, the longest over the texts. */
   queueMs: number;
   /** Making tokens. */
   tokeniseMs: number;
@@ -102,6 +102,8 @@ export interface IndexReport {
   filesRemoved: number;
   /** Files that were left out, with `'binary'`, `'too_large'`, `'not_utf8'`, `'generated'`, `'unreadable'` ... */
   skipped: { path: string; reason: string }[];
+  /** Their number; `skipped` lists the first 5,000. */
+  skippedTotal: number;
   chunks: number;
   /** Chunks that have a vector; fewer than `chunks` only where files changed during the run. */
   vectors: number;

@@ -3,7 +3,7 @@
 // The public API: options, abort signals, retries and starting the daemon. Bytes and sockets are the addon's
 // (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
-const { mkdirSync, readFileSync } = require('node:fs');
+const { existsSync, mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const native = require('./native.js');
 
@@ -290,19 +290,23 @@ class Vectors {
 class IndexRun {
   #report;
   #latest = null;
-  #wake = null;
+  #waiting = [];
   #over = false;
 
   constructor(start) {
     const end = () => {
       this.#over = true;
-      this.#wake?.();
+      this.#wake();
     };
     this.#report = start((event) => {
       this.#latest = event;
-      this.#wake?.();
+      this.#wake();
     });
     this.#report.then(end, end);
+  }
+
+  #wake() {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   then(onFulfilled, onRejected) {
@@ -328,8 +332,7 @@ class IndexRun {
         await this.#report;
         return;
       } else {
-        await new Promise((resolve) => (this.#wake = resolve));
-        this.#wake = null;
+        await new Promise((resolve) => this.#waiting.push(resolve));
       }
     }
   }
@@ -359,6 +362,9 @@ function startDaemon(location) {
   // A worker thread's own environment may lack the variable by which the addon, which sees the process's, chose it.
   const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
   for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
+  // The daemon works from another directory.
+  if (env.OFFHEAP_MODEL !== undefined && existsSync(env.OFFHEAP_MODEL)) env.OFFHEAP_MODEL = path.resolve(env.OFFHEAP_MODEL);
+  if (env.HF_HOME !== undefined) env.HF_HOME = path.resolve(env.HF_HOME);
   return new Promise((resolve, reject) => {
     const fail = (why) => {
       clearTimeout(timer);
@@ -377,10 +383,11 @@ function startDaemon(location) {
     } catch (error) {
       return fail(`cannot run ${binary}: ${error.message}`);
     }
+    child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
+    if (!child.stdout) return; // out of descriptors: 'error' follows
     // Whoever waits for the start keeps Node alive (`interruptible`); a start that nobody waits for does not.
     child.unref();
     child.stdout.unref();
-    child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
     let text = '';
     child.stdout.setEncoding('utf8');
     child.stdout.on('data', (part) => {
@@ -421,7 +428,7 @@ function findModelDir() {
 function settings(project) {
   let daemon = {};
   try {
-    daemon = JSON.parse(readFileSync(path.join(project ?? '', '.offheap', 'config.json'), 'utf8')).daemon ?? {};
+    if (project !== undefined) daemon = JSON.parse(readFileSync(path.join(project, '.offheap', 'config.json'), 'utf8')).daemon ?? {};
   } catch {
     // none, or one that the daemon will refuse with its reason
   }

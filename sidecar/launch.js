@@ -36,6 +36,7 @@ child.on('error', (error) => {
   process.exit(1);
 });
 child.on('exit', (code, signal) => {
-  if (signal !== null) process.kill(process.pid, signal);
-  process.exit(code ?? 1);
+  if (signal === null) process.exit(code ?? 1);
+  process.removeAllListeners(signal); // die of the same, not of an exit code
+  process.kill(process.pid, signal);
 });

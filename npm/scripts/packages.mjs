@@ -9,7 +9,10 @@ const MODEL = 'model-all-minilm-l6-v2';
 
 /** Packs everything into `out`; gives the tarballs. */
 export function packages(out = path.join(root, 'target', 'packages')) {
-  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  // Only what an earlier run left: DIR may be anybody's.
+  const ours = readdirSync(out).filter((name) => name === 'stage' || /^offheap-.*\.tgz$/.test(name));
+  for (const name of ours) rmSync(path.join(out, name), { recursive: true });
   const stage = path.join(out, 'stage');
   const tarballs = [platformPackage(path.join(stage, 'platform')), mainPackage(path.join(stage, 'main')), path.join(root, 'npm', MODEL)];
   for (const folder of tarballs) {
@@ -17,7 +20,7 @@ export function packages(out = path.join(root, 'target', 'packages')) {
     run('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', out], { cwd: folder });
   }
   rmSync(stage, { recursive: true });
-  return readdirSync(out).map((name) => path.join(out, name));
+  return readdirSync(out).filter((name) => name.endsWith('.tgz')).map((name) => path.join(out, name));
 }
 
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));

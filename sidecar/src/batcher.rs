@@ -89,6 +89,15 @@ struct Queue {
     quit: bool,
 }
 
+impl Queue {
+    fn line(&mut self, priority: Priority) -> &mut VecDeque<Item> {
+        match priority {
+            Priority::Interactive => &mut self.interactive,
+            Priority::Bulk => &mut self.bulk,
+        }
+    }
+}
+
 /// One distinct text of a request.
 struct Item {
     job: Arc<Job>,
@@ -98,6 +107,7 @@ struct Item {
 struct Job {
     texts: Vec<String>,
     specials: Specials,
+    priority: Priority,
     /// Where in the request each distinct text goes.
     places: Vec<Vec<usize>>,
     n: usize,
@@ -153,7 +163,13 @@ impl Batcher {
     /// Loads the model if it is not loaded; for a thread that may block.
     pub fn load_blocking(&self) -> Result<Loaded, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.shared.lock().loads.push(answer);
+        {
+            let mut queue = self.shared.lock();
+            if queue.quit {
+                return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
+            }
+            queue.loads.push(answer);
+        }
         self.shared.work.notify_one();
         answered.blocking_recv().unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
@@ -221,18 +237,22 @@ impl Shared {
             ..JobState::default()
         };
         let distinct = texts.len();
-        let job =
-            Arc::new(Job { texts, specials, places, n, cancelled, enqueued: Instant::now(), state: Mutex::new(state) });
+        let job = Arc::new(Job {
+            texts,
+            specials,
+            priority,
+            places,
+            n,
+            cancelled,
+            enqueued: Instant::now(),
+            state: Mutex::new(state),
+        });
         let mut queue = self.lock();
         if queue.quit {
             return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
         }
         self.queued.fetch_add(distinct, Ordering::Relaxed);
-        let line = match priority {
-            Priority::Interactive => &mut queue.interactive,
-            Priority::Bulk => &mut queue.bulk,
-        };
-        line.extend((0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
+        queue.line(priority).extend((0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
         self.work.notify_one();
         Ok(())
     }
@@ -387,10 +407,8 @@ impl Shared {
 
     fn put_back(&self, item: Item) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        // To the front of the bulk line at worst: an interactive text that did not fit is still first there next
-        // time unless more interactive ones came, which is their order of arrival anyway.
-        let mut queue = self.lock();
-        if queue.interactive.is_empty() { queue.bulk.push_front(item) } else { queue.interactive.push_front(item) }
+        let line = item.job.priority;
+        self.lock().line(line).push_front(item);
     }
 
     fn fail_all(&self, mut queue: MutexGuard<'_, Queue>, fault: &Fault) {

@@ -266,6 +266,10 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
             while !client.is_closed() && Instant::now() < patience {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            if !client.is_closed() {
+                return Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to leave and is still there")
+                    .hint("look for a stuck `offheap` process and end it"));
+            }
             true
         }
         Err(fault) if fault.code == Code::DaemonNotRunning => false,

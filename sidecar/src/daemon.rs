@@ -33,7 +33,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const EXIT_MAP_LOST: u8 = 75;
 
 /// How long a leaving predecessor is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PATIENCE: Duration = Duration::from_secs(15); // longer than `DRAIN` and what follows it
 /// How long requests in flight may take once the daemon leaves.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -1,12 +1,12 @@
 //! The daemon's log: lines on standard error, which is the log file. Never a user's text.
 
+use std::io::Write;
+
 /// One line with a time stamp.
 pub fn line(message: std::fmt::Arguments<'_>) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    #[expect(clippy::print_stderr, reason = "this is the one place that writes the log")]
-    {
-        eprintln!("{}.{:03} {message}", now.as_secs(), now.subsec_millis());
-    }
+    // A log that cannot be written (full disk) must not take the daemon down, as `eprintln!` would.
+    let _ = writeln!(std::io::stderr().lock(), "{}.{:03} {message}", now.as_secs(), now.subsec_millis());
 }
 
 /// `log!("format", ...)`: see [`line()`].

@@ -84,7 +84,11 @@ impl HubFile {
             )
             .hint("check the name and the network; HF_ENDPOINT and HF_TOKEN are honoured")
         };
-        let api = hf_hub::api::sync::ApiBuilder::from_env().with_progress(progress).build().map_err(failed)?;
+        let mut hub = hf_hub::api::sync::ApiBuilder::from_env();
+        if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty()) {
+            hub = hub.with_token(Some(token)); // the builder reads the token's file only
+        }
+        let api = hub.with_progress(progress).build().map_err(failed)?;
         let path = api.repo(self.repo()).get(&self.file).map_err(failed)?;
         check_blob(&path)?;
         Ok(path)

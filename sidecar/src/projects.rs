@@ -31,6 +31,9 @@ pub struct Project {
     stopping: AtomicBool,
 }
 
+/// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
+const LISTED_SKIPS: usize = 5_000;
+
 /// What a search asks for, decoded.
 pub struct Search {
     pub query: String,
@@ -134,10 +137,14 @@ impl Project {
             },
             limits: ChunkLimits::default(),
         };
-        let mut host = Run { project: self, batcher, cancelled, progress, started: Instant::now(), last: None };
+        let mut host =
+            Run { project: self, batcher, cancelled, progress, started: Instant::now(), last: None, space: None };
         let report = match index::run(store, &self.root, &settings, &mut host) {
             Ok(report) => report,
             Err(RunError(fault)) => {
+                let left = fault.code == Code::Cancelled && !cancelled.load(Ordering::Relaxed);
+                let fault =
+                    if left { Fault::new(Code::Leaving, "the daemon is leaving; what is done is kept") } else { fault };
                 // A failed write may have left the writer half way; the files hold the last commit.
                 *slot = None;
                 return Err(fault);
@@ -150,9 +157,11 @@ impl Project {
             files: report.files,
             files_changed: report.files_changed,
             files_removed: report.files_removed,
+            skipped_total: report.skipped.len() as u64,
             skipped: report
                 .skipped
                 .into_iter()
+                .take(LISTED_SKIPS)
                 .map(|skipped| SkippedFile { path: skipped.rel, reason: skipped.reason.as_str().to_owned() })
                 .collect(),
             chunks: stats.chunks,
@@ -377,6 +386,8 @@ struct Run<'a> {
     progress: &'a watch::Sender<Progress>,
     started: Instant,
     last: Option<Instant>,
+    /// The space that the run began with: a model file that is replaced meanwhile must not be mixed in.
+    space: Option<Space>,
 }
 
 /// An error of the run, already a fault.
@@ -392,11 +403,17 @@ impl Host for Run<'_> {
     type Error = RunError;
 
     fn space(&mut self) -> Result<Space, RunError> {
-        Ok(space_of(&self.batcher.load_blocking().map_err(RunError)?))
+        let space = space_of(&self.batcher.load_blocking().map_err(RunError)?);
+        self.space = Some(space.clone());
+        Ok(space)
     }
 
     fn embed(&mut self, texts: Vec<String>) -> Result<(Vec<f32>, u64), RunError> {
         let embedded = self.batcher.embed_blocking(texts, self.cancelled.clone()).map_err(RunError)?;
+        if self.space.as_ref() != Some(&space_of(&embedded.model)) {
+            let fault = Fault::new(Code::Leaving, "the model file changed during the run");
+            return Err(RunError(fault.hint("run `offheap index` again")));
+        }
         let tokens = embedded.tokens.iter().map(|n| u64::from(*n)).sum();
         Ok((embedded.rows, tokens))
     }

@@ -72,6 +72,8 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                     log!("a peer did not say hello");
                     break 'serve;
                 }
+                // It does not take its answers: nothing that it asks can be answered any more.
+                () = outbox.closed() => break 'serve,
             }
         };
         let frame = match frame {
@@ -181,7 +183,8 @@ async fn answer(
     daemon.in_flight.fetch_add(1, Ordering::AcqRel);
     let counted = InFlight(daemon.clone());
     let (progress, watching) = watch::channel(Progress::default());
-    let leaving = *daemon.leaving.borrow() && !matches!(envelope.request, Request::Status | Request::Ping);
+    let leaving =
+        *daemon.leaving.borrow() && !matches!(envelope.request, Request::Status | Request::Ping | Request::Shutdown);
     let outcome = if leaving {
         Err(Fault::new(Code::Leaving, "the daemon is leaving"))
     } else {

@@ -1,7 +1,7 @@
 //! Starting a daemon from the command line. `index.js` does the same from Node.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::config::Config;
@@ -74,12 +74,13 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
     };
     let mut command = Command::new(exe);
     command.arg("daemon").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, passed_on(name)?))));
+    command.env("OFFHEAP_RUNTIME_DIR", endpoint.dir());
     if let Some(project) = endpoint.project() {
         command.arg("--project").arg(project);
     }
     if let Some(dir) = std::env::var_os("OFFHEAP_MODEL_DIR") {
-        command.arg("--model-dir").arg(dir);
+        command.arg("--model-dir").arg(std::path::absolute(&dir).map_or(dir, PathBuf::into_os_string));
     }
     detach(&mut command);
     let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
@@ -101,6 +102,18 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
             let end = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(failed(format!("the daemon ended before it was ready ({end})")))
         }
+    }
+}
+
+/// A variable as the daemon needs it, which works from another directory.
+fn passed_on(name: &str) -> Option<std::ffi::OsString> {
+    let value = std::env::var_os(name)?;
+    let is_file = name == "OFFHEAP_MODEL" && Path::new(&value).is_file();
+    let is_dir = name == "HF_HOME";
+    if is_file || is_dir {
+        std::path::absolute(&value).ok().map(PathBuf::into_os_string).or(Some(value))
+    } else {
+        Some(value)
     }
 }
 

@@ -224,6 +224,9 @@ fn fill_vectors<H: Host>(
                     uncommitted += n;
                     done += n as u64;
                     host.progress(Phase::Embed, done, total, &file.rel);
+                    if host.cancelled() {
+                        return Err(Error::Cancelled.into());
+                    }
                 }
             }
             if host.cancelled() {

@@ -51,6 +51,9 @@ const INDEX_FILE: f32 = 0.5;
 /// Each further chunk of a file that is already shown counts half.
 const SATURATION: f32 = 0.5;
 
+/// Names of a query that are looked up; a pasted log has thousands.
+const MAX_NAMES: usize = 16;
+
 /// Classifies a query by its shape.
 pub fn classify(query: &str) -> Class {
     let query = query.trim();
@@ -87,7 +90,13 @@ pub fn names(query: &str, class: Class) -> Vec<String> {
                 word.contains('_')
                     || word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase)
             };
-            words.filter(mixed).map(|word| last_part(&word)).collect()
+            let mut names: Vec<String> = Vec::new();
+            for name in words.filter(mixed).map(|word| last_part(&word)) {
+                if names.len() < MAX_NAMES && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            names
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::walk::{self, WalkRules};
 /// Each list proposes this many times the hits asked for, and no fewer than [`MIN_POOL`].
 const POOL_FACTOR: usize = 5;
 const MIN_POOL: usize = 100;
+/// A file that grew beyond this since it was indexed is not read for its hits; they are stale anyway.
+const MAX_SHOWN_FILE: u64 = 64 << 20;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -95,7 +97,7 @@ impl Files {
         let file = self.0.entry(chunk.rel.clone()).or_insert_with(|| {
             let text = walk::read_source(
                 &root.join(&chunk.rel),
-                &WalkRules { max_file_bytes: u64::MAX, ..WalkRules::default() },
+                &WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() },
             )
             .ok()?;
             let hash = walk::content_hash(text.as_bytes());

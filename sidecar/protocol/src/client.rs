@@ -98,7 +98,7 @@ impl Client {
     pub async fn connect(endpoint: &Endpoint, who: &str) -> Result<Self, Fault> {
         let unresponsive = || {
             Fault::new(Code::DaemonUnresponsive, format!("the daemon did not answer within {GREETING:?}"))
-                .hint("`offheap restart --force` ends it")
+                .hint("look for a stopped or stuck `offheap` process and end it")
         };
         let connection = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())??;
         let Connection { reader, writer } = connection;
@@ -109,14 +109,14 @@ impl Client {
             over: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
-        let ending = shared.clone();
+        // By `Drop`: a runtime that is shut down drops its tasks, and those who wait must hear of that too.
+        let end = End(shared.clone());
         tokio::spawn(async move {
             // Either end is the end: the daemon left, or the last `Client` was dropped.
             tokio::select! {
                 () = write(writer, inbox) => {}
-                () = read(reader, ending.clone()) => {}
+                () = read(reader, end.0.clone()) => {}
             }
-            ending.end();
         });
         let mut client = Client { shared, outbox, version: String::new() };
         let hello = Request::Hello { client: who.to_owned() };
@@ -268,6 +268,15 @@ fn append(vectors: &mut Vectors, rows: &mut Vec<f32>, (more, more_rows): (Vector
     };
     rows.extend_from_slice(&more_rows);
     Ok(())
+}
+
+/// The connection's task, from start to end.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Shared {

@@ -192,7 +192,12 @@ fn config() -> impl bincode::config::Config {
 
 /// A message as a control part.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
-    bincode::serde::encode_to_vec(message, config()).map_err(Error::Encode)
+    let control = bincode::serde::encode_to_vec(message, config()).map_err(Error::Encode)?;
+    // bincode's limit holds for decoding only; what the peer would refuse must not be sent.
+    match u32::try_from(control.len()) {
+        Ok(len) if len <= MAX_CONTROL => Ok(control),
+        len => Err(Error::FrameTooLarge { control: len.unwrap_or(u32::MAX), body: 0 }),
+    }
 }
 
 /// A control part as a message; every byte must be used.

@@ -27,6 +27,7 @@ impl Endpoint {
     /// The endpoint for a canonical project root ([`find_project`]), or for none, under the user's runtime directory.
     pub fn new(project: Option<PathBuf>) -> Result<Self, Fault> {
         let dir = runtime_dir(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
+        let dir = std::path::absolute(&dir).unwrap_or(dir); // the daemon works from another directory
         Self::under(dir, project)
     }
 

@@ -157,7 +157,7 @@ pub struct IndexReport {
     pub files_changed: u64,
     /// Files that were gone.
     pub files_removed: u64,
-    /// Files that were not indexed, by reason.
+    /// Files that were not indexed, by reason; the first few thousand.
     pub skipped: Vec<SkippedFile>,
     /// Chunks in the index.
     pub chunks: u64,
@@ -173,6 +173,8 @@ pub struct IndexReport {
     pub text_ms: u64,
     /// Milliseconds in all.
     pub total_ms: u64,
+    /// Files that were not indexed, those beyond the list included.
+    pub skipped_total: u64,
 }
 
 /// One file that was left out.

@@ -17,8 +17,13 @@ pub fn out(value: &Value) {
 /// A line on standard output. A reader that left (`| head`) is no error.
 pub fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            note(&format!("error: cannot write to standard output: {error} [IO]"));
+            std::process::exit(1);
+        }
     }
 }
 
@@ -77,7 +82,7 @@ impl Bar {
         }
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
-        self.bar.set_message(progress.path.clone());
+        self.bar.set_message(clean(&progress.path));
     }
 }
 
@@ -92,7 +97,7 @@ pub fn index_json(root: &Path, report: &IndexReport) -> Value {
         report.skipped.iter().map(|file| json!({ "path": file.path, "reason": file.reason })).collect();
     json!({
         "project": root, "generation": report.generation, "files": report.files, "filesChanged": report.files_changed,
-        "filesRemoved": report.files_removed, "skipped": skipped, "chunks": report.chunks, "vectors": report.vectors,
+        "filesRemoved": report.files_removed, "skipped": skipped, "skippedTotal": report.skipped_total, "chunks": report.chunks, "vectors": report.vectors,
         "embedded": report.embedded, "reused": report.reused, "tokens": report.tokens, "textMs": report.text_ms,
         "totalMs": report.total_ms,
     })
@@ -111,7 +116,7 @@ pub fn index_report(root: &Path, report: &IndexReport) {
         "  {} files new or changed, {} gone, {} skipped; text search after {}",
         report.files_changed,
         report.files_removed,
-        report.skipped.len(),
+        report.skipped_total,
         seconds(report.text_ms)
     ));
     let embed_ms = report.total_ms.saturating_sub(report.text_ms).max(1);
@@ -162,8 +167,8 @@ pub fn hits(report: &SearchReport, text: bool) {
     let stdout_is_terminal = std::io::stdout().is_terminal();
     let bold = |s: String| if stdout_is_terminal { format!("\x1b[1m{s}\x1b[0m") } else { s };
     for (i, hit) in report.hits.iter().enumerate() {
-        let place = bold(format!("{}:{}-{}", hit.path, hit.first_line, hit.last_line));
-        let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", hit.scope) };
+        let place = bold(format!("{}:{}-{}", clean(&hit.path), hit.first_line, hit.last_line));
+        let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", clean(&hit.scope)) };
         let stale = if hit.stale { "  (changed since indexed)" } else { "" };
         say(&format!("{place}  {:.3}{scope}{stale}", hit.score));
         if text {

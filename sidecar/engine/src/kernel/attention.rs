@@ -69,7 +69,6 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
         // The last tile repeats its last query, as `linear` does with tokens.
         let queries: [*const f32; TILE] =
             std::array::from_fn(|m| job.qkv[(first + m).min(len - 1) * row + q..][..d].as_ptr());
-        let probabilities: [*const f32; TILE] = std::array::from_fn(|m| scores[m * padded..][..padded].as_ptr());
         let n = TILE.min(len - first);
         // SAFETY: pointers have the lengths asked for; two registers divide `padded` and `d`.
         unsafe {
@@ -84,6 +83,8 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
             for row in scores.chunks_exact_mut(padded).take(n) {
                 softmax::<S>(row, len);
             }
+            // Taken after the last write through `scores`.
+            let probabilities: [*const f32; TILE] = std::array::from_fn(|m| scores[m * padded..][..padded].as_ptr());
             for i in (0..d).step_by(2 * S::LANES) {
                 let tile = outer::<S>(probabilities, job.qkv.as_ptr().add(v + i), row, len);
                 for (m, pair) in tile.into_iter().enumerate().take(n) {
