@@ -5,8 +5,8 @@ import { build } from './build.mjs';
 import { root, since } from './lib.mjs';
 
 const QUESTIONS = [
-  'how does a client find out that the daemon is leaving',
-  'where are quantised weights unpacked and multiplied',
+  'retry a call after the daemon was lost',
+  'which files are skipped as binary or too large',
   'what makes a commit of the index atomic',
 ];
 const SHOWN_LINES = 6;

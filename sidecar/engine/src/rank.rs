@@ -86,8 +86,11 @@ pub fn names(query: &str, class: Class) -> Vec<String> {
         Class::Prose => {
             let trim = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
             let words = query.split_whitespace().map(trim);
+            // A lone word may be a name as well as a topic; in a sentence only the spelling tells.
+            let lone = query.split_whitespace().nth(1).is_none();
             let mixed = |word: &String| {
-                word.contains('_')
+                lone && !word.is_empty()
+                    || word.contains('_')
                     || word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase)
             };
             let mut names: Vec<String> = Vec::new();
@@ -320,6 +323,8 @@ mod tests {
         }
         assert_eq!(names("how does parseFloat round, or read_line()?", Class::Prose), ["parseFloat", "read_line"]);
         assert_eq!(names("std::fs::read", Class::Symbol), ["read"]);
+        assert_eq!(names("namedtuple", Class::Prose), ["namedtuple"]);
+        assert_eq!(names("?!", Class::Prose), [""; 0]);
     }
 
     fn candidate(chunk_id: u64, path: &str, symbols: &[&str], text: Option<f32>, cosine: Option<f32>) -> Candidate {
