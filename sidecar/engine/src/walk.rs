@@ -485,7 +485,7 @@ mod tests {
         check(tree, &rules(&[], &["**/deep/**"]), "a.rs\nb.py\ndocs/c.rs");
 
         let root = tempfile::tempdir().unwrap();
-        assert!(matches!(walk(root.path(), &rules(&["a{b"], &[]), &|| false), Err(Error::Io { .. })));
+        assert!(matches!(walk(root.path(), &rules(&["a{b"], &[]), &|| false), Err(Error::Glob { .. })));
     }
 
     #[test]
