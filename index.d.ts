@@ -77,7 +77,7 @@ export interface Vectors extends Iterable<Float32Array> {
 
 export interface Progress {
   /** `'scan'` looks for files, `'text'` reads and chunks them, `'embed'` computes vectors (text search answers already). */
-  phase: 'scan' | 'text' | 'embed' | 'done';
+  phase: 'scan' | 'text' | 'embed';
   /** Files or, while embedding, chunks. */
   done: number;
   /** 0 while unknown. */

@@ -184,6 +184,9 @@ fn replace_and_remove() {
     store.clear().unwrap();
     assert_eq!(store.snapshot().stats().chunks, 0);
     assert!(store.files().unwrap().is_empty());
+    // The index is gone, what the model computed is not, until that is asked for by name.
+    assert!(store.cached(&space(4), &[key("beta")]).unwrap()[0].is_some());
+    assert!(store.clear_embedding_cache().unwrap() > 0);
     assert_eq!(store.cached(&space(4), &[key("beta")]).unwrap(), [None]);
     put(&mut store, "c.rs", "after", &[]);
     store.commit().unwrap();
