@@ -220,6 +220,7 @@ class Client {
       } catch (raw) {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw aborted(signal);
+        if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // the addon knows what was left of it
         const again = start && RETRIED.has(error.code) && attempt < this.#settings.maxRetries && budget.starts > 0;
         if (error.code === 'DAEMON_LOST') lost = error;
         // That none runs now is not what happened to this call.

@@ -246,6 +246,7 @@ async fn with_progress<T>(
     let mut work = std::pin::pin!(work);
     let mut last = tokio::time::Instant::now() - PROGRESS_EVERY;
     let mut over = false;
+    let mut sent = Progress::default();
     loop {
         let changed = async {
             tokio::select! {
@@ -254,17 +255,25 @@ async fn with_progress<T>(
             }
             tokio::time::sleep_until(last + PROGRESS_EVERY).await;
         };
-        tokio::select! {
+        let done = tokio::select! {
             biased;
-            done = &mut work => return done,
-            () = changed => {
-                let progress = watching.borrow_and_update().clone();
-                last = tokio::time::Instant::now();
-                // Only index runs report; a lost frame is followed by a newer one.
-                if progress != Progress::default() && let Ok(control) = codec::encode(&progress) {
-                    let _ = outbox.try_send(Outgoing { kind: Kind::Progress, id, control, payload: Payload::None });
-                }
-            }
+            done = &mut work => Some(done),
+            () = changed => None,
+        };
+        // Only index runs report. The last state is sent too, however short the run was.
+        let progress = watching.borrow_and_update().clone();
+        let news = done.is_none() || progress != sent;
+        if news
+            && progress != Progress::default()
+            && let Ok(control) = codec::encode(&progress)
+        {
+            // A lost frame is followed by a newer one.
+            let _ = outbox.try_send(Outgoing { kind: Kind::Progress, id, control, payload: Payload::None });
         }
+        if let Some(done) = done {
+            return done;
+        }
+        sent = progress;
+        last = tokio::time::Instant::now();
     }
 }
