@@ -167,8 +167,12 @@ export function write(dir, files) {
   }
 }
 
+/** Where child processes run: not in the repository, which may be a project of its own (`npm run demo` makes it one). */
+let elsewhere;
+const outside = () => (elsewhere ??= tempDir('ohc-'));
+
 /** Starts a child process; `done` gives its end, `line()` its next line of standard output. */
-export function start(command, args, { env = {}, cwd = root, input = '', timeoutMs = PATIENCE_MS } = {}) {
+export function start(command, args, { env = {}, cwd = outside(), input = '', timeoutMs = PATIENCE_MS } = {}) {
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true });
   child.stdin.on('error', () => {}); // it need not read
   child.stdin.end(input);
