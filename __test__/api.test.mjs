@@ -310,7 +310,7 @@ describe('index and search', () => {
 });
 
 describe('an index run', () => {
-  test('can be watched by callback and by iteration, through both phases', async () => {
+  test('can be watched by callback and by iteration, to its last phase', async () => {
     const client = await connect({ project: project(manyFiles(240)) });
     const called = [];
     const run = client.index({ onProgress: (event) => called.push(event) });
@@ -321,7 +321,8 @@ describe('an index run', () => {
     for (const events of [called, iterated]) {
       const phases = new Set(events.map((event) => event.phase));
       assert.ok(phases.has('embed'), `${[...phases]}`);
-      assert.ok(phases.has('text') || phases.has('scan'), `${[...phases]}`);
+      // Progress is the newest state ten times a second: a phase that is shorter than that may go unseen, the last may not.
+      assert.ok([...phases].every((phase) => ['scan', 'text', 'embed'].includes(phase)), `${[...phases]}`);
       for (const event of events) {
         assert.deepEqual(Object.keys(event).sort(), [...fields('Progress').keys()].sort());
         assert.ok(event.total === 0 || event.done <= event.total, JSON.stringify(event));
