@@ -296,7 +296,7 @@ impl Project {
             files: stats.files,
             chunks: stats.chunks,
             vectors: stats.vectors,
-            bytes: stats.bytes_on_disk,
+            bytes: snapshot.bytes_on_disk(),
         })
     }
 }

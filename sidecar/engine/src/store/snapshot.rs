@@ -38,20 +38,22 @@ pub struct Stats {
     pub vectors: u64,
     /// The model space of the vectors.
     pub space: Option<Space>,
-    /// Bytes of the data directory now, with what older generations still hold.
-    pub bytes_on_disk: u64,
 }
 
 impl Snapshot {
-    /// Figures; walks the directory once.
+    /// Figures, from memory: every search asks for them.
     pub fn stats(&self) -> Stats {
         Stats {
             files: self.manifest.files,
             chunks: self.text.n_chunks(),
             vectors: self.vectors.len() as u64,
             space: self.space(),
-            bytes_on_disk: bytes_on_disk(&self.dir),
         }
+    }
+
+    /// Bytes of the data directory now, with what older generations still hold; walks it.
+    pub fn bytes_on_disk(&self) -> u64 {
+        bytes_on_disk(&self.dir)
     }
 
     /// The model space of the vectors; `None` until one is set.
