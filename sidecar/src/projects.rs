@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use offheap_engine::chunk::ChunkLimits;
 use offheap_engine::index::{self, Host, Settings};
 use offheap_engine::kernel;
+use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Hit, Query};
 use offheap_engine::store::{Filter, Snapshot, Space, Store};
 use offheap_engine::walk::WalkRules;
@@ -266,6 +267,8 @@ impl Project {
             vector: vector.as_deref(),
             filter: search.filter.clone(),
             limit: search.limit,
+            explain: false,
+            weights: Weights::default(),
         };
         let kernel = scan.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
         let hits = search::search(&snapshot, &self.root, &query, kernel).map_err(|error| fault::from_engine(&error))?;

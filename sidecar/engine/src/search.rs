@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::rank::{self, Candidate};
+use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk};
 use crate::walk::{self, WalkRules};
 
@@ -28,6 +28,10 @@ pub struct Query<'a> {
     pub filter: Filter,
     /// Hits wanted.
     pub limit: usize,
+    /// Say of each hit what its score is made of.
+    pub explain: bool,
+    /// How evidence is weighed.
+    pub weights: Weights,
 }
 
 /// One ranked chunk.
@@ -41,18 +45,21 @@ pub struct Hit {
     pub text: String,
     /// The file changed since it was indexed.
     pub stale: bool,
+    /// What the score is made of, as in [`rank::Ranked::why`]; empty unless asked for.
+    pub why: Vec<(&'static str, f32)>,
 }
 
 /// Hits, best first.
 pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kernel) -> Result<Vec<Hit>> {
     let pool = (query.limit * POOL_FACTOR).max(MIN_POOL);
+    let question = Question::new(query.text, |word| snapshot.path_weight(word))?;
     let mut found: HashMap<u64, (Option<f32>, Option<f32>)> = HashMap::new();
     if query.use_text {
         for (id, bm25) in snapshot.search_text(query.text, &query.filter, pool)? {
             found.entry(id).or_default().0 = Some(bm25);
         }
-        for name in rank::names(query.text, rank::classify(query.text)) {
-            for id in snapshot.search_definitions(&name, &query.filter, pool)? {
+        for name in &question.names {
+            for id in snapshot.search_definitions(name, &query.filter, pool)? {
                 found.entry(id).or_default();
             }
         }
@@ -67,25 +74,49 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
     let stored = snapshot.chunks(&ids)?;
     let mut chunks: HashMap<u64, StoredChunk> =
         ids.iter().copied().zip(stored).filter_map(|(id, chunk)| Some((id, chunk?))).collect();
-    let candidates: Vec<Candidate> = ids
-        .iter()
-        .filter_map(|id| {
-            let chunk = chunks.get(id)?;
-            let (text, cosine) = found[id];
-            let symbols = chunk.symbols.iter().map(|(name, _)| name.clone()).collect();
-            Some(Candidate { chunk_id: *id, path: chunk.rel.clone(), symbols, text, cosine })
-        })
-        .collect();
-    let ranked = rank::rank(query.text, &candidates, query.limit);
+    let mut declaring: HashMap<&str, bool> = HashMap::new();
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(chunks.len());
+    for (id, chunk) in ids.iter().filter_map(|id| Some((*id, chunks.get(id)?))) {
+        let is_declaration = match declaring.get(chunk.rel.as_str()) {
+            Some(&known) => known,
+            None => {
+                let known = is_implemented(snapshot, &chunk.rel)?;
+                declaring.insert(&chunk.rel, known);
+                known
+            }
+        };
+        let (text, cosine) = found[&id];
+        candidates.push(Candidate {
+            chunk_id: id,
+            path: chunk.rel.clone(),
+            scope: chunk.scope.clone(),
+            symbols: chunk.symbols.iter().map(|(name, _)| name.clone()).collect(),
+            is_declaration,
+            text,
+            cosine,
+        });
+    }
+    let ranked = rank::rank(&question, &candidates, &query.weights, query.limit);
     let mut files = Files::default();
     Ok(ranked
         .into_iter()
-        .map(|(id, score)| {
-            let chunk = chunks.remove(&id).expect("ranked ids come from the candidates, each once");
+        .map(|rank::Ranked { chunk_id, score, why }| {
+            let chunk = chunks.remove(&chunk_id).expect("ranked ids come from the candidates, each once");
             let (text, stale) = files.read(root, &chunk);
-            Hit { chunk, score, text, stale }
+            let why = if query.explain { why } else { Vec::new() };
+            Hit { chunk, score, text, stale, why }
         })
         .collect())
+}
+
+/// Whether `rel` only declares what another file of the index implements.
+fn is_implemented(snapshot: &Snapshot, rel: &str) -> Result<bool> {
+    for other in rank::implementations(rel) {
+        if snapshot.has_path(&other)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Files read for one answer, each once.

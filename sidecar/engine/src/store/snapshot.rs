@@ -74,6 +74,16 @@ impl Snapshot {
         self.text.definitions(name, filter, limit)
     }
 
+    /// How much it says that a path has `word` in it, 0 to 1: next to nothing where half of the chunks' paths have it.
+    pub fn path_weight(&self, word: &str) -> Result<f32> {
+        self.text.path_weight(word)
+    }
+
+    /// Whether a file of the index has this path.
+    pub fn has_path(&self, rel: &str) -> Result<bool> {
+        self.text.has_path(rel)
+    }
+
     /// The `limit` chunks nearest to `query` with their cosine, nearest first.
     ///
     /// `dot` multiplies two int8 rows of equal length, zero-padded to a multiple of [`crate::vector::ROW_ALIGN`].

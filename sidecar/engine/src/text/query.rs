@@ -11,7 +11,7 @@ use tantivy::{DocAddress, DocSet, TERMINATED, TantivyDocument, TantivyError, Ter
 use super::TextReader;
 use super::filter::Filter;
 use super::record::StoredChunk;
-use super::tokens::{Token, code_tokens};
+use super::tokens::{Token, code_tokens, is_filler};
 use crate::vector::Bitmap;
 use crate::{Error, Result};
 
@@ -61,13 +61,34 @@ impl TextReader {
         Ok(self.searcher.search(query, &FilterCollector::new("chunk_id".into(), keep, top))?)
     }
 
-    /// One clause per word and field that the index knows.
+    /// How much it says that a path has `word` in it, 0 to 1: next to nothing where half of the chunks' paths have it.
+    pub fn path_weight(&self, word: &str) -> Result<f32> {
+        let n = self.searcher.doc_freq(&Term::from_field_text(self.fields.path_words, word))?;
+        let all = self.searcher.num_docs().max(1) as f32;
+        Ok((all / (1.0 + n as f32)).ln_1p() / all.ln_1p())
+    }
+
+    /// Whether a file of the index has this path.
+    pub fn has_path(&self, rel: &str) -> Result<bool> {
+        Ok(self.searcher.doc_freq(&Term::from_field_text(self.fields.path, rel))? > 0)
+    }
+
+    /// One clause per word and field that the index knows. Fillers are left out, unless there is nothing else.
     fn clauses(&self, query: &str) -> Result<Vec<(Occur, Box<dyn Query>)>> {
         let fields = self.fields;
         let (mut idents, mut subs) = (HashSet::new(), HashSet::new());
         let mut words: Vec<String> = Vec::new();
+        let mut has_content = false;
+        code_tokens(query, |token| has_content |= matches!(token, Token::Ident(word) if !is_filler(word)));
+        let mut in_filler = false;
         code_tokens(query, |token| {
             let (Token::Ident(word) | Token::Sub(word)) = token;
+            if matches!(token, Token::Ident(_)) {
+                in_filler = has_content && is_filler(word);
+            }
+            if in_filler {
+                return;
+            }
             if words.len() >= MAX_WORDS_WEIGHED {
                 return;
             }

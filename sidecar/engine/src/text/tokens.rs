@@ -22,6 +22,19 @@ const MIN_STEM_BYTES: usize = 3;
 /// Suffixes in the order tried; the first that fits is cut (`ies` becomes `y`).
 const SUFFIXES: [&str; 11] = ["tion", "ity", "ing", "ness", "ment", "ies", "ers", "ed", "er", "es", "s"];
 
+/// Words of a question that say nothing about the code it asks for. In comments they are rare enough to weigh much.
+const FILLERS: [&str; 56] = [
+    "a", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "did", "do", "does", "for", "from", "has",
+    "have", "how", "i", "if", "in", "into", "is", "it", "its", "not", "of", "on", "or", "our", "per", "so", "than",
+    "that", "the", "then", "there", "this", "to", "use", "used", "via", "was", "we", "were", "what", "when", "where",
+    "which", "who", "why", "will", "with", "you", "your",
+];
+
+/// Whether a lower-case word only holds a question together.
+pub fn is_filler(word: &str) -> bool {
+    FILLERS.binary_search(&word).is_ok()
+}
+
 /// Hands every token of `text` to `emit`, in order.
 pub fn code_tokens(text: &str, mut emit: impl FnMut(Token<'_>)) {
     let mut lower = String::with_capacity(MAX_WORD_BYTES);
@@ -111,6 +124,11 @@ mod tests {
             Token::Sub(word) => sub.push(word.to_string()),
         });
         format!("{} | {}", ident.join(" "), sub.join(" "))
+    }
+
+    #[test]
+    fn fillers_are_sorted() {
+        assert!(FILLERS.is_sorted() && is_filler("where") && !is_filler("socket"));
     }
 
     #[test]

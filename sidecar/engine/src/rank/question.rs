@@ -1,0 +1,153 @@
+//! What a query asks: its kind, the names in it, the words that carry meaning.
+
+use crate::text::tokens::is_filler;
+
+/// Names of a query that are looked up; a pasted log has thousands.
+const MAX_NAMES: usize = 16;
+/// Words that are compared with file names, for the same reason.
+const MAX_WORDS: usize = 64;
+
+/// What kind of question a query is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// One name: `HashMap`, `read_line`, `std::fs`.
+    Symbol,
+    /// A path or file name: `src/main.rs`.
+    Path,
+    /// Everything else.
+    Prose,
+}
+
+/// A query, taken apart.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Lower case, trimmed.
+    pub(super) text: String,
+    /// What kind it is.
+    pub class: Class,
+    /// Names to look up among the definitions.
+    pub names: Vec<String>,
+    /// Meaningful words with their weights, lower case.
+    pub(super) words: Vec<(String, f32)>,
+}
+
+impl Question {
+    /// Takes `query` apart. `weight` tells how much a word says when it is met in a path, 0 to 1: what names half of
+    /// the tree tells nothing apart.
+    pub fn new<E>(query: &str, mut weight: impl FnMut(&str) -> Result<f32, E>) -> Result<Question, E> {
+        let class = classify(query);
+        let mut words: Vec<String> = split_words(query);
+        words.retain(|word| word.chars().count() > 2 && !is_filler(word));
+        words.truncate(MAX_WORDS);
+        let words = words.into_iter().map(|word| weight(&word).map(|w| (word, w))).collect::<Result<_, E>>()?;
+        Ok(Question { text: query.trim().to_lowercase(), class, names: names(query, class), words })
+    }
+
+    /// Whether the query itself speaks of `word`, in singular or plural: who asks for tests wants tests.
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        self.text.contains(word.trim_matches('_').trim_end_matches('s'))
+    }
+}
+
+/// Classifies a query by its shape.
+fn classify(query: &str) -> Class {
+    let query = query.trim();
+    if query.split_whitespace().nth(1).is_some() || query.is_empty() {
+        return Class::Prose;
+    }
+    let ident = |c: char| c.is_alphanumeric() || c == '_';
+    let last = query.rsplit(['/', '\\']).next().unwrap_or_default();
+    let has_extension = last.rsplit_once('.').is_some_and(|(stem, ext)| {
+        !stem.is_empty()
+            && (1..=4).contains(&ext.len())
+            && ext.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    });
+    if query.contains('/') || (has_extension && query.chars().all(|c| ident(c) || "./-".contains(c))) {
+        return Class::Path;
+    }
+    let parts: Vec<&str> = query.split("::").flat_map(|part| part.split(['.', '#'])).collect();
+    let qualified = parts.len() > 1;
+    let is_name = parts.iter().all(|part| !part.is_empty() && part.chars().all(ident));
+    let marked = query.starts_with('_') || query.chars().any(char::is_uppercase) || query.contains('_');
+    if is_name && (qualified || marked) { Class::Symbol } else { Class::Prose }
+}
+
+/// Names in a query that look like identifiers; for a symbol query, its last part.
+fn names(query: &str, class: Class) -> Vec<String> {
+    let last_part = |word: &str| word.rsplit(['.', ':', '#']).next().unwrap_or_default().to_owned();
+    match class {
+        Class::Path => Vec::new(),
+        Class::Symbol => vec![last_part(query.trim())],
+        Class::Prose => {
+            let trim = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
+            let words = query.split_whitespace().map(trim);
+            // A lone word may be a name as well as a topic; in a sentence only the spelling tells.
+            let lone = query.split_whitespace().nth(1).is_none();
+            let mixed = |word: &String| {
+                lone && !word.is_empty()
+                    || word.contains('_')
+                    || word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase)
+            };
+            let mut names: Vec<String> = Vec::new();
+            for name in words.filter(mixed).map(|word| last_part(&word)) {
+                if names.len() < MAX_NAMES && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            names
+        }
+    }
+}
+
+/// Lower-case words, cut at case changes and everything that is no letter or digit.
+pub(super) fn split_words(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut lower = false;
+    for c in text.chars() {
+        if !c.is_alphanumeric() || (c.is_uppercase() && lower) {
+            words.push(String::new());
+        }
+        if c.is_alphanumeric() {
+            words.last_mut().expect("never empty").extend(c.to_lowercase());
+        }
+        lower = c.is_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_classified_by_shape() {
+        for (query, class) in [
+            ("HashMap", Class::Symbol),
+            ("read_line", Class::Symbol),
+            ("std::fs::read", Class::Symbol),
+            ("socket.connect", Class::Symbol),
+            ("_private", Class::Symbol),
+            ("socket", Class::Prose),
+            ("where is the socket opened", Class::Prose),
+            ("src/main.rs", Class::Path),
+            ("main.rs", Class::Path),
+            ("", Class::Prose),
+            ("  ", Class::Prose),
+            ("?!", Class::Prose),
+        ] {
+            assert_eq!(classify(query), class, "{query:?}");
+        }
+        assert_eq!(names("how does parseFloat round, or read_line()?", Class::Prose), ["parseFloat", "read_line"]);
+        assert_eq!(names("std::fs::read", Class::Symbol), ["read"]);
+        assert_eq!(names("namedtuple", Class::Prose), ["namedtuple"]);
+        assert_eq!(names("?!", Class::Prose), [""; 0]);
+    }
+
+    #[test]
+    fn words_are_those_that_mean_something() {
+        let question = Question::new("how does the httpClient follow a redirect", |_| Ok::<_, ()>(1.0)).unwrap();
+        let words: Vec<&str> = question.words.iter().map(|(word, _)| word.as_str()).collect();
+        assert_eq!(words, ["http", "client", "follow", "redirect"]);
+    }
+}
