@@ -19,7 +19,7 @@ fn check(language: Language, source: &str, expected: &str) {
     }
 }
 
-fn render(chunks: &[Chunk]) -> String {
+pub(super) fn render(chunks: &[Chunk]) -> String {
     let line = |chunk: &Chunk| {
         let symbol = |symbol: &Symbol| format!("{} {}:{}", symbol.kind.as_str(), symbol.name, symbol.line);
         let symbols = chunk.symbols.iter().map(symbol).collect::<Vec<_>>().join(", ");
@@ -30,7 +30,7 @@ fn render(chunks: &[Chunk]) -> String {
 
 /// What holds for any input: order, coverage, the cap, char boundaries, true line numbers, symbols in their chunk.
 #[track_caller]
-fn check_any(language: Language, text: &str, limits: &ChunkLimits) -> Vec<Chunk> {
+pub(super) fn check_any(language: Language, text: &str, limits: &ChunkLimits) -> Vec<Chunk> {
     let chunks = chunk(text, language, limits);
     let mut covered = 0;
     let mut row_start = 0;
@@ -369,7 +369,7 @@ fn every_fixture_under_every_language_and_cap() {
     let wide = all.map(|text| text.replace("e", "é").replace(" = ", "\u{2003}=\u{2003}"));
     let cut_off = all.map(|text| text[..lines::floor_char(text, text.len() / 3)].to_string());
     for text in all.iter().map(|text| text.to_string()).chain(crlf).chain(wide).chain(cut_off) {
-        for language in LANGUAGES {
+        for language in languages() {
             for (max_bytes, min_bytes) in [(16, 0), (50, 100), (333, 60), (1_200, 200), (100_000, 1_000)] {
                 check_any(language, &text, &ChunkLimits { max_bytes, min_bytes });
             }
@@ -377,16 +377,10 @@ fn every_fixture_under_every_language_and_cap() {
     }
 }
 
-const LANGUAGES: [Language; 8] = [
-    Language::Rust,
-    Language::JavaScript,
-    Language::TypeScript,
-    Language::Tsx,
-    Language::Python,
-    Language::Go,
-    Language::Other("markdown"),
-    Language::Other("text"),
-];
+/// All with a grammar, and the kinds without.
+fn languages() -> impl Iterator<Item = Language> {
+    grammar::all().chain(["markdown", "json", "yaml", "toml", "html", "css", "text"].map(Language::Other))
+}
 
 #[test]
 fn hostile_inputs_take_bounded_time() {
@@ -410,7 +404,7 @@ fn hostile_inputs_take_bounded_time() {
         ("bytes as text", (0..300_000u32).filter_map(|n| char::from_u32(n * 7919 % 0x2_0000)).collect()),
     ];
     for (name, text) in cases {
-        for language in LANGUAGES {
+        for language in languages() {
             let start = Instant::now();
             let chunks = check_any(language, &text, &ChunkLimits::default());
             let took = start.elapsed();
@@ -438,10 +432,40 @@ fn languages_by_path() {
         ("README.md", "markdown"),
         ("deploy/Dockerfile", "dockerfile"),
         ("CMakeLists.txt", "cmake"),
+        ("lib/Foo.java", "java"),
+        ("a.h", "c"),
+        ("a.hpp", "cpp"),
+        ("Program.cs", "csharp"),
+        ("Rakefile", "ruby"),
+        ("x.gemspec", "ruby"),
+        ("build.gradle.kts", "kotlin"),
+        ("build.sbt", "scala"),
+        ("Dockerfile.dev", "dockerfile"),
+        ("Jenkinsfile", "groovy"),
+        ("install.bash", "shell"),
+        ("Main.hs", "haskell"),
+        ("mix.exs", "elixir"),
         ("notes", "text"),
         ("rs", "text"),
         ("", "text"),
     ] {
         assert_eq!(Language::of(path).name(), name, "{path}");
+    }
+}
+
+#[test]
+fn languages_by_text() {
+    for (path, text, name) in [
+        ("a.h", "int f(void);\n", "c"),
+        ("a.h", "#pragma once\nnamespace a {\n}\n", "cpp"),
+        ("a.h", "  template <class T> void f();\n", "cpp"),
+        ("a.c", "class = 1;\n", "c"),
+        ("bin/run", "#!/usr/bin/env -S python3.12 -u\n", "python"),
+        ("bin/run", "#!/bin/sh -e\n", "shell"),
+        ("bin/run", "#!", "text"),
+        ("bin/run", "", "text"),
+        ("run.js", "#!/bin/sh\n", "javascript"),
+    ] {
+        assert_eq!(Language::detect(path, text).name(), name, "{path}: {text}");
     }
 }
