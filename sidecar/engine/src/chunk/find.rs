@@ -53,8 +53,8 @@ pub(super) struct Definition<'t> {
     pub is_object: bool,
     /// Only its names count: the chunks are as if it were not there.
     pub only_names: bool,
-    /// The text that all clauses of one function share; of clauses in a row, the first has the symbol.
-    pub group: Option<Range<usize>>,
+    /// The names that all clauses of one function share; of clauses in a row, the first has the symbol.
+    pub group: Vec<Range<usize>>,
 }
 
 impl<'s> Site<'s> {

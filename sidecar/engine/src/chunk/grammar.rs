@@ -15,6 +15,8 @@ pub(super) enum Rule {
     Lead,
     /// Wraps one definition and is not a level of its own.
     Wrapper,
+    /// The same, and the lines before what it wraps stay with it: `template <class T>`.
+    HeadedWrapper,
     /// `const` or `let`, over several names.
     Names,
     /// A block of definitions that has no name: `impl`.
@@ -73,8 +75,16 @@ struct Spec {
 static SPECS: [Spec; N_GRAMMARS] = [
     Spec { language: Language::Rust, parser: || tree_sitter_rust::LANGUAGE.into(), tables: &[RUST] },
     Spec { language: Language::JavaScript, parser: || tree_sitter_javascript::LANGUAGE.into(), tables: &[JAVASCRIPT] },
-    Spec { language: Language::TypeScript, parser: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(), tables: &[JAVASCRIPT, TYPESCRIPT] },
-    Spec { language: Language::Tsx, parser: || tree_sitter_typescript::LANGUAGE_TSX.into(), tables: &[JAVASCRIPT, TYPESCRIPT] },
+    Spec {
+        language: Language::TypeScript,
+        parser: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
+        tables: &[JAVASCRIPT, TYPESCRIPT],
+    },
+    Spec {
+        language: Language::Tsx,
+        parser: || tree_sitter_typescript::LANGUAGE_TSX.into(),
+        tables: &[JAVASCRIPT, TYPESCRIPT],
+    },
     Spec { language: Language::Python, parser: || tree_sitter_python::LANGUAGE.into(), tables: &[PYTHON] },
     Spec { language: Language::Go, parser: || tree_sitter_go::LANGUAGE.into(), tables: &[GO] },
     Spec { language: Language::Java, parser: || tree_sitter_java::LANGUAGE.into(), tables: &[rules::JAVA] },

@@ -103,7 +103,8 @@ impl Language {
 
 /// Whether a line of the header starts as only C++ can.
 fn is_cpp_header(text: &str) -> bool {
-    const CPP: &[&str] = &["class ", "namespace ", "template", "using ", "public:", "private:", "protected:", "constexpr "];
+    const CPP: &[&str] =
+        &["class ", "namespace ", "template", "using ", "public:", "private:", "protected:", "constexpr "];
     text.lines().any(|line| {
         let line = line.trim_start();
         CPP.iter().any(|start| line.starts_with(start))

@@ -42,7 +42,7 @@ pub(super) const C: Table = &[
 /// On top of [`C`].
 pub(super) const CPP: Table = &[
     ("access_specifier", Rule::Lead),
-    ("template_declaration", Rule::Wrapper),
+    ("template_declaration", Rule::HeadedWrapper),
     ("class_specifier", Rule::Find(find::c_type)),
     ("field_declaration", Rule::Find(find::c_declaration)),
     ("namespace_definition", Rule::Find(find::cpp_namespace)),

@@ -30,7 +30,7 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &C
         lead: None,
         n_scoped: 0,
         last_scope: 0,
-        clause: None,
+        clauses: (0, Vec::new()),
     };
     reader.read(&tree, grammar);
     Some(reader.finish())
@@ -64,8 +64,8 @@ struct Reader<'t> {
     n_scoped: usize,
     /// The scope inside the node visited last.
     last_scope: usize,
-    /// The scope and name of the last clause of a function.
-    clause: Option<(usize, &'t str)>,
+    /// The scope and names of the function whose clauses come one below the other.
+    clauses: (usize, Vec<&'t str>),
 }
 
 /// What the tree says of a line.
@@ -149,14 +149,23 @@ impl<'t> Reader<'t> {
             // The line may be known already: a decorator opens the definition it decorates.
             self.lead = Some(Lead { first_idx: self.facts[idx].lead_start.unwrap_or(idx), last_row });
         }
+        if matches!(rule, Rule::HeadedWrapper)
+            && let Some(idx) = idx.filter(|_| opens_line)
+            && let Some(inside) = node.named_child_count().checked_sub(1).and_then(|last| node.named_child(last as u32))
+            && row < inside.start_position().row
+        {
+            let first_idx = self.facts[idx].lead_start.unwrap_or(idx);
+            self.lead = Some(Lead { first_idx, last_row: inside.start_position().row - 1 });
+        }
         self.last_scope = context.scope;
 
         let found = self.definition(node, rule, context);
         let spans_lines = row < last_row;
-        let transparent = context.below_definition || matches!(rule, Rule::Wrapper | Rule::Scope(_));
+        let transparent =
+            context.below_definition || matches!(rule, Rule::Wrapper | Rule::HeadedWrapper | Rule::Scope(_));
         let mut inner = Context {
             nest: context.nest + u32::from(spans_lines && !transparent && found.is_none()),
-            below_definition: matches!(rule, Rule::Wrapper) && context.below_definition,
+            below_definition: matches!(rule, Rule::Wrapper | Rule::HeadedWrapper) && context.below_definition,
             constant: matches!(rule, Rule::Names)
                 && node.child_by_field_name("kind").is_some_and(|kind| kind.kind() == "const"),
             ..context
@@ -198,15 +207,17 @@ impl<'t> Reader<'t> {
 
     /// Whether a clause continues the function above it, which has the symbol already.
     fn goes_on(&mut self, found: &Definition<'t>, context: Context) -> bool {
-        let text = self.text;
-        let name = found.group.clone().and_then(|range| text.get(range));
-        if name.is_none() && context.in_function {
+        if found.group.is_empty() && context.in_function {
             return false; // what is defined inside a clause does not end the function
         }
-        let clause = name.map(|name| (context.scope, name));
-        let goes_on = clause.is_some() && clause == self.clause;
-        self.clause = clause;
-        goes_on
+        let text = self.text;
+        let names: Vec<_> = found.group.iter().filter_map(|range| text.get(range.clone())).collect();
+        let (scope, above) = &self.clauses;
+        if !names.is_empty() && *scope == context.scope && names.iter().all(|name| above.contains(name)) {
+            return true;
+        }
+        self.clauses = (context.scope, names);
+        false
     }
 
     /// The line that holds a byte; lines passed on the way lie inside the token before.
@@ -268,7 +279,7 @@ impl<'t> Reader<'t> {
     fn definition(&self, node: Node<'t>, rule: Rule, context: Context) -> Option<Definition<'t>> {
         let body = || node.child_by_field_name("body"); // looked up by name: not for every node
         match rule {
-            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::Names => None,
+            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::HeadedWrapper | Rule::Names => None,
             Rule::Find(find) | Rule::Note(find) => {
                 let Context { in_function, in_type, in_object, .. } = context;
                 find(&Site { text: self.text, in_function, in_type, in_object }, node)
@@ -295,7 +306,14 @@ impl<'t> Reader<'t> {
                 let is_function = matches!(kind, SymbolKind::Function | SymbolKind::Method);
                 let is_type = !is_function && kind != SymbolKind::Module;
                 let names = named(name, kind).into_iter().collect();
-                Some(Definition { label: Some(label), names, body: body(), is_function, is_type, ..Definition::default() })
+                Some(Definition {
+                    label: Some(label),
+                    names,
+                    body: body(),
+                    is_function,
+                    is_type,
+                    ..Definition::default()
+                })
             }
             Rule::Value(kind, field, label) => {
                 if context.in_function {
@@ -318,7 +336,8 @@ impl<'t> Reader<'t> {
                 let is_function = value.is_some_and(|value| {
                     matches!(value.kind(), "arrow_function" | "function_expression" | "generator_function")
                 });
-                if name.kind() == "member_expression" {
+                let owner = name.child_by_field_name("object").filter(|_| name.kind() == "member_expression");
+                if owner.is_some() {
                     name = name.child_by_field_name("property")?;
                 }
                 if is_function {
@@ -328,10 +347,27 @@ impl<'t> Reader<'t> {
                         SymbolKind::Function
                     };
                     let word = if kind == SymbolKind::Method { "method" } else { "function" };
-                    let names = vec![named(name, kind)?];
+                    let mut names = vec![named(name, kind)?];
+                    // `module.exports = function connect() {`: the second name is the better one.
+                    let own = value.and_then(|value| value.child_by_field_name("name"));
+                    let own = own.filter(|own| {
+                        owner.is_some() && self.text.get(own.byte_range()) != self.text.get(name.byte_range())
+                    });
+                    names.extend(own.and_then(|own| named(own, kind)));
                     let label = Some(format!("{word} {}", self.short(name).trim_matches(['"', '\''])));
                     let body = value.and_then(|value| value.child_by_field_name("body"));
                     return Some(Definition { label, names, body, is_function, ..Definition::default() });
+                }
+                let exported = owner.is_some_and(|owner| {
+                    matches!(self.text.get(owner.byte_range()), Some("exports" | "module.exports"))
+                });
+                if exported && !context.in_function {
+                    let kind = if value?.kind() == "class" { SymbolKind::Class } else { SymbolKind::Variable };
+                    return Some(Definition {
+                        names: vec![named(name, kind)?],
+                        only_names: true,
+                        ..Definition::default()
+                    });
                 }
                 let kind = otherwise.filter(|_| !context.in_function)?;
                 let (kind, word) = if context.constant { (SymbolKind::Constant, "const") } else { (kind, "var") };

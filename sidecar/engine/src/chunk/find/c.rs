@@ -70,7 +70,8 @@ pub fn c_declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'
     let words = |kind| children(node).filter(move |child| child.kind() == kind).map(|child| site.of(child));
     let constant = words("type_qualifier").any(|word| word.starts_with("const"));
     let is_static = words("storage_class_specifier").any(|word| word == "static");
-    if words("storage_class_specifier").any(|word| word == "extern") && child_of_kind(node, "init_declarator").is_none() {
+    if words("storage_class_specifier").any(|word| word == "extern") && child_of_kind(node, "init_declarator").is_none()
+    {
         return None;
     }
     let member = node.kind() == "field_declaration";
@@ -132,9 +133,12 @@ fn innermost(mut node: Node<'_>) -> Option<Declared<'_>> {
             }
             "template_function" | "template_method" | "template_type" => node.child_by_field_name("name"),
             kind if kind.ends_with("declarator") => node.child_by_field_name("declarator").or_else(|| {
-                children(node).find(|child| child.kind().ends_with("declarator") || child.kind().ends_with("identifier"))
+                children(node)
+                    .find(|child| child.kind().ends_with("declarator") || child.kind().ends_with("identifier"))
             }),
-            kind if kind.ends_with("identifier") || matches!(kind, "destructor_name" | "operator_name" | "operator_cast") => {
+            kind if kind.ends_with("identifier")
+                || matches!(kind, "destructor_name" | "operator_name" | "operator_cast") =>
+            {
                 return Some(Declared { name: node, qualified: qualified.unwrap_or(node), is_function });
             }
             _ => None,

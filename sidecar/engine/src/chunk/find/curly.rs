@@ -44,9 +44,8 @@ pub fn csharp_member<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'
 /// A namespace with a body; one for the whole file is in every file and tells nothing.
 pub fn namespace<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let body = node.child_by_field_name("body")?;
-    let label = node.child_by_field_name("name").map_or("namespace".into(), |found| {
-        format!("namespace {}", site.short(found))
-    });
+    let label =
+        node.child_by_field_name("name").map_or("namespace".into(), |found| format!("namespace {}", site.short(found)));
     Some(Definition { label: Some(label), body: Some(body), ..Definition::default() })
 }
 
@@ -64,7 +63,8 @@ pub fn php_define<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>>
         return None;
     }
     let first = children(node.child_by_field_name("arguments")?).next()?;
-    let content = children(child_of_kind(first, "string").or_else(|| child_of_kind(first, "encapsed_string"))?).next()?;
+    let content =
+        children(child_of_kind(first, "string").or_else(|| child_of_kind(first, "encapsed_string"))?).next()?;
     values(site, "const", vec![name(content, Constant)])
 }
 

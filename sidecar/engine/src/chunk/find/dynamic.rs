@@ -54,8 +54,15 @@ pub fn ruby_call<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> 
         symbols.take(limit).map(|symbol| (symbol.start_byte() + 1..symbol.end_byte(), Method, row(symbol))).collect()
     };
     match word {
-        "attr_reader" | "attr_writer" | "attr_accessor" | "cattr_accessor" | "cattr_reader" | "mattr_accessor"
-        | "mattr_reader" | "class_attribute" | "thread_mattr_accessor" => values(site, word, symbols(usize::MAX)),
+        "attr_reader"
+        | "attr_writer"
+        | "attr_accessor"
+        | "cattr_accessor"
+        | "cattr_reader"
+        | "mattr_accessor"
+        | "mattr_reader"
+        | "class_attribute"
+        | "thread_mattr_accessor" => values(site, word, symbols(usize::MAX)),
         "define_method" | "define_singleton_method" | "helper_method" | "alias_method" | "scope" | "task" => {
             let names = symbols(1);
             let label = values(site, word, names.clone())?.label?;
@@ -108,7 +115,9 @@ pub fn lua_assignment<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<
         match value.map(|value| value.kind()) {
             _ if site.is_capital(last) && 1 < site.of(last).len() => Some(name(last, Constant)),
             Some("table_constructor") if plain => Some(name(last, if capital { Class } else { Variable })),
-            Some("function_call") if plain && capital && !site.of(value?).starts_with("require") => Some(name(last, Class)),
+            Some("function_call") if plain && capital && !site.of(value?).starts_with("require") => {
+                Some(name(last, Class))
+            }
             _ => None,
         }
     });
@@ -155,7 +164,7 @@ pub fn elixir_call<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>
             let kind = if word.starts_with("defmacro") { Macro } else { Function };
             let found = elixir_head(site, first()?)?;
             let definition = a_function(format!("{word} {}", site.short(found)), vec![name(found, kind)], body)?;
-            Some(Definition { group: Some(found.byte_range()), ..definition })
+            Some(Definition { group: vec![found.byte_range()], ..definition })
         }
         "test" | "describe" | "property" | "setup" | "setup_all" => {
             body?;

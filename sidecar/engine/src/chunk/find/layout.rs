@@ -14,7 +14,7 @@ pub fn haskell_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definitio
     let found = bare_operator(found);
     let names = vec![name(found, site.function_kind())];
     let definition = a_function(site.short(found), names, node.child_by_field_name("match"))?;
-    Some(Definition { group: Some(found.byte_range()), ..definition })
+    Some(Definition { group: vec![found.byte_range()], ..definition })
 }
 
 /// `name :: type`, which stays with the equations below.
@@ -28,7 +28,7 @@ pub fn haskell_signature<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definiti
         None => node.child_by_field_name("name").into_iter().collect(),
     };
     let names: Vec<_> = found.iter().map(|found| name(bare_operator(*found), kind)).collect();
-    let group = names.last().map(|(range, ..)| range.clone());
+    let group = names.iter().map(|(range, ..)| range.clone()).collect();
     Some(Definition { names, group, ..Definition::default() })
 }
 
