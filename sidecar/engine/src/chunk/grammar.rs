@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::SymbolKind::{self, *};
 use super::find::Finder;
+use super::packed::{self, Packed};
 use super::{Language, rules};
 
 /// What a node of the grammar means to the outline.
@@ -67,40 +68,40 @@ impl Grammar {
 /// A language with a grammar.
 struct Spec {
     language: Language,
-    parser: fn() -> tree_sitter::Language,
+    parser: &'static Packed,
     tables: &'static [Table],
 }
 
 /// In the order of [`Language`].
 static SPECS: [Spec; N_GRAMMARS] = [
-    Spec { language: Language::Rust, parser: || tree_sitter_rust::LANGUAGE.into(), tables: &[RUST] },
-    Spec { language: Language::JavaScript, parser: || tree_sitter_javascript::LANGUAGE.into(), tables: &[JAVASCRIPT] },
+    Spec { language: Language::Rust, parser: &packed::RUST, tables: &[RUST] },
+    Spec { language: Language::JavaScript, parser: &packed::JAVASCRIPT, tables: &[JAVASCRIPT] },
     Spec {
         language: Language::TypeScript,
-        parser: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
+        parser: &packed::TYPESCRIPT,
         tables: &[JAVASCRIPT, TYPESCRIPT],
     },
     Spec {
         language: Language::Tsx,
-        parser: || tree_sitter_typescript::LANGUAGE_TSX.into(),
+        parser: &packed::TSX,
         tables: &[JAVASCRIPT, TYPESCRIPT],
     },
-    Spec { language: Language::Python, parser: || tree_sitter_python::LANGUAGE.into(), tables: &[PYTHON] },
-    Spec { language: Language::Go, parser: || tree_sitter_go::LANGUAGE.into(), tables: &[GO] },
-    Spec { language: Language::Java, parser: || tree_sitter_java::LANGUAGE.into(), tables: &[rules::JAVA] },
-    Spec { language: Language::C, parser: || tree_sitter_c::LANGUAGE.into(), tables: &[rules::C] },
-    Spec { language: Language::Cpp, parser: || tree_sitter_cpp::LANGUAGE.into(), tables: &[rules::C, rules::CPP] },
-    Spec { language: Language::CSharp, parser: || tree_sitter_c_sharp::LANGUAGE.into(), tables: &[rules::CSHARP] },
-    Spec { language: Language::Ruby, parser: || tree_sitter_ruby::LANGUAGE.into(), tables: &[rules::RUBY] },
-    Spec { language: Language::Php, parser: || tree_sitter_php::LANGUAGE_PHP.into(), tables: &[rules::PHP] },
-    Spec { language: Language::Kotlin, parser: || tree_sitter_kotlin_ng::LANGUAGE.into(), tables: &[rules::KOTLIN] },
-    Spec { language: Language::Swift, parser: || tree_sitter_swift::LANGUAGE.into(), tables: &[rules::SWIFT] },
-    Spec { language: Language::Scala, parser: || tree_sitter_scala::LANGUAGE.into(), tables: &[rules::SCALA] },
-    Spec { language: Language::Bash, parser: || tree_sitter_bash::LANGUAGE.into(), tables: &[rules::BASH] },
-    Spec { language: Language::Lua, parser: || tree_sitter_lua::LANGUAGE.into(), tables: &[rules::LUA] },
-    Spec { language: Language::Haskell, parser: || tree_sitter_haskell::LANGUAGE.into(), tables: &[rules::HASKELL] },
-    Spec { language: Language::Elixir, parser: || tree_sitter_elixir::LANGUAGE.into(), tables: &[rules::ELIXIR] },
-    Spec { language: Language::Zig, parser: || tree_sitter_zig::LANGUAGE.into(), tables: &[rules::ZIG] },
+    Spec { language: Language::Python, parser: &packed::PYTHON, tables: &[PYTHON] },
+    Spec { language: Language::Go, parser: &packed::GO, tables: &[GO] },
+    Spec { language: Language::Java, parser: &packed::JAVA, tables: &[rules::JAVA] },
+    Spec { language: Language::C, parser: &packed::C, tables: &[rules::C] },
+    Spec { language: Language::Cpp, parser: &packed::CPP, tables: &[rules::C, rules::CPP] },
+    Spec { language: Language::CSharp, parser: &packed::C_SHARP, tables: &[rules::CSHARP] },
+    Spec { language: Language::Ruby, parser: &packed::RUBY, tables: &[rules::RUBY] },
+    Spec { language: Language::Php, parser: &packed::PHP, tables: &[rules::PHP] },
+    Spec { language: Language::Kotlin, parser: &packed::KOTLIN, tables: &[rules::KOTLIN] },
+    Spec { language: Language::Swift, parser: &packed::SWIFT, tables: &[rules::SWIFT] },
+    Spec { language: Language::Scala, parser: &packed::SCALA, tables: &[rules::SCALA] },
+    Spec { language: Language::Bash, parser: &packed::BASH, tables: &[rules::BASH] },
+    Spec { language: Language::Lua, parser: &packed::LUA, tables: &[rules::LUA] },
+    Spec { language: Language::Haskell, parser: &packed::HASKELL, tables: &[rules::HASKELL] },
+    Spec { language: Language::Elixir, parser: &packed::ELIXIR, tables: &[rules::ELIXIR] },
+    Spec { language: Language::Zig, parser: &packed::ZIG, tables: &[rules::ZIG] },
 ];
 
 /// How many languages have a grammar.
@@ -110,7 +111,7 @@ pub(super) const N_GRAMMARS: usize = 20;
 pub(super) fn of(language: Language) -> Option<&'static Grammar> {
     static GRAMMARS: [OnceLock<Grammar>; N_GRAMMARS] = [const { OnceLock::new() }; N_GRAMMARS];
     let (spec, grammar) = SPECS.iter().zip(&GRAMMARS).find(|(spec, _)| spec.language == language)?;
-    Some(grammar.get_or_init(|| Grammar::new((spec.parser)(), spec.tables)))
+    Some(grammar.get_or_init(|| Grammar::new(spec.parser.language(), spec.tables)))
 }
 
 /// All languages with a grammar.

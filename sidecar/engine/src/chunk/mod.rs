@@ -12,6 +12,7 @@ mod grammar;
 mod languages;
 mod lines;
 mod pack;
+mod packed;
 mod plain;
 mod rules;
 #[cfg(test)]

@@ -401,6 +401,12 @@ fn hostile_inputs_take_bounded_time() {
         ("comments", line("// comment\n", 40_000)),
         ("angle brackets", line("a<b<", 30_000)),
         ("quotes", line("\"'`", 50_000)),
+        // More open here-documents and interpolations than a scanner can write down in its 1,024 bytes.
+        ("here-documents", line("<<A <<~B <<-'C' <<<D ", 2_000)),
+        ("a long here-document word", format!("cat <<{0}\nx\n{0}\n<?php $x = <<<{0}\n", line("A", 5_000))),
+        ("interpolations", line("\"#{\"${$\"{\"\\(s\"$", 5_000)),
+        ("raw strings", line("R\"abcdefghijklmnopqrstuvwxyz(#####\"\"\"--[====[%w(", 5_000)),
+        ("deeper and deeper", (0..2_000).map(|n| format!("{}where do x =\n", " ".repeat(n % 700))).collect()),
         ("bytes as text", (0..300_000u32).filter_map(|n| char::from_u32(n * 7919 % 0x2_0000)).collect()),
     ];
     for (name, text) in cases {
@@ -418,6 +424,24 @@ fn hostile_inputs_take_bounded_time() {
 fn a_name_that_is_not_there_is_no_symbol() {
     check(Language::JavaScript, "x = { '': function () {}, [y]() {}, ok() {} }\n", "1-1 [method ok:1]");
     check(Language::JavaScript, "const { a, b } = c\nconst [d] = e\n", "1-2 []");
+}
+
+#[test]
+fn what_javascript_exports_has_a_name() {
+    let source = "exports.limit = 3\nmodule.exports = function connect() {}\nfunction f() { exports.local = 1 }\n";
+    check(Language::JavaScript, source, "1-3 [variable limit:1, function exports:2, function connect:2, function f:3]");
+}
+
+#[test]
+fn data_files_have_scopes() {
+    let scopes = |language, text: &str| {
+        let chunks = check_any(Language::Other(language), text, &ChunkLimits { max_bytes: 16, min_bytes: 0 });
+        chunks.into_iter().map(|chunk| chunk.scope).collect::<Vec<_>>().join(" | ")
+    };
+    assert_eq!(scopes("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n"), " |  | b.c |  | e");
+    assert_eq!(scopes("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n"), " | jobs | jobs > build | jobs | ");
+    assert_eq!(scopes("json", "{\n\"scripts\": {\n  \"a\": \"bcdefgh\"\n},\n\"b\": \"123456789\"\n}\n"), " | scripts | ");
+    assert_eq!(scopes("css", "@media print {\n  .item {\n    color: redred\n  }\n}\n"), " | @media print | @media print > .item");
 }
 
 #[test]
