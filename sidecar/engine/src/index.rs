@@ -152,7 +152,7 @@ fn sync_text<H: Host>(
 }
 
 fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, limits: &ChunkLimits) -> Result<()> {
-    let language = Language::of(rel);
+    let language = Language::detect(rel, text);
     let chunks = chunk::chunk(text, language, limits);
     record.n_chunks = chunks.len() as u32;
     let chunks: Vec<NewChunk<'_>> = chunks

@@ -1,8 +1,4 @@
-//! The languages: what a path says, and per grammar which nodes define something.
-
-use std::sync::OnceLock;
-
-use super::SymbolKind::{self, *};
+//! The languages: what a path and a first look at the text say.
 
 /// The language of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,78 +15,61 @@ pub enum Language {
     Python,
     /// Go.
     Go,
+    /// Java.
+    Java,
+    /// C.
+    C,
+    /// C++, and headers that cannot be C.
+    Cpp,
+    /// C#.
+    CSharp,
+    /// Ruby.
+    Ruby,
+    /// PHP, with the HTML around it.
+    Php,
+    /// Kotlin.
+    Kotlin,
+    /// Swift.
+    Swift,
+    /// Scala.
+    Scala,
+    /// Shell scripts for bash and its kin.
+    Bash,
+    /// Lua.
+    Lua,
+    /// Haskell.
+    Haskell,
+    /// Elixir.
+    Elixir,
+    /// Zig.
+    Zig,
     /// A language without a grammar here, by name; `text` when the path says nothing.
     Other(&'static str),
-}
-
-/// What a node of the grammar means to the outline.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
-    /// Nothing of its own.
-    Plain,
-    /// Stays with what follows: a comment, an attribute, a decorator.
-    Lead,
-    /// Wraps one definition and is not a level of its own.
-    Wrapper,
-    /// `const` or `let`, over several names.
-    Names,
-    /// A block of definitions that has no name: `impl`.
-    Scope(&'static str),
-    /// A definition in the field `name`; `label` goes before the name in a scope.
-    Define(SymbolKind, &'static str),
-    /// A value, counted outside of functions only; the name is in the given field. Empty label: capitals only.
-    Value(SymbolKind, &'static str, &'static str),
-    /// A name in the first field bound to the second: a function when that is one. Otherwise, given a kind,
-    /// what [`Rule::Value`] is.
-    Bind(&'static str, &'static str, Option<SymbolKind>),
-}
-
-/// A grammar and its table.
-pub(super) struct Grammar {
-    /// The parser's tables.
-    pub language: tree_sitter::Language,
-    rules: Vec<Rule>,
-}
-
-impl Grammar {
-    /// What nodes of this kind mean.
-    pub fn rule(&self, kind_id: u16) -> Rule {
-        self.rules.get(usize::from(kind_id)).copied().unwrap_or(Rule::Plain)
-    }
-
-    fn new(language: tree_sitter::Language, tables: &[&[(&str, Rule)]]) -> Self {
-        let mut rules = vec![Rule::Plain; language.node_kind_count()];
-        for (kind, rule) in tables.iter().copied().flatten() {
-            let kind_id = language.id_for_node_kind(kind, true);
-            if kind_id != 0
-                && let Some(slot) = rules.get_mut(usize::from(kind_id))
-            {
-                *slot = *rule;
-            }
-        }
-        Grammar { language, rules }
-    }
 }
 
 impl Language {
     /// The language of a path, by its name and extension.
     pub fn of(rel_path: &str) -> Language {
         let name = rel_path.rsplit('/').next().unwrap_or(rel_path).to_ascii_lowercase();
-        if let Some((_, language)) = NAMES.iter().find(|(known, _)| *known == name) {
-            return Language::Other(language);
+        let by_name = NAMES.iter().find(|(known, _)| *known == name);
+        if let Some((_, language)) = by_name {
+            return *language;
+        }
+        if name.starts_with("dockerfile.") || name.starts_with("makefile.") {
+            return Language::of(name.split('.').next().unwrap_or_default());
         }
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-        match extension {
-            "rs" => Language::Rust,
-            "js" | "mjs" | "cjs" | "jsx" => Language::JavaScript,
-            "ts" | "mts" | "cts" => Language::TypeScript,
-            "tsx" => Language::Tsx,
-            "py" | "pyi" | "pyw" => Language::Python,
-            "go" => Language::Go,
-            _ => {
-                let known = EXTENSIONS.iter().find(|(extensions, _)| extensions.contains(&extension));
-                Language::Other(known.map_or("text", |(_, language)| language))
-            }
+        let known = EXTENSIONS.iter().find(|(extensions, _)| extensions.contains(&extension));
+        known.map_or(Language::Other("text"), |(_, language)| *language)
+    }
+
+    /// The language of a file: where the path leaves a choice, the text decides. A `.h` with `class`, `namespace` or
+    /// `template` is C++, and a script without an extension is what its first line asks for.
+    pub fn detect(rel_path: &str, text: &str) -> Language {
+        match Language::of(rel_path) {
+            Language::C if rel_path.ends_with(['h', 'H']) && is_cpp_header(text) => Language::Cpp,
+            Language::Other("text") => interpreter(text).unwrap_or(Language::Other("text")),
+            language => language,
         }
     }
 
@@ -103,171 +82,164 @@ impl Language {
             Language::Tsx => "tsx",
             Language::Python => "python",
             Language::Go => "go",
+            Language::Java => "java",
+            Language::C => "c",
+            Language::Cpp => "cpp",
+            Language::CSharp => "csharp",
+            Language::Ruby => "ruby",
+            Language::Php => "php",
+            Language::Kotlin => "kotlin",
+            Language::Swift => "swift",
+            Language::Scala => "scala",
+            Language::Bash => "shell",
+            Language::Lua => "lua",
+            Language::Haskell => "haskell",
+            Language::Elixir => "elixir",
+            Language::Zig => "zig",
             Language::Other(name) => name,
         }
     }
-
-    /// The grammar, prepared on first use.
-    pub(super) fn grammar(self) -> Option<&'static Grammar> {
-        static RUST_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        static JAVASCRIPT_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        static TYPESCRIPT_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        static TSX_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        static PYTHON_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        static GO_GRAMMAR: OnceLock<Grammar> = OnceLock::new();
-        let script: &[&[(&str, Rule)]] = &[JAVASCRIPT, TYPESCRIPT];
-        Some(match self {
-            Language::Rust => RUST_GRAMMAR.get_or_init(|| Grammar::new(tree_sitter_rust::LANGUAGE.into(), &[RUST])),
-            Language::JavaScript => {
-                JAVASCRIPT_GRAMMAR.get_or_init(|| Grammar::new(tree_sitter_javascript::LANGUAGE.into(), &[JAVASCRIPT]))
-            }
-            Language::TypeScript => TYPESCRIPT_GRAMMAR
-                .get_or_init(|| Grammar::new(tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(), script)),
-            Language::Tsx => {
-                TSX_GRAMMAR.get_or_init(|| Grammar::new(tree_sitter_typescript::LANGUAGE_TSX.into(), script))
-            }
-            Language::Python => {
-                PYTHON_GRAMMAR.get_or_init(|| Grammar::new(tree_sitter_python::LANGUAGE.into(), &[PYTHON]))
-            }
-            Language::Go => GO_GRAMMAR.get_or_init(|| Grammar::new(tree_sitter_go::LANGUAGE.into(), &[GO])),
-            Language::Other(_) => return None,
-        })
-    }
 }
 
-const RUST: &[(&str, Rule)] = &[
-    ("line_comment", Rule::Lead),
-    ("block_comment", Rule::Lead),
-    ("attribute_item", Rule::Lead),
-    ("impl_item", Rule::Scope("impl")),
-    ("function_item", Rule::Define(Function, "fn")),
-    ("function_signature_item", Rule::Define(Function, "fn")),
-    ("struct_item", Rule::Define(Struct, "struct")),
-    ("union_item", Rule::Define(Struct, "union")),
-    ("enum_item", Rule::Define(Enum, "enum")),
-    ("trait_item", Rule::Define(Trait, "trait")),
-    ("type_item", Rule::Define(Type, "type")),
-    ("mod_item", Rule::Define(Module, "mod")),
-    ("macro_definition", Rule::Define(Macro, "macro")),
-    ("const_item", Rule::Value(Constant, "name", "const")),
-    ("static_item", Rule::Value(Variable, "name", "static")),
-];
+/// Whether a line of the header starts as only C++ can.
+fn is_cpp_header(text: &str) -> bool {
+    const CPP: &[&str] =
+        &["class ", "namespace ", "template", "using ", "public:", "private:", "protected:", "constexpr "];
+    text.lines().any(|line| {
+        let line = line.trim_start();
+        CPP.iter().any(|start| line.starts_with(start))
+    })
+}
 
-const JAVASCRIPT: &[(&str, Rule)] = &[
-    ("comment", Rule::Lead),
-    ("decorator", Rule::Lead),
-    ("export_statement", Rule::Wrapper),
-    ("function_declaration", Rule::Define(Function, "function")),
-    ("generator_function_declaration", Rule::Define(Function, "function")),
-    ("class_declaration", Rule::Define(Class, "class")),
-    ("class", Rule::Define(Class, "class")),
-    ("method_definition", Rule::Define(Method, "method")),
-    ("lexical_declaration", Rule::Names),
-    ("field_definition", Rule::Bind("property", "value", None)),
-    ("pair", Rule::Bind("key", "value", None)),
-    ("assignment_expression", Rule::Bind("left", "right", None)),
-    ("variable_declarator", Rule::Bind("name", "value", Some(Variable))),
-];
-
-const TYPESCRIPT: &[(&str, Rule)] = &[
-    ("ambient_declaration", Rule::Wrapper),
-    ("abstract_class_declaration", Rule::Define(Class, "class")),
-    ("interface_declaration", Rule::Define(Interface, "interface")),
-    ("enum_declaration", Rule::Define(Enum, "enum")),
-    ("type_alias_declaration", Rule::Define(Type, "type")),
-    ("internal_module", Rule::Define(Module, "namespace")),
-    ("module", Rule::Define(Module, "module")),
-    ("function_signature", Rule::Define(Function, "function")),
-    ("method_signature", Rule::Define(Method, "method")),
-    ("abstract_method_signature", Rule::Define(Method, "method")),
-    ("public_field_definition", Rule::Bind("name", "value", None)),
-];
-
-const PYTHON: &[(&str, Rule)] = &[
-    ("comment", Rule::Lead),
-    ("decorator", Rule::Lead),
-    ("decorated_definition", Rule::Wrapper),
-    ("function_definition", Rule::Define(Function, "def")),
-    ("class_definition", Rule::Define(Class, "class")),
-    ("type_alias_statement", Rule::Value(Type, "left", "type")),
-    ("assignment", Rule::Value(Constant, "left", "")),
-];
-
-const GO: &[(&str, Rule)] = &[
-    ("comment", Rule::Lead),
-    ("function_declaration", Rule::Define(Function, "func")),
-    ("method_declaration", Rule::Define(Method, "func")),
-    ("method_elem", Rule::Define(Method, "method")),
-    ("type_declaration", Rule::Wrapper),
-    ("const_declaration", Rule::Wrapper),
-    ("var_declaration", Rule::Wrapper),
-    ("type_spec", Rule::Define(Type, "type")),
-    ("type_alias", Rule::Define(Type, "type")),
-    ("const_spec", Rule::Value(Constant, "name", "const")),
-    ("var_spec", Rule::Value(Variable, "name", "var")),
-];
+/// The language of a script by its `#!` line.
+fn interpreter(text: &str) -> Option<Language> {
+    let mut words = text.lines().next()?.strip_prefix("#!")?.split_whitespace();
+    let mut program = words.next()?.rsplit('/').next()?;
+    if program == "env" {
+        program = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
+    }
+    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    Some(match program {
+        "sh" | "bash" | "dash" | "ksh" | "zsh" | "ash" => Language::Bash,
+        "python" | "pypy" => Language::Python,
+        "node" | "nodejs" | "bun" => Language::JavaScript,
+        "deno" | "ts-node" | "tsx" => Language::TypeScript,
+        "ruby" | "jruby" => Language::Ruby,
+        "php" => Language::Php,
+        "lua" | "luajit" => Language::Lua,
+        "elixir" => Language::Elixir,
+        "runghc" | "runhaskell" | "stack" => Language::Haskell,
+        "scala" | "scala-cli" => Language::Scala,
+        "kotlin" => Language::Kotlin,
+        "swift" => Language::Swift,
+        "perl" => Language::Other("perl"),
+        "fish" => Language::Other("shell"),
+        "make" => Language::Other("make"),
+        "groovy" => Language::Other("groovy"),
+        _ => return None,
+    })
+}
 
 /// Files known by their whole name, in lower case.
-const NAMES: &[(&str, &str)] = &[
-    ("dockerfile", "dockerfile"),
-    ("containerfile", "dockerfile"),
-    ("makefile", "make"),
-    ("gnumakefile", "make"),
-    ("cmakelists.txt", "cmake"),
-    ("gemfile", "ruby"),
-    ("rakefile", "ruby"),
-    ("justfile", "just"),
-    ("jenkinsfile", "groovy"),
+const NAMES: &[(&str, Language)] = &[
+    ("dockerfile", Language::Other("dockerfile")),
+    ("containerfile", Language::Other("dockerfile")),
+    ("makefile", Language::Other("make")),
+    ("gnumakefile", Language::Other("make")),
+    ("cmakelists.txt", Language::Other("cmake")),
+    ("gemfile", Language::Ruby),
+    ("rakefile", Language::Ruby),
+    ("guardfile", Language::Ruby),
+    ("podfile", Language::Ruby),
+    ("fastfile", Language::Ruby),
+    ("vagrantfile", Language::Ruby),
+    ("brewfile", Language::Ruby),
+    ("justfile", Language::Other("just")),
+    ("jenkinsfile", Language::Other("groovy")),
+    ("go.mod", Language::Other("go-module")),
+    (".bashrc", Language::Bash),
+    (".bash_profile", Language::Bash),
+    (".profile", Language::Bash),
+    (".zshrc", Language::Bash),
+    (".editorconfig", Language::Other("ini")),
+    (".gitconfig", Language::Other("ini")),
+    ("cargo.lock", Language::Other("toml")),
+    ("poetry.lock", Language::Other("toml")),
+    ("composer.lock", Language::Other("json")),
+    ("pipfile", Language::Other("toml")),
+    ("mix.lock", Language::Elixir),
+    (".eslintrc", Language::Other("json")),
+    (".prettierrc", Language::Other("json")),
+    (".babelrc", Language::Other("json")),
+    (".clang-format", Language::Other("yaml")),
 ];
 
-/// Languages that are named for filters and cut without a grammar.
-const EXTENSIONS: &[(&[&str], &str)] = &[
-    (&["md", "markdown", "mdx"], "markdown"),
-    (&["json", "jsonc", "json5"], "json"),
-    (&["yaml", "yml"], "yaml"),
-    (&["toml"], "toml"),
-    (&["html", "htm", "xhtml"], "html"),
-    (&["css", "scss", "sass", "less"], "css"),
-    (&["xml", "xsd", "xsl", "svg"], "xml"),
-    (&["vue"], "vue"),
-    (&["svelte"], "svelte"),
-    (&["c", "h"], "c"),
-    (&["cc", "cpp", "cxx", "hh", "hpp", "hxx", "inl", "ipp"], "cpp"),
-    (&["m", "mm"], "objective-c"),
-    (&["cs"], "csharp"),
-    (&["java"], "java"),
-    (&["kt", "kts"], "kotlin"),
-    (&["scala", "sc"], "scala"),
-    (&["groovy", "gradle"], "groovy"),
-    (&["swift"], "swift"),
-    (&["dart"], "dart"),
-    (&["rb", "rake", "gemspec"], "ruby"),
-    (&["php"], "php"),
-    (&["pl", "pm"], "perl"),
-    (&["lua"], "lua"),
-    (&["r"], "r"),
-    (&["jl"], "julia"),
-    (&["ex", "exs"], "elixir"),
-    (&["erl", "hrl"], "erlang"),
-    (&["hs"], "haskell"),
-    (&["ml", "mli"], "ocaml"),
-    (&["fs", "fsi", "fsx"], "fsharp"),
-    (&["clj", "cljs", "cljc", "edn"], "clojure"),
-    (&["el", "lisp", "scm"], "lisp"),
-    (&["zig"], "zig"),
-    (&["nim"], "nim"),
-    (&["sol"], "solidity"),
-    (&["sh", "bash", "zsh", "fish"], "shell"),
-    (&["ps1", "psm1"], "powershell"),
-    (&["bat", "cmd"], "batch"),
-    (&["sql"], "sql"),
-    (&["graphql", "gql"], "graphql"),
-    (&["proto"], "protobuf"),
-    (&["tf", "hcl"], "hcl"),
-    (&["nix"], "nix"),
-    (&["cmake"], "cmake"),
-    (&["mk"], "make"),
-    (&["ini", "cfg", "conf", "properties"], "ini"),
-    (&["rst"], "restructuredtext"),
-    (&["tex"], "latex"),
+/// Files known by their extension, in lower case.
+const EXTENSIONS: &[(&[&str], Language)] = &[
+    (&["rs"], Language::Rust),
+    (&["js", "mjs", "cjs", "jsx"], Language::JavaScript),
+    (&["ts", "mts", "cts"], Language::TypeScript),
+    (&["tsx"], Language::Tsx),
+    (&["py", "pyi", "pyw"], Language::Python),
+    (&["go"], Language::Go),
+    (&["java"], Language::Java),
+    (&["c", "h"], Language::C),
+    (
+        &["cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "h++", "inl", "ipp", "tpp", "ixx", "cppm", "cu", "cuh", "ino"],
+        Language::Cpp,
+    ),
+    (&["cs", "csx"], Language::CSharp),
+    (&["rb", "rake", "gemspec", "ru", "podspec", "rbi"], Language::Ruby),
+    (&["php", "phtml", "php5", "inc"], Language::Php),
+    (&["kt", "kts"], Language::Kotlin),
+    (&["swift"], Language::Swift),
+    (&["scala", "sc", "sbt"], Language::Scala),
+    (&["sh", "bash", "zsh", "ksh", "bats", "ebuild"], Language::Bash),
+    (&["lua", "rockspec"], Language::Lua),
+    (&["hs"], Language::Haskell),
+    (&["ex", "exs"], Language::Elixir),
+    (&["zig", "zon"], Language::Zig),
+    (&["md", "markdown", "mdx"], Language::Other("markdown")),
+    (&["json", "jsonc", "json5", "geojson", "webmanifest"], Language::Other("json")),
+    (&["yaml", "yml"], Language::Other("yaml")),
+    (&["toml"], Language::Other("toml")),
+    (&["html", "htm", "xhtml"], Language::Other("html")),
+    (&["css", "scss", "sass", "less"], Language::Other("css")),
+    (&["xml", "xsd", "xsl", "svg", "csproj", "props", "targets", "plist"], Language::Other("xml")),
+    (&["vue"], Language::Other("vue")),
+    (&["svelte"], Language::Other("svelte")),
+    (&["erb", "eex", "heex", "leex", "twig", "hbs", "ejs", "jinja", "j2"], Language::Other("template")),
+    (&["m", "mm"], Language::Other("objective-c")),
+    (&["groovy", "gradle"], Language::Other("groovy")),
+    (&["dart"], Language::Other("dart")),
+    (&["pl", "pm"], Language::Other("perl")),
+    (&["r"], Language::Other("r")),
+    (&["jl"], Language::Other("julia")),
+    (&["erl", "hrl"], Language::Other("erlang")),
+    (&["lhs"], Language::Other("haskell")),
+    (&["ml", "mli"], Language::Other("ocaml")),
+    (&["fs", "fsi", "fsx"], Language::Other("fsharp")),
+    (&["vb"], Language::Other("visual-basic")),
+    (&["clj", "cljs", "cljc", "edn"], Language::Other("clojure")),
+    (&["el", "lisp", "scm"], Language::Other("lisp")),
+    (&["nim"], Language::Other("nim")),
+    (&["cr"], Language::Other("crystal")),
+    (&["sol"], Language::Other("solidity")),
+    (&["fish"], Language::Other("shell")),
+    (&["ps1", "psm1"], Language::Other("powershell")),
+    (&["bat", "cmd"], Language::Other("batch")),
+    (&["sql"], Language::Other("sql")),
+    (&["graphql", "gql"], Language::Other("graphql")),
+    (&["proto"], Language::Other("protobuf")),
+    (&["thrift"], Language::Other("thrift")),
+    (&["tf", "hcl"], Language::Other("hcl")),
+    (&["nix"], Language::Other("nix")),
+    (&["cmake"], Language::Other("cmake")),
+    (&["mk", "mak"], Language::Other("make")),
+    (&["bzl", "star", "bazel"], Language::Other("starlark")),
+    (&["ini", "cfg", "conf", "properties"], Language::Other("ini")),
+    (&["rst"], Language::Other("restructuredtext")),
+    (&["adoc", "asciidoc"], Language::Other("asciidoc")),
+    (&["tex"], Language::Other("latex")),
+    (&["s", "asm"], Language::Other("assembly")),
 ];

@@ -7,10 +7,16 @@
 //!
 //! The idea of splitting along the syntax tree and merging small siblings is cAST, arXiv 2506.15655.
 
+mod find;
+mod grammar;
 mod languages;
 mod lines;
 mod pack;
+mod packed;
 mod plain;
+mod rules;
+#[cfg(test)]
+mod samples;
 mod syntax;
 #[cfg(test)]
 mod tests;

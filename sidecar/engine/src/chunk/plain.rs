@@ -20,7 +20,42 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line]) -> Outline
     if language == Language::Other("markdown") {
         add_headings(text, lines, &mut outline);
     }
+    if let Language::Other("toml" | "ini" | "yaml" | "json" | "css") = language {
+        add_sections(text, language, lines, &mut outline);
+    }
     outline
+}
+
+/// Scopes of data and style sheets: what a line opens, holds for the deeper lines below it.
+fn add_sections(text: &str, language: Language, lines: &[Line], outline: &mut Outline) {
+    let mut open: Vec<(usize, usize)> = Vec::new(); // (indentation, scope)
+    for (idx, line) in lines.iter().enumerate() {
+        let content = &text[line.text_start..line.end];
+        let header = if line.continues { None } else { section(content, language) };
+        let tables = matches!(language, Language::Other("toml" | "ini"));
+        let ends = |above: usize| if tables { header.is_some() } else { line.indent() <= above };
+        while open.last().is_some_and(|&(above, _)| ends(above) && !line.continues) {
+            open.pop();
+        }
+        let parent = open.last().map_or(0, |&(_, scope)| scope);
+        outline.places[idx].scope = parent;
+        if let Some(label) = header.filter(|label| !label.is_empty()) {
+            open.push((line.indent(), outline.open(parent, one_line(label, 80))));
+        }
+    }
+}
+
+/// What a line opens: `[table]`, `key:`, `"key": {`, `selector {`.
+fn section<'t>(content: &'t str, language: Language) -> Option<&'t str> {
+    match language {
+        Language::Other("toml" | "ini") => content.strip_prefix('[')?.trim_start_matches('[').split(']').next(),
+        Language::Other("yaml") => content.strip_suffix(':').map(|key| key.trim_start_matches("- ")),
+        Language::Other("json") => {
+            let key = content.strip_suffix(['{', '['])?.trim_end().strip_suffix(':')?;
+            Some(key.trim_end().trim_matches('"'))
+        }
+        _ => content.strip_suffix('{').map(str::trim_end),
+    }
 }
 
 fn add_headings(text: &str, lines: &[Line], outline: &mut Outline) {

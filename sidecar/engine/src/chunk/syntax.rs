@@ -1,10 +1,11 @@
 //! An outline from a grammar: one walk over the tree, without recursion.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
-use super::languages::{Grammar, Rule};
+use super::find::{Definition, Name, Site};
+use super::grammar::{self, Grammar, Rule};
 use super::lines::Line;
 use super::pack::{GLUED, OWN_CHUNK};
 use super::{ChunkLimits, Language, Outline, Symbol, SymbolKind, one_line};
@@ -17,7 +18,7 @@ const MAX_HEADER_LINES: usize = 16;
 
 /// The outline, or `None` without a grammar or when the parser exceeds its budget.
 pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &ChunkLimits) -> Option<Outline> {
-    let grammar = language.grammar()?;
+    let grammar = grammar::of(language)?;
     let tree = parse(text, grammar)?;
     let blank = Facts { outer_nest: None, glued: false, starts_definition: false, lead_start: None };
     let mut reader = Reader {
@@ -29,6 +30,7 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &C
         lead: None,
         n_scoped: 0,
         last_scope: 0,
+        clauses: (0, Vec::new()),
     };
     reader.read(&tree, grammar);
     Some(reader.finish())
@@ -62,6 +64,8 @@ struct Reader<'t> {
     n_scoped: usize,
     /// The scope inside the node visited last.
     last_scope: usize,
+    /// The scope and names of the function whose clauses come one below the other.
+    clauses: (usize, Vec<&'t str>),
 }
 
 /// What the tree says of a line.
@@ -90,26 +94,25 @@ struct Context {
     nest: u32,
     in_function: bool,
     in_type: bool,
+    in_object: bool,
     /// The parent is a definition, so its body is no level of its own.
     below_definition: bool,
     /// The parent is a `const` declaration.
     constant: bool,
 }
 
-/// A definition found at a node.
-struct Definition<'t> {
-    label: Option<String>,
-    names: Vec<(Range<usize>, SymbolKind, u32)>,
-    body: Option<Node<'t>>,
-    is_function: bool,
-    is_type: bool,
-}
-
 impl<'t> Reader<'t> {
     fn read(&mut self, tree: &'t Tree, grammar: &Grammar) {
         let mut cursor = tree.walk();
-        let root =
-            Context { scope: 0, nest: 0, in_function: false, in_type: false, below_definition: true, constant: false };
+        let root = Context {
+            scope: 0,
+            nest: 0,
+            in_function: false,
+            in_type: false,
+            in_object: false,
+            below_definition: true,
+            constant: false,
+        };
         let mut contexts = vec![root]; // for the children of each ancestor
         if !cursor.goto_first_child() {
             return;
@@ -131,7 +134,7 @@ impl<'t> Reader<'t> {
 
     fn visit(&mut self, node: Node<'t>, grammar: &Grammar, context: Context) -> Context {
         let rule = grammar.rule(node.kind_id());
-        let is_lead = matches!(rule, Rule::Lead);
+        let is_lead = matches!(rule, Rule::Lead) || (matches!(rule, Rule::Note(_)) && !context.in_function);
         let row = node.start_position().row;
         let end = node.end_position();
         let last_row = if end.column == 0 && row < end.row { end.row - 1 } else { end.row };
@@ -146,22 +149,38 @@ impl<'t> Reader<'t> {
             // The line may be known already: a decorator opens the definition it decorates.
             self.lead = Some(Lead { first_idx: self.facts[idx].lead_start.unwrap_or(idx), last_row });
         }
+        if matches!(rule, Rule::HeadedWrapper)
+            && let Some(idx) = idx.filter(|_| opens_line)
+            && let Some(inside) = node.named_child_count().checked_sub(1).and_then(|last| node.named_child(last as u32))
+            && row < inside.start_position().row
+        {
+            let first_idx = self.facts[idx].lead_start.unwrap_or(idx);
+            self.lead = Some(Lead { first_idx, last_row: inside.start_position().row - 1 });
+        }
         self.last_scope = context.scope;
 
         let found = self.definition(node, rule, context);
         let spans_lines = row < last_row;
-        let transparent = context.below_definition || matches!(rule, Rule::Wrapper | Rule::Scope(_));
+        let transparent =
+            context.below_definition || matches!(rule, Rule::Wrapper | Rule::HeadedWrapper | Rule::Scope(_));
         let mut inner = Context {
             nest: context.nest + u32::from(spans_lines && !transparent && found.is_none()),
-            below_definition: matches!(rule, Rule::Wrapper) && context.below_definition,
+            below_definition: matches!(rule, Rule::Wrapper | Rule::HeadedWrapper) && context.below_definition,
             constant: matches!(rule, Rule::Names)
                 && node.child_by_field_name("kind").is_some_and(|kind| kind.kind() == "const"),
             ..context
         };
-        let Some(found) = found else { return inner };
+        let Some(mut found) = found else { return inner };
+        let goes_on = self.goes_on(&found, context);
+        if goes_on {
+            found.names.clear();
+            if let Some(idx) = idx.filter(|_| opens_line) {
+                self.facts[idx].outer_nest = Some(context.nest + 2);
+            }
+        }
 
         let start_idx = idx.map(|idx| self.facts[idx].lead_start.unwrap_or(idx));
-        if let Some(start_idx) = start_idx {
+        if let Some(start_idx) = start_idx.filter(|_| !found.only_names && !goes_on) {
             self.mark_definition(node, &found, start_idx, context);
         }
         for (range, kind, row) in found.names {
@@ -171,6 +190,9 @@ impl<'t> Reader<'t> {
                 self.outline.symbols.push((range.start, Symbol { name, kind, line: row + 1 }));
             }
         }
+        if found.only_names {
+            return inner;
+        }
         if let Some(label) = found.label.filter(|_| spans_lines) {
             inner.scope = self.outline.open(context.scope, label);
             self.last_scope = inner.scope;
@@ -178,8 +200,24 @@ impl<'t> Reader<'t> {
         inner.nest = context.nest + u32::from(found.is_function) * 3;
         inner.in_function |= found.is_function;
         inner.in_type = found.is_type || (context.in_type && !found.is_function);
+        inner.in_object = found.is_object || (context.in_object && !found.is_type && !found.is_function);
         inner.below_definition = true;
         inner
+    }
+
+    /// Whether a clause continues the function above it, which has the symbol already.
+    fn goes_on(&mut self, found: &Definition<'t>, context: Context) -> bool {
+        if found.group.is_empty() && context.in_function {
+            return false; // what is defined inside a clause does not end the function
+        }
+        let text = self.text;
+        let names: Vec<_> = found.group.iter().filter_map(|range| text.get(range.clone())).collect();
+        let (scope, above) = &self.clauses;
+        if !names.is_empty() && *scope == context.scope && names.iter().all(|name| above.contains(name)) {
+            return true;
+        }
+        self.clauses = (context.scope, names);
+        false
     }
 
     /// The line that holds a byte; lines passed on the way lie inside the token before.
@@ -241,7 +279,11 @@ impl<'t> Reader<'t> {
     fn definition(&self, node: Node<'t>, rule: Rule, context: Context) -> Option<Definition<'t>> {
         let body = || node.child_by_field_name("body"); // looked up by name: not for every node
         match rule {
-            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::Names => None,
+            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::HeadedWrapper | Rule::Names => None,
+            Rule::Find(find) | Rule::Note(find) => {
+                let Context { in_function, in_type, in_object, .. } = context;
+                find(&Site { text: self.text, in_function, in_type, in_object }, node)
+            }
             Rule::Scope(label) => {
                 let part = |field| node.child_by_field_name(field).map(|node| self.short(node));
                 let subject = part("type").unwrap_or_default();
@@ -249,13 +291,7 @@ impl<'t> Reader<'t> {
                     Some(of) => format!("{label} {of} for {subject}"),
                     None => format!("{label} {subject}"),
                 };
-                Some(Definition {
-                    label: Some(label),
-                    names: Vec::new(),
-                    body: body(),
-                    is_function: false,
-                    is_type: true,
-                })
+                Some(Definition { label: Some(label), body: body(), is_type: true, ..Definition::default() })
             }
             Rule::Define(kind, label) => {
                 let name = node.child_by_field_name("name")?;
@@ -270,7 +306,14 @@ impl<'t> Reader<'t> {
                 let is_function = matches!(kind, SymbolKind::Function | SymbolKind::Method);
                 let is_type = !is_function && kind != SymbolKind::Module;
                 let names = named(name, kind).into_iter().collect();
-                Some(Definition { label: Some(label), names, body: body(), is_function, is_type })
+                Some(Definition {
+                    label: Some(label),
+                    names,
+                    body: body(),
+                    is_function,
+                    is_type,
+                    ..Definition::default()
+                })
             }
             Rule::Value(kind, field, label) => {
                 if context.in_function {
@@ -285,7 +328,7 @@ impl<'t> Reader<'t> {
                 }
                 let first = self.text.get(names.first()?.0.clone())?;
                 let label = one_line(format!("{label} {first}").trim_start(), 80);
-                Some(Definition { label: Some(label), names, body: None, is_function: false, is_type: false })
+                Some(Definition { label: Some(label), names, ..Definition::default() })
             }
             Rule::Bind(name, value, otherwise) => {
                 let mut name = node.child_by_field_name(name)?;
@@ -293,7 +336,8 @@ impl<'t> Reader<'t> {
                 let is_function = value.is_some_and(|value| {
                     matches!(value.kind(), "arrow_function" | "function_expression" | "generator_function")
                 });
-                if name.kind() == "member_expression" {
+                let owner = name.child_by_field_name("object").filter(|_| name.kind() == "member_expression");
+                if owner.is_some() {
                     name = name.child_by_field_name("property")?;
                 }
                 if is_function {
@@ -303,16 +347,33 @@ impl<'t> Reader<'t> {
                         SymbolKind::Function
                     };
                     let word = if kind == SymbolKind::Method { "method" } else { "function" };
-                    let names = vec![named(name, kind)?];
+                    let mut names = vec![named(name, kind)?];
+                    // `module.exports = function connect() {`: the second name is the better one.
+                    let own = value.and_then(|value| value.child_by_field_name("name"));
+                    let own = own.filter(|own| {
+                        owner.is_some() && self.text.get(own.byte_range()) != self.text.get(name.byte_range())
+                    });
+                    names.extend(own.and_then(|own| named(own, kind)));
                     let label = Some(format!("{word} {}", self.short(name).trim_matches(['"', '\''])));
                     let body = value.and_then(|value| value.child_by_field_name("body"));
-                    return Some(Definition { label, names, body, is_function, is_type: false });
+                    return Some(Definition { label, names, body, is_function, ..Definition::default() });
+                }
+                let exported = owner.is_some_and(|owner| {
+                    matches!(self.text.get(owner.byte_range()), Some("exports" | "module.exports"))
+                });
+                if exported && !context.in_function {
+                    let kind = if value?.kind() == "class" { SymbolKind::Class } else { SymbolKind::Variable };
+                    return Some(Definition {
+                        names: vec![named(name, kind)?],
+                        only_names: true,
+                        ..Definition::default()
+                    });
                 }
                 let kind = otherwise.filter(|_| !context.in_function)?;
                 let (kind, word) = if context.constant { (SymbolKind::Constant, "const") } else { (kind, "var") };
                 let names = vec![named(name, kind)?];
                 let label = Some(format!("{word} {}", self.short(name)));
-                Some(Definition { label, names, body: None, is_function: false, is_type: false })
+                Some(Definition { label, names, ..Definition::default() })
             }
         }
     }
@@ -356,8 +417,9 @@ impl<'t> Reader<'t> {
 }
 
 /// A name that is one word of the source: not a pattern, not computed.
-fn named(node: Node<'_>, kind: SymbolKind) -> Option<(Range<usize>, SymbolKind, u32)> {
-    let simple = node.kind().ends_with("identifier") || matches!(node.kind(), "string" | "type" | "metavariable");
+fn named(node: Node<'_>, kind: SymbolKind) -> Option<Name> {
+    let simple = node.kind().ends_with("identifier")
+        || matches!(node.kind(), "string" | "type" | "metavariable" | "name" | "word" | "operator_identifier");
     let row = u32::try_from(node.start_position().row).unwrap_or(u32::MAX);
     (simple && !node.byte_range().is_empty()).then(|| (node.byte_range(), kind, row))
 }

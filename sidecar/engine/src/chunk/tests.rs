@@ -19,7 +19,7 @@ fn check(language: Language, source: &str, expected: &str) {
     }
 }
 
-fn render(chunks: &[Chunk]) -> String {
+pub(super) fn render(chunks: &[Chunk]) -> String {
     let line = |chunk: &Chunk| {
         let symbol = |symbol: &Symbol| format!("{} {}:{}", symbol.kind.as_str(), symbol.name, symbol.line);
         let symbols = chunk.symbols.iter().map(symbol).collect::<Vec<_>>().join(", ");
@@ -30,7 +30,7 @@ fn render(chunks: &[Chunk]) -> String {
 
 /// What holds for any input: order, coverage, the cap, char boundaries, true line numbers, symbols in their chunk.
 #[track_caller]
-fn check_any(language: Language, text: &str, limits: &ChunkLimits) -> Vec<Chunk> {
+pub(super) fn check_any(language: Language, text: &str, limits: &ChunkLimits) -> Vec<Chunk> {
     let chunks = chunk(text, language, limits);
     let mut covered = 0;
     let mut row_start = 0;
@@ -369,7 +369,7 @@ fn every_fixture_under_every_language_and_cap() {
     let wide = all.map(|text| text.replace("e", "é").replace(" = ", "\u{2003}=\u{2003}"));
     let cut_off = all.map(|text| text[..lines::floor_char(text, text.len() / 3)].to_string());
     for text in all.iter().map(|text| text.to_string()).chain(crlf).chain(wide).chain(cut_off) {
-        for language in LANGUAGES {
+        for language in languages() {
             for (max_bytes, min_bytes) in [(16, 0), (50, 100), (333, 60), (1_200, 200), (100_000, 1_000)] {
                 check_any(language, &text, &ChunkLimits { max_bytes, min_bytes });
             }
@@ -377,16 +377,10 @@ fn every_fixture_under_every_language_and_cap() {
     }
 }
 
-const LANGUAGES: [Language; 8] = [
-    Language::Rust,
-    Language::JavaScript,
-    Language::TypeScript,
-    Language::Tsx,
-    Language::Python,
-    Language::Go,
-    Language::Other("markdown"),
-    Language::Other("text"),
-];
+/// All with a grammar, and the kinds without.
+fn languages() -> impl Iterator<Item = Language> {
+    grammar::all().chain(["markdown", "json", "yaml", "toml", "html", "css", "text"].map(Language::Other))
+}
 
 #[test]
 fn hostile_inputs_take_bounded_time() {
@@ -407,10 +401,16 @@ fn hostile_inputs_take_bounded_time() {
         ("comments", line("// comment\n", 40_000)),
         ("angle brackets", line("a<b<", 30_000)),
         ("quotes", line("\"'`", 50_000)),
+        // More open here-documents and interpolations than a scanner can write down in its 1,024 bytes.
+        ("here-documents", line("<<A <<~B <<-'C' <<<D ", 2_000)),
+        ("a long here-document word", format!("cat <<{0}\nx\n{0}\n<?php $x = <<<{0}\n", line("A", 5_000))),
+        ("interpolations", line("\"#{\"${$\"{\"\\(s\"$", 5_000)),
+        ("raw strings", line("R\"abcdefghijklmnopqrstuvwxyz(#####\"\"\"--[====[%w(", 5_000)),
+        ("deeper and deeper", (0..2_000).map(|n| format!("{}where do x =\n", " ".repeat(n % 700))).collect()),
         ("bytes as text", (0..300_000u32).filter_map(|n| char::from_u32(n * 7919 % 0x2_0000)).collect()),
     ];
     for (name, text) in cases {
-        for language in LANGUAGES {
+        for language in languages() {
             let start = Instant::now();
             let chunks = check_any(language, &text, &ChunkLimits::default());
             let took = start.elapsed();
@@ -427,6 +427,24 @@ fn a_name_that_is_not_there_is_no_symbol() {
 }
 
 #[test]
+fn what_javascript_exports_has_a_name() {
+    let source = "exports.limit = 3\nmodule.exports = function connect() {}\nfunction f() { exports.local = 1 }\n";
+    check(Language::JavaScript, source, "1-3 [variable limit:1, function exports:2, function connect:2, function f:3]");
+}
+
+#[test]
+fn data_files_have_scopes() {
+    let scopes = |language, text: &str| {
+        let chunks = check_any(Language::Other(language), text, &ChunkLimits { max_bytes: 16, min_bytes: 0 });
+        chunks.into_iter().map(|chunk| chunk.scope).collect::<Vec<_>>().join(" | ")
+    };
+    assert_eq!(scopes("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n"), " |  | b.c |  | e");
+    assert_eq!(scopes("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n"), " | jobs | jobs > build | jobs | ");
+    assert_eq!(scopes("json", "{\n\"scripts\": {\n  \"a\": \"bcdefgh\"\n},\n\"b\": \"123456789\"\n}\n"), " | scripts | ");
+    assert_eq!(scopes("css", "@media print {\n  .item {\n    color: redred\n  }\n}\n"), " | @media print | @media print > .item");
+}
+
+#[test]
 fn languages_by_path() {
     for (path, name) in [
         ("src/main.rs", "rust"),
@@ -438,10 +456,40 @@ fn languages_by_path() {
         ("README.md", "markdown"),
         ("deploy/Dockerfile", "dockerfile"),
         ("CMakeLists.txt", "cmake"),
+        ("lib/Foo.java", "java"),
+        ("a.h", "c"),
+        ("a.hpp", "cpp"),
+        ("Program.cs", "csharp"),
+        ("Rakefile", "ruby"),
+        ("x.gemspec", "ruby"),
+        ("build.gradle.kts", "kotlin"),
+        ("build.sbt", "scala"),
+        ("Dockerfile.dev", "dockerfile"),
+        ("Jenkinsfile", "groovy"),
+        ("install.bash", "shell"),
+        ("Main.hs", "haskell"),
+        ("mix.exs", "elixir"),
         ("notes", "text"),
         ("rs", "text"),
         ("", "text"),
     ] {
         assert_eq!(Language::of(path).name(), name, "{path}");
+    }
+}
+
+#[test]
+fn languages_by_text() {
+    for (path, text, name) in [
+        ("a.h", "int f(void);\n", "c"),
+        ("a.h", "#pragma once\nnamespace a {\n}\n", "cpp"),
+        ("a.h", "  template <class T> void f();\n", "cpp"),
+        ("a.c", "class = 1;\n", "c"),
+        ("bin/run", "#!/usr/bin/env -S python3.12 -u\n", "python"),
+        ("bin/run", "#!/bin/sh -e\n", "shell"),
+        ("bin/run", "#!", "text"),
+        ("bin/run", "", "text"),
+        ("run.js", "#!/bin/sh\n", "javascript"),
+    ] {
+        assert_eq!(Language::detect(path, text).name(), name, "{path}: {text}");
     }
 }

@@ -1,0 +1,182 @@
+//! Packs the grammars. A parser is mostly tables: 40 MB for these languages, which compress to a twentieth.
+//!
+//! The crates of the grammars are build dependencies: cargo fetches and pins them, and only their C sources are used.
+//! Their large tables are cut out of `parser.c`, evaluated and compressed; what remains (the lexer, the small tables)
+//! is compiled with room for the large ones, which `chunk/packed.rs` fills when a language is first met.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Crate, folder of its sources, name of the C function after `tree_sitter_`.
+const GRAMMARS: &[(&str, &str, &str)] = &[
+    ("tree-sitter-bash", "src", "bash"),
+    ("tree-sitter-c", "src", "c"),
+    ("tree-sitter-c-sharp", "src", "c_sharp"),
+    ("tree-sitter-cpp", "src", "cpp"),
+    ("tree-sitter-elixir", "src", "elixir"),
+    ("tree-sitter-go", "src", "go"),
+    ("tree-sitter-haskell", "src", "haskell"),
+    ("tree-sitter-java", "src", "java"),
+    ("tree-sitter-javascript", "src", "javascript"),
+    ("tree-sitter-kotlin-ng", "src", "kotlin"),
+    ("tree-sitter-lua", "src", "lua"),
+    ("tree-sitter-php", "php/src", "php"),
+    ("tree-sitter-python", "src", "python"),
+    ("tree-sitter-ruby", "src", "ruby"),
+    ("tree-sitter-rust", "src", "rust"),
+    ("tree-sitter-scala", "src", "scala"),
+    ("tree-sitter-swift", "src", "swift"),
+    ("tree-sitter-typescript", "tsx/src", "tsx"),
+    ("tree-sitter-typescript", "typescript/src", "typescript"),
+    ("tree-sitter-zig", "src", "zig"),
+];
+
+/// The tables that are packed, as `parser.c` declares them, and the bytes of an entry.
+const TABLES: [(&str, &str, usize); 3] = [
+    ("uint16_t", "ts_parse_table[LARGE_STATE_COUNT][SYMBOL_COUNT]", 2),
+    ("uint16_t", "ts_small_parse_table[]", 2),
+    ("uint32_t", "ts_small_parse_table_map[]", 4),
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let folders = package_folders();
+    let mut declared = String::from("unsafe extern \"C\" {\n");
+    let mut grammars = String::new();
+    for (package, sources, name) in GRAMMARS {
+        let folder = folders.get(*package).unwrap_or_else(|| panic!("{package} is not among the dependencies"));
+        let lengths = pack(&folder.join(sources), name, &out);
+        let _ = writeln!(declared, "    fn tree_sitter_{name}() -> *const tree_sitter::ffi::TSLanguage;");
+        let _ = writeln!(declared, "    fn offheap_{name}_table(which: u32) -> *mut u8;");
+        let _ = writeln!(
+            grammars,
+            "pub(super) static {}: Packed = Packed {{ language: tree_sitter_{name}, table: offheap_{name}_table, \
+             lengths: {lengths:?}, \
+             packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.tables\")), filled: Once::new() }};",
+            name.to_uppercase(),
+        );
+    }
+    fs::write(out.join("grammars.rs"), format!("{declared}}}\n{grammars}")).expect("the build folder is writable");
+}
+
+/// Where cargo keeps the sources of each package.
+fn package_folders() -> HashMap<String, PathBuf> {
+    let host = env::var("HOST").expect("cargo sets HOST");
+    let output = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &host])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata writes JSON");
+    let packages = metadata["packages"].as_array().expect("a list of packages");
+    let folder = |package: &serde_json::Value| {
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        Some((package["name"].as_str()?.to_string(), manifest.parent()?.to_path_buf()))
+    };
+    packages.iter().filter_map(folder).collect()
+}
+
+/// Compiles one grammar without its tables, and writes those beside; returns how many bytes each has.
+fn pack(sources: &Path, name: &str, out: &Path) -> [usize; 3] {
+    let parser = fs::read_to_string(sources.join("parser.c")).expect("every grammar has a parser.c");
+    let mut cut = parser.clone();
+    let names = constants(&parser);
+    let large_states = names["LARGE_STATE_COUNT"];
+    let mut tables = Vec::new();
+    let lengths = TABLES.map(|(of, declaration, size)| {
+        let head = format!("static const {of} {declaration} = {{\n");
+        let start = parser.find(&head).unwrap_or_else(|| panic!("{name}: no `{head}`"));
+        let length = parser[start..].find("\n};\n").expect("a table ends");
+        let body = &parser[start + head.len()..start + length];
+        let row = if size == 2 && declaration.contains("][") { names["SYMBOL_COUNT"] } else { 1 };
+        let mut values = evaluate(body, row, &names, large_states);
+        if 1 < row {
+            values.resize(large_states * row, 0); // rows may end in zeros
+        }
+        for value in &values {
+            tables.extend_from_slice(&value.to_le_bytes()[..size]);
+        }
+        let (word, _) = declaration.split_once('[').expect("tables are arrays");
+        let room = if 1 < row {
+            format!("static {of} {declaration};\n")
+        } else {
+            format!("static {of} {word}[{}];\n", values.len())
+        };
+        cut = cut.replacen(&parser[start..start + length + 4], &room, 1);
+        values.len() * size
+    });
+    let _ = write!(
+        cut,
+        "\nvoid *offheap_{name}_table(uint32_t which) {{\n  switch (which) {{\n    case 0: return ts_parse_table;\n    \
+         case 1: return ts_small_parse_table;\n    default: return ts_small_parse_table_map;\n  }}\n}}\n"
+    );
+    fs::write(out.join(format!("{name}.tables")), miniz_oxide::deflate::compress_to_vec(&tables, 9)).expect("writable");
+    let small = out.join(format!("{name}.c"));
+    fs::write(&small, cut).expect("writable");
+
+    let mut build = cc::Build::new();
+    // Not -O3: nearly all of it is tables and one big switch.
+    build.std("c11").opt_level(2).flag_if_supported("-utf-8").warnings(false).include(sources).file(small);
+    if sources.join("scanner.c").exists() {
+        build.file(sources.join("scanner.c"));
+    }
+    build.compile(&format!("offheap_grammar_{name}"));
+    lengths
+}
+
+/// The numbers that `parser.c` gives names: `#define NAME 1` and `name = 1,` in an enumeration.
+fn constants(parser: &str) -> HashMap<&str, usize> {
+    let mut names = HashMap::from([("ts_builtin_sym_end", 0)]);
+    for line in parser.lines() {
+        let defined = line.strip_prefix("#define ").and_then(|rest| rest.split_once(' '));
+        let listed = || line.strip_prefix("  ")?.strip_suffix(',')?.split_once(" = ");
+        if let Some((name, value)) = defined.or_else(listed)
+            && let Ok(value) = value.trim().parse()
+        {
+            names.insert(name, value);
+        }
+    }
+    names
+}
+
+/// The entries of a table, from its text: `[index] = value, value, …`, in rows of `row` entries where it has rows.
+/// `SMALL_STATE(n)` counts from the first state that is not large; `STATE(n)` and `ACTIONS(n)` are `n`.
+fn evaluate(body: &str, row: usize, names: &HashMap<&str, usize>, large_states: usize) -> Vec<u32> {
+    let number = |text: &str| -> usize {
+        let text = text.trim();
+        if let Ok(value) = text.parse() {
+            return value;
+        }
+        match text.strip_suffix(')').and_then(|call| call.split_once('(')) {
+            Some(("SMALL_STATE", of)) => of.parse::<usize>().expect("a state") - large_states,
+            Some(("STATE" | "ACTIONS", of)) => of.parse().expect("a number"),
+            _ => *names.get(text).unwrap_or_else(|| panic!("`{text}` has no value")),
+        }
+    };
+    let mut values: Vec<u32> = Vec::new();
+    let (mut row_start, mut at) = (0, 0);
+    for item in body.split(',') {
+        let mut item = item.trim().trim_start_matches('}').trim();
+        while let Some((index, rest)) = item.strip_prefix('[').and_then(|rest| rest.split_once("] =")) {
+            let rest = rest.trim();
+            if let Some(rest) = rest.strip_prefix('{') {
+                (row_start, at, item) = (number(index) * row, 0, rest.trim());
+            } else {
+                (at, item) = (number(index), rest);
+            }
+        }
+        if item.is_empty() {
+            continue;
+        }
+        if values.len() <= row_start + at {
+            values.resize(row_start + at + 1, 0);
+        }
+        values[row_start + at] = u32::try_from(number(item)).expect("entries are small");
+        at += 1;
+    }
+    values
+}

@@ -1,0 +1,132 @@
+//! What a node defines, for grammars in which that takes more than a name in a field.
+
+mod c;
+mod curly;
+mod dynamic;
+mod layout;
+
+use std::ops::Range;
+
+use tree_sitter::Node;
+
+use super::SymbolKind::{self, *};
+use super::one_line;
+
+pub(super) use c::*;
+pub(super) use curly::*;
+pub(super) use dynamic::*;
+pub(super) use layout::*;
+
+/// Looks at one node of a kind that may define something.
+pub(super) type Finder = for<'t> fn(&Site<'_>, Node<'t>) -> Option<Definition<'t>>;
+
+/// Where a node stands.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'s> {
+    /// The whole file.
+    pub text: &'s str,
+    /// Inside a function.
+    pub in_function: bool,
+    /// Directly inside a type, functions are its methods.
+    pub in_type: bool,
+    /// Directly inside a single object: its values are as good as global.
+    pub in_object: bool,
+}
+
+/// The name of a symbol: where it is, its kind, and its row.
+pub(super) type Name = (Range<usize>, SymbolKind, u32);
+
+/// A definition found at a node.
+#[derive(Default)]
+pub(super) struct Definition<'t> {
+    /// What a scope inside is called; `None` opens no scope.
+    pub label: Option<String>,
+    /// What it defines.
+    pub names: Vec<Name>,
+    /// Where its header ends.
+    pub body: Option<Node<'t>>,
+    /// Inside is code, not definitions.
+    pub is_function: bool,
+    /// Functions inside are methods.
+    pub is_type: bool,
+    /// There is one of it.
+    pub is_object: bool,
+    /// Only its names count: the chunks are as if it were not there.
+    pub only_names: bool,
+    /// The names that all clauses of one function share; of clauses in a row, the first has the symbol.
+    pub group: Vec<Range<usize>>,
+}
+
+impl<'s> Site<'s> {
+    pub fn of(&self, node: Node<'_>) -> &'s str {
+        self.text.get(node.byte_range()).unwrap_or_default()
+    }
+
+    pub fn short(&self, node: Node<'_>) -> String {
+        one_line(self.of(node), 80)
+    }
+
+    /// Method inside a type, else function.
+    pub fn function_kind(&self) -> SymbolKind {
+        if self.in_type { Method } else { Function }
+    }
+
+    /// Only capitals, digits and underscores, and a capital among them.
+    pub fn is_capital(&self, node: Node<'_>) -> bool {
+        let name = self.of(node);
+        name.contains(char::is_uppercase) && !name.contains(|c: char| c.is_lowercase() || c == '$')
+    }
+}
+
+/// The whole of a node as a name.
+pub(super) fn name(node: Node<'_>, kind: SymbolKind) -> Name {
+    (node.byte_range(), kind, row(node))
+}
+
+fn row(node: Node<'_>) -> u32 {
+    u32::try_from(node.start_position().row).unwrap_or(u32::MAX)
+}
+
+/// The last part of a dotted name, with a name for the whole before it when they differ.
+fn dotted(site: &Site<'_>, node: Node<'_>, kind: SymbolKind) -> Vec<Name> {
+    let text = site.of(node);
+    let whole = name(node, kind);
+    match text.rfind('.') {
+        Some(dot) => vec![whole, (node.start_byte() + dot + 1..node.end_byte(), kind, row(node))],
+        None => vec![whole],
+    }
+}
+
+/// Something with functions inside.
+pub(super) fn a_type<'t>(label: String, names: Vec<Name>, body: Option<Node<'t>>) -> Option<Definition<'t>> {
+    Some(Definition { label: Some(label), names, body, is_type: true, ..Definition::default() })
+}
+
+/// Something with code inside.
+pub(super) fn a_function<'t>(label: String, names: Vec<Name>, body: Option<Node<'t>>) -> Option<Definition<'t>> {
+    Some(Definition { label: Some(label), names, body, is_function: true, ..Definition::default() })
+}
+
+/// Values, outside of functions.
+fn values<'t>(site: &Site<'_>, word: &str, names: Vec<Name>) -> Option<Definition<'t>> {
+    let first = site.text.get(names.first()?.0.clone())?;
+    let label = Some(one_line(&format!("{word} {first}"), 80));
+    Some(Definition { label, names, ..Definition::default() })
+}
+
+/// The named children of a node.
+fn children<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
+    let mut cursor = node.walk();
+    let mut more = cursor.goto_first_child();
+    std::iter::from_fn(move || {
+        let found = more.then(|| cursor.node());
+        more = more && cursor.goto_next_sibling();
+        found
+    })
+    .filter(Node::is_named)
+}
+
+/// The first child of a kind.
+fn child_of_kind<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
+    children(node).find(|child| child.kind() == kind)
+}

@@ -1,0 +1,176 @@
+//! C and C++: the name hides inside declarators, and headers repeat what sources define.
+
+use super::*;
+
+/// A function with a body, also `Shape::area`, `~Shape`, `operator==`.
+pub fn c_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let body = node.child_by_field_name("body");
+    let declarator = node.child_by_field_name("declarator")?;
+    let found = innermost(declarator)?;
+    let of = node.child_by_field_name("type");
+    if !found.is_function {
+        // `class EXPORT Name : Base {`, read as a function because nobody told the parser what EXPORT is.
+        let of = of.filter(|of| matches!(of.kind(), "class_specifier" | "struct_specifier"))?;
+        let (kind, word) = if of.kind() == "class_specifier" { (Class, "class") } else { (Struct, "struct") };
+        return a_type(format!("{word} {}", site.short(found.name)), vec![name(found.name, kind)], body);
+    }
+    let label = format!("function {}", site.short(found.qualified));
+    let names = match site.is_capital(found.name) && of.is_none() && !site.in_type {
+        true => macro_function(site, declarator), // `TEST(Suite, Name) {`: the macro is no name
+        false => {
+            let kind = if found.qualified.kind() == "qualified_identifier" { Method } else { site.function_kind() };
+            let (mut range, kind, row) = name(found.name, kind);
+            if found.name.kind() == "operator_cast" {
+                range.end = found.name.child_by_field_name("type")?.end_byte();
+            }
+            vec![(range, kind, row)]
+        }
+    };
+    a_function(label, names, body)
+}
+
+/// `struct`, `union`, `enum` or `class` with a body.
+pub fn c_type<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let body = node.child_by_field_name("body")?;
+    let (kind, word) = match node.kind() {
+        "class_specifier" => (Class, "class"),
+        "enum_specifier" => (Enum, "enum"),
+        "union_specifier" => (Struct, "union"),
+        _ => (Struct, "struct"),
+    };
+    let Some(found) = node.child_by_field_name("name") else {
+        return Some(Definition { body: Some(body), is_type: true, ..Definition::default() });
+    };
+    a_type(format!("{word} {}", site.short(found)), vec![name(last_part(found), kind)], Some(body))
+}
+
+/// `typedef`, over one or several names.
+pub fn c_typedef<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let of = node.child_by_field_name("type")?;
+    let body = of.child_by_field_name("body");
+    let kind = match of.kind() {
+        "struct_specifier" | "union_specifier" if body.is_some() => Struct,
+        "enum_specifier" if body.is_some() => Enum,
+        _ => Type,
+    };
+    let names: Vec<_> = declarators(node).filter_map(|node| Some(name(innermost(node)?.name, kind))).collect();
+    // A struct with a name of its own opens the scope itself.
+    let label = match body.is_some() && of.child_by_field_name("name").is_some() {
+        true => None,
+        false => values(site, "typedef", names.clone())?.label,
+    };
+    Some(Definition { label, names, body, ..Definition::default() })
+}
+
+/// A global, a static member, a pure virtual method; not a prototype and not `extern`.
+pub fn c_declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    if site.in_function {
+        return None;
+    }
+    let words = |kind| children(node).filter(move |child| child.kind() == kind).map(|child| site.of(child));
+    let constant = words("type_qualifier").any(|word| word.starts_with("const"));
+    let is_static = words("storage_class_specifier").any(|word| word == "static");
+    if words("storage_class_specifier").any(|word| word == "extern") && child_of_kind(node, "init_declarator").is_none()
+    {
+        return None;
+    }
+    let member = node.kind() == "field_declaration";
+    let mut names = Vec::new();
+    for declarator in declarators(node) {
+        let Some(found) = innermost(declarator) else { continue };
+        if member && found.is_function && node.child_by_field_name("default_value").is_some() {
+            names.push(name(found.name, Method)); // pure virtual: nobody need define it elsewhere
+        } else if !found.is_function && (!member || (is_static && constant)) {
+            names.push(name(last_part(found.name), if constant { Constant } else { Variable }));
+        }
+    }
+    values(site, if constant { "const" } else { "var" }, names)
+}
+
+/// `#define` with something after the name; include guards are none.
+pub fn c_macro<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    if node.kind() == "preproc_def" {
+        node.child_by_field_name("value")?;
+    }
+    values(site, "macro", vec![name(node.child_by_field_name("name")?, Macro)])
+}
+
+/// `namespace a::b {`, with or without a name.
+pub fn cpp_namespace<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let body = node.child_by_field_name("body");
+    let found = node.child_by_field_name("name");
+    let label = found.map_or("namespace".into(), |found| format!("namespace {}", site.short(found)));
+    let last = found.map(|found| if found.kind() == "nested_namespace_specifier" { last_named(found) } else { found });
+    let names = last.map(|last| name(last, Module)).into_iter().collect();
+    Some(Definition { label: Some(label), names, body, ..Definition::default() })
+}
+
+/// What a chain of declarators is about.
+struct Declared<'t> {
+    /// The bare name.
+    name: Node<'t>,
+    /// The same with its owners before it.
+    qualified: Node<'t>,
+    /// A function, not a variable that points at one.
+    is_function: bool,
+}
+
+fn innermost(mut node: Node<'_>) -> Option<Declared<'_>> {
+    let mut is_function = false;
+    let mut qualified = None;
+    for _ in 0..32 {
+        match node.kind() {
+            "function_declarator" => is_function = true,
+            // `(*f)(int)` is a pointer; `*f(int)` and `(*f(int))(int)` are functions.
+            "parenthesized_declarator" => is_function = false,
+            "operator_cast" => is_function = true,
+            _ => {}
+        }
+        let next = match node.kind() {
+            "qualified_identifier" => {
+                qualified = qualified.or(Some(node));
+                node.child_by_field_name("name")
+            }
+            "template_function" | "template_method" | "template_type" => node.child_by_field_name("name"),
+            kind if kind.ends_with("declarator") => node.child_by_field_name("declarator").or_else(|| {
+                children(node)
+                    .find(|child| child.kind().ends_with("declarator") || child.kind().ends_with("identifier"))
+            }),
+            kind if kind.ends_with("identifier")
+                || matches!(kind, "destructor_name" | "operator_name" | "operator_cast") =>
+            {
+                return Some(Declared { name: node, qualified: qualified.unwrap_or(node), is_function });
+            }
+            _ => None,
+        };
+        node = next?;
+    }
+    None
+}
+
+fn declarators<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
+    let mut cursor = node.walk();
+    let found: Vec<_> = node.children_by_field_name("declarator", &mut cursor).collect();
+    found.into_iter()
+}
+
+/// `Name` of `ns::Name<T>`.
+fn last_part(mut node: Node<'_>) -> Node<'_> {
+    while matches!(node.kind(), "qualified_identifier" | "template_type") {
+        let Some(inner) = node.child_by_field_name("name") else { break };
+        node = inner;
+    }
+    node
+}
+
+fn last_named(node: Node<'_>) -> Node<'_> {
+    children(node).last().map_or(node, |last| if last.kind() == node.kind() { last_named(last) } else { last })
+}
+
+/// The last argument of a macro that makes a function.
+fn macro_function(site: &Site<'_>, declarator: Node<'_>) -> Vec<Name> {
+    let parameters = declarator.child_by_field_name("parameters");
+    let last = parameters.and_then(|parameters| children(parameters).last());
+    let word = last.filter(|last| site.of(*last).chars().all(|c| c.is_alphanumeric() || c == '_'));
+    word.map(|word| name(word, Function)).into_iter().collect()
+}

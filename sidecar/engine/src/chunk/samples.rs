@@ -1,0 +1,136 @@
+//! One small file in each language, its chunks compared whole with the text beside it; and what becomes of it when
+//! bytes go wrong.
+
+use super::tests::{check_any, render};
+use super::*;
+
+macro_rules! sample {
+    ($path:literal) => {
+        ($path, include_str!(concat!("samples/", $path)), include_str!(concat!("samples/", $path, ".txt")))
+    };
+}
+
+/// Name, text, expected chunks.
+const SAMPLES: &[(&str, &str, &str)] = &[
+    sample!("Cache.java"),
+    sample!("list.c"),
+    sample!("shapes.cpp"),
+    sample!("Orders.cs"),
+    sample!("queue.rb"),
+    sample!("Router.php"),
+    sample!("Store.kt"),
+    sample!("Player.swift"),
+    sample!("Parser.scala"),
+    sample!("deploy.sh"),
+    sample!("inventory.lua"),
+    sample!("Tree.hs"),
+    sample!("accounts.ex"),
+    sample!("ring.zig"),
+];
+
+#[test]
+fn chunks_of_the_samples() {
+    let limits = ChunkLimits { max_bytes: 400, min_bytes: 80 };
+    let mut wrong = String::new();
+    for (path, text, expected) in SAMPLES {
+        let language = Language::detect(path, text);
+        let found = render(&check_any(language, text, &limits));
+        if found.trim() != expected.trim() {
+            wrong.push_str(&format!("=== {path}\n{found}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "these differ, found:\n{wrong}");
+}
+
+#[test]
+fn symbols_do_not_depend_on_the_limits() {
+    for (path, text, _) in SAMPLES {
+        let symbols = |max_bytes, min_bytes| {
+            let chunks = check_any(Language::detect(path, text), text, &ChunkLimits { max_bytes, min_bytes });
+            chunks.into_iter().flat_map(|chunk| chunk.symbols).collect::<Vec<_>>()
+        };
+        assert_eq!(symbols(16, 4), symbols(100_000, 200), "{path}");
+    }
+}
+
+/// The grammars' scanners are C: a slip there takes the whole process down, so feed each what it does not expect.
+#[test]
+fn damaged_samples_are_still_cut() {
+    const ROUNDS: u32 = 200;
+    const WORDS: &[&str] = &[
+        "\"",
+        "'",
+        "`",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        "<<EOF\n",
+        "<<~'A B'\n",
+        "\\",
+        "\n",
+        "\r\n",
+        "\t",
+        "\0",
+        "\u{feff}",
+        "é",
+        "\u{10ffff}",
+        "#{",
+        "${",
+        "$(",
+        "*/",
+        "/*",
+        "--[==[",
+        "]]",
+        "%w(",
+        "R\"x(",
+        ")x\"",
+        "#\"\"\"",
+        "\"\"\"",
+        "<?php",
+        "?>",
+        "@\"",
+        "$\"{",
+        "where",
+        "do",
+        "end",
+        "#if",
+        "#endif\n",
+        "    ",
+        "~s|",
+        ";",
+        "::",
+        "=>",
+        "|",
+    ];
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n.max(1) as u64) as usize
+    };
+    for (path, text, _) in SAMPLES {
+        let language = Language::detect(path, text);
+        for _ in 0..ROUNDS {
+            let mut damaged = text.to_string();
+            for _ in 0..1 + next(6) {
+                let at = lines::floor_char(&damaged, next(damaged.len() + 1));
+                let end = lines::floor_char(&damaged, at + next(30));
+                match next(4) {
+                    0 => damaged.replace_range(at..end, ""),
+                    1 => damaged.truncate(if next(4) == 0 { at } else { damaged.len() }),
+                    2 => damaged.insert_str(at, &WORDS[next(WORDS.len())].repeat(1 + next(3) * next(40))),
+                    _ => {
+                        let copied = damaged[at..end].to_string();
+                        let to = lines::floor_char(&damaged, next(damaged.len() + 1));
+                        damaged.insert_str(to, &copied);
+                    }
+                }
+            }
+            check_any(language, &damaged, &ChunkLimits::default());
+        }
+    }
+}
