@@ -80,18 +80,18 @@ pub struct Weights {
 impl Default for Weights {
     fn default() -> Self {
         Weights {
-            dense_symbol: 0.3,
+            dense_symbol: 0.1,
             dense_prose: 0.5,
             coherence: 0.3,
             definition: 2.0,
-            definition_in_sentence: 1.0,
+            definition_in_sentence: 0.5,
             file_name: 1.5,
             secondary_path: 0.3,
             test_scope: 0.4,
             package_file: 0.5,
             declaration: 0.7,
-            older_version: 0.5,
-            repeat: 0.3,
+            older_version: 0.3,
+            repeat: 0.2,
         }
     }
 }
