@@ -76,16 +76,8 @@ struct Spec {
 static SPECS: [Spec; N_GRAMMARS] = [
     Spec { language: Language::Rust, parser: &packed::RUST, tables: &[RUST] },
     Spec { language: Language::JavaScript, parser: &packed::JAVASCRIPT, tables: &[JAVASCRIPT] },
-    Spec {
-        language: Language::TypeScript,
-        parser: &packed::TYPESCRIPT,
-        tables: &[JAVASCRIPT, TYPESCRIPT],
-    },
-    Spec {
-        language: Language::Tsx,
-        parser: &packed::TSX,
-        tables: &[JAVASCRIPT, TYPESCRIPT],
-    },
+    Spec { language: Language::TypeScript, parser: &packed::TYPESCRIPT, tables: &[JAVASCRIPT, TYPESCRIPT] },
+    Spec { language: Language::Tsx, parser: &packed::TSX, tables: &[JAVASCRIPT, TYPESCRIPT] },
     Spec { language: Language::Python, parser: &packed::PYTHON, tables: &[PYTHON] },
     Spec { language: Language::Go, parser: &packed::GO, tables: &[GO] },
     Spec { language: Language::Java, parser: &packed::JAVA, tables: &[rules::JAVA] },

@@ -116,9 +116,10 @@ impl Default for ChunkLimits {
     }
 }
 
-/// Cuts `text` into chunks, in order. The same input gives the same chunks on every machine.
+/// Cuts `text` into chunks, in order. The same input gives the same chunks on every machine, unless its grammar is still
+/// busy after seconds.
 ///
-/// A language without a grammar, or a text its grammar cannot parse within a budget of steps, is cut at blank
+/// A language without a grammar, or a text its grammar cannot parse within a budget of steps and time, is cut at blank
 /// lines instead. A line longer than the cap is cut at spaces or punctuation.
 pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk> {
     let max_bytes = limits.max_bytes.max(16);

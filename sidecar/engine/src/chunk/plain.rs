@@ -46,7 +46,7 @@ fn add_sections(text: &str, language: Language, lines: &[Line], outline: &mut Ou
 }
 
 /// What a line opens: `[table]`, `key:`, `"key": {`, `selector {`.
-fn section<'t>(content: &'t str, language: Language) -> Option<&'t str> {
+fn section(content: &str, language: Language) -> Option<&str> {
     match language {
         Language::Other("toml" | "ini") => content.strip_prefix('[')?.trim_start_matches('[').split(']').next(),
         Language::Other("yaml") => content.strip_suffix(':').map(|key| key.trim_start_matches("- ")),

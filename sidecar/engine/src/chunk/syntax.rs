@@ -1,6 +1,7 @@
 //! An outline from a grammar: one walk over the tree, without recursion.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
@@ -12,6 +13,9 @@ use super::{ChunkLimits, Language, Outline, Symbol, SymbolKind, one_line};
 
 /// Longer texts are not parsed: a megabyte takes most of a second, and its tree many megabytes.
 const MAX_PARSE_BYTES: usize = 2 * 1024 * 1024;
+
+/// A parser that takes longer is stopped. Sound source never comes near: a megabyte takes most of a second.
+const MAX_PARSE_TIME: Duration = Duration::from_secs(4);
 
 /// A header with more lines than this may be cut.
 const MAX_HEADER_LINES: usize = 16;
@@ -44,9 +48,11 @@ fn parse(text: &str, grammar: &Grammar) -> Option<Tree> {
     parser.set_language(&grammar.language).ok()?;
     // Sound source takes about one report for 300 bytes; ambiguous rubbish can take any number.
     let mut budget = 10_000 + text.len() / 20;
+    // And a report can take any time: tree-sitter mends 150,000 errors in a row in quadratic time (Lua, `a` on each line).
+    let start = Instant::now();
     let mut progress = |_: &tree_sitter::ParseState| {
         budget = budget.saturating_sub(1);
-        if budget == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if budget == 0 || MAX_PARSE_TIME < start.elapsed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let options = ParseOptions::new().progress_callback(&mut progress);
     let mut rest = |offset: usize, _| text.as_bytes().get(offset..).unwrap_or_default();

@@ -434,14 +434,21 @@ fn what_javascript_exports_has_a_name() {
 
 #[test]
 fn data_files_have_scopes() {
-    let scopes = |language, text: &str| {
+    for (language, text, needle, scope) in [
+        ("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n", "a = ", ""),
+        ("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n", "d = ", "b.c"),
+        ("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n", "f = ", "e"),
+        ("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n", "run", "jobs > build"),
+        ("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n", "test", "jobs"),
+        ("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n", "on: ", ""),
+        ("json", "{\n\"scripts\": {\n  \"a\": \"bcdefgh\"\n},\n\"b\": \"123456789\"\n}\n", "bcd", "scripts"),
+        ("json", "{\n\"scripts\": {\n  \"a\": \"bcdefgh\"\n},\n\"b\": \"123456789\"\n}\n", "123", ""),
+        ("css", "@media print {\n  .item {\n    top: 1px\n  }\n}\n", "top", "@media print > .item"),
+    ] {
         let chunks = check_any(Language::Other(language), text, &ChunkLimits { max_bytes: 16, min_bytes: 0 });
-        chunks.into_iter().map(|chunk| chunk.scope).collect::<Vec<_>>().join(" | ")
-    };
-    assert_eq!(scopes("toml", "a = 1234567890\n[[b.c]]\nd = 1234567890\n[e] # x\nf = 1234567890\n"), " |  | b.c |  | e");
-    assert_eq!(scopes("yaml", "jobs:\n  build:\n    - run: 12345\n  test: 12345678\non: 1234567890\n"), " | jobs | jobs > build | jobs | ");
-    assert_eq!(scopes("json", "{\n\"scripts\": {\n  \"a\": \"bcdefgh\"\n},\n\"b\": \"123456789\"\n}\n"), " | scripts | ");
-    assert_eq!(scopes("css", "@media print {\n  .item {\n    color: redred\n  }\n}\n"), " | @media print | @media print > .item");
+        let found = chunks.iter().find(|chunk| text[chunk.bytes.clone()].contains(needle)).expect("is in a chunk");
+        assert_eq!(found.scope, scope, "{needle} in {language}");
+    }
 }
 
 #[test]
