@@ -123,4 +123,17 @@ impl Error {
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Error::Io { action, path: path.to_path_buf(), source }
     }
+
+    /// Whether the disk, or the user's share of it, takes no more. The last committed generation is intact.
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+            }
+            next = error.source();
+        }
+        false
+    }
 }
