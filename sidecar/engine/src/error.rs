@@ -127,13 +127,14 @@ impl Error {
     /// Whether the disk, or the user's share of it, takes no more. The last committed generation is intact.
     pub fn is_disk_full(&self) -> bool {
         use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = next {
-            if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge);
-            }
-            next = error.source();
-        }
-        false
+        let source = match self {
+            Error::Io { source, .. } => source,
+            Error::Cache(error) => match &**error {
+                redb::Error::Io(source) => source, // which redb does not name as its source
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 }

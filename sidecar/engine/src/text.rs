@@ -221,8 +221,8 @@ impl TextIndex {
             match sound(&self.dir, || Ok(self.index.directory().validate_checksum(&file)))? {
                 Ok(true) => {}
                 Ok(false) => return Err(Error::IndexDamaged { path: self.dir.join(file), problem: "checksum".into() }),
-                // The list has names that a segment may do without; opening has found those that it needs.
-                Err(OpenReadError::FileDoesNotExist(_)) => {}
+                // The list has names that a segment may do without; tantivy opens some of the others lazily.
+                Err(OpenReadError::FileDoesNotExist(_)) if !is_required(&file) => {}
                 Err(e) => return Err(damage(&self.dir, e.into())),
             }
         }
@@ -305,6 +305,12 @@ fn push_word(words: &mut String, word: &str) {
 /// The system's own words about a write that failed, where there are any.
 fn explained(failure: &Failure, dir: &Path, error: TantivyError) -> Error {
     failure.take().unwrap_or_else(|| damage(dir, error))
+}
+
+/// Whether each segment has such a file. A missing deletion file is found when the segment is opened.
+fn is_required(file: &Path) -> bool {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["fast", "fieldnorm", "idx", "pos", "store", "term"].contains(&extension))
 }
 
 /// Runs what reads files of `dir`. tantivy trusts its files: where one has changed it may panic.

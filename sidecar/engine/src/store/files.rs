@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Error, Result};
 
@@ -12,6 +13,10 @@ pub const CACHE: &str = "cache.redb";
 const CLEAN: &str = "clean";
 /// There once a check has found damage; names the file and what is wrong with it.
 const DAMAGED: &str = "damaged";
+
+/// A process that is being killed holds its locks a moment longer, and so does a child between its fork and its exec.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
 
 /// The right to write to a data directory, held as long as this lives and given up by the kernel when the process dies.
 ///
@@ -25,10 +30,17 @@ impl OwnerLock {
         let path = dir.join("owner.lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|e| Error::io("open", &path, e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(OwnerLock(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::IndexLocked { path: dir.to_path_buf() }),
-            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+        let mut attempt = 1;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(OwnerLock(file)),
+                Err(TryLockError::WouldBlock) if attempt >= LOCK_ATTEMPTS => {
+                    return Err(Error::IndexLocked { path: dir.to_path_buf() });
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY_DELAY),
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
+            }
+            attempt += 1;
         }
     }
 }

@@ -9,8 +9,6 @@ use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 use crate::play::{Random, copy_dir, dot};
 
 const N_FILES: u8 = 12;
-/// Random bits flipped in each file, on top of those at its ends.
-const N_FLIPS: u64 = 12;
 
 fn space() -> Space {
     Space { id: "damage-test".into(), dim: 8 }
@@ -87,7 +85,6 @@ fn sample(dir: &Path) -> String {
     index_run(&mut store, 0..N_FILES - 2).unwrap();
     index_run(&mut store, (1..N_FILES - 1).chain([N_FILES + 1])).unwrap();
     index_run(&mut store, 1..N_FILES).unwrap();
-    store.release_writer().unwrap();
     answers(&store)
 }
 
@@ -118,13 +115,14 @@ enum Damage {
     Missing,
 }
 
-fn damages(len: usize, random: &mut Random) -> Vec<Damage> {
+/// `n_flips` random bits, on top of those at the ends.
+fn damages(len: usize, n_flips: u64, random: &mut Random) -> Vec<Damage> {
     let mut all: Vec<Damage> = vec![Damage::Missing];
     let bits = len * 8;
     let ends = [0, 9, 18, 27].into_iter().flat_map(|bit| [Some(bit), bits.checked_sub(bit + 1)]).flatten();
     all.extend(ends.filter(|bit| *bit < bits).map(Damage::Flip));
     if len > 0 {
-        all.extend((0..N_FLIPS).map(|_| Damage::Flip(random.below(bits as u64) as usize)));
+        all.extend((0..n_flips).map(|_| Damage::Flip(random.below(bits as u64) as usize)));
         all.extend([0, 1, len / 3, len / 2, len - 1].map(Damage::Truncate));
     }
     all
@@ -171,6 +169,9 @@ fn judge(dir: &Path, expected: &str, tally: &mut Tally) {
             }
         },
     }
+    if (tally.found_by_open + tally.found_by_check + tally.no_effect) % 5 != 1 {
+        return; // what follows costs most of the time
+    }
     // Whatever it was, the next run brings everything back.
     let (mut store, _) = Store::open_or_rebuild(dir, true).unwrap();
     index_run(&mut store, 1..N_FILES).unwrap();
@@ -180,14 +181,25 @@ fn judge(dir: &Path, expected: &str, tally: &mut Tally) {
 
 #[test]
 fn every_kind_of_damage_is_found_or_has_no_effect() {
-    let seed = 0xD1B5_4A32_D192_ED03;
+    damage_every_kind(3, 0xD1B5_4A32_D192_ED03);
+}
+
+/// `cargo test -p offheap-engine --test durability -- --ignored --nocapture many_damages`
+#[test]
+#[ignore = "minutes"]
+fn many_damages() {
+    damage_every_kind(300, 0x5851_F42D_4C95_7F2D);
+    damage_cache(1_500, 0x1405_7B7E_F767_814F);
+}
+
+fn damage_every_kind(n_flips: u64, seed: u64) {
     println!("seed {seed:#x}");
     let mut random = Random(seed);
     let good = tempfile::tempdir().unwrap();
     let expected = sample(good.path());
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for (kind, rel) in kinds(good.path()) {
-        for damage in damages(std::fs::metadata(good.path().join(&rel)).unwrap().len() as usize, &mut random) {
+        for damage in damages(std::fs::metadata(good.path().join(&rel)).unwrap().len() as usize, n_flips, &mut random) {
             let dir = tempfile::tempdir().unwrap();
             copy_dir(good.path(), dir.path());
             apply(&dir.path().join(&rel), &damage);
@@ -202,18 +214,22 @@ fn every_kind_of_damage_is_found_or_has_no_effect() {
     for kind in ["format", "text/meta.json", "vectors/*.vec"] {
         assert_eq!(tallies[kind].no_effect, 0, "{kind}");
     }
-    for kind in ["fast", "fieldnorm", "idx", "store", "term"] {
+    for kind in ["del", "fast", "fieldnorm", "idx", "pos", "store", "term"] {
         let tally = &tallies[&format!("text/*.{kind}")];
-        assert!(tally.found_by_open + tally.found_by_check > 15, "{kind}: {tally:?}");
+        assert!(tally.found_by_open + tally.found_by_check > tally.no_effect, "{kind}: {tally:?}");
     }
     let manifest = tallies.iter().filter(|(kind, _)| kind.starts_with("vectors/gen-"));
-    assert!(manifest.max_by_key(|(kind, _)| kind.len() * 1000 + kind.bytes().map(usize::from).sum::<usize>()).is_some_and(|(_, t)| t.no_effect == 0));
+    let newest = manifest.max_by_key(|(kind, _)| (kind.len(), kind.to_string())).expect("a manifest").1;
+    assert_eq!(newest.no_effect, 0);
 }
 
 /// The cache is read as it is, page by page, so it gets more: no panic, no wrong vector, no file forgotten.
 #[test]
 fn a_damaged_cache_never_gives_a_wrong_vector() {
-    let seed = 0xA076_1D64_78BD_642F;
+    damage_cache(30, 0xA076_1D64_78BD_642F);
+}
+
+fn damage_cache(n_flips: u64, seed: u64) {
     println!("seed {seed:#x}");
     let mut random = Random(seed);
     let good = tempfile::tempdir().unwrap();
@@ -222,7 +238,7 @@ fn a_damaged_cache_never_gives_a_wrong_vector() {
     // Half of the bits in bytes that are in use.
     let used: Vec<usize> = (0..cache.len()).filter(|&at| cache[at] != 0).collect();
     let (mut n_lost, mut n_renewed) = (0, 0);
-    for i in 0..150 {
+    for i in 0..n_flips {
         let at = if i % 3 == 0 { random.below(cache.len() as u64) as usize } else { used[random.below(used.len() as u64) as usize] };
         let dir = tempfile::tempdir().unwrap();
         copy_dir(good.path(), dir.path());
@@ -246,5 +262,5 @@ fn a_damaged_cache_never_gives_a_wrong_vector() {
         store.verify().unwrap();
         n_renewed += u32::from(dir.path().join("cache.redb.damaged").exists());
     }
-    println!("150 flips: {n_lost} vectors dropped, {n_renewed} caches begun again");
+    println!("{n_flips} flips: {n_lost} vectors dropped, {n_renewed} caches begun again");
 }

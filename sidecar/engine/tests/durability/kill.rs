@@ -49,7 +49,7 @@ fn kill_at_random_moments(n_kills: u64, seed: u64) {
         let before = Store::open_read_only(&data).map_or(0, |snapshot| snapshot.generation);
         let mut child = child("kill::owner_that_is_killed", dir.path());
         // Not a wait for something: the moment of the kill is what is random here.
-        std::thread::sleep(Duration::from_micros(2_000 + random.below(150_000)));
+        std::thread::sleep(Duration::from_micros(2_000 + random.below(300_000)));
         child.kill().unwrap();
         child.wait().unwrap();
         let log = std::fs::read_to_string(&log_path).unwrap();

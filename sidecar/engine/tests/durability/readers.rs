@@ -100,12 +100,12 @@ fn read_while_writing(n_threads: usize, n_processes: usize, mut go_on: impl FnMu
 
 #[test]
 fn readers_see_whole_generations_while_the_owner_writes() {
-    read_while_writing(4, 0, |round| round < 60);
+    read_while_writing(4, 0, |round| round < 25);
 }
 
 #[test]
 fn other_processes_see_whole_generations_while_the_owner_writes() {
-    read_while_writing(0, 3, |round| round < 60);
+    read_while_writing(0, 3, |round| round < 25);
 }
 
 /// `cargo test -p offheap-engine --test durability -- --ignored --nocapture sixteen_readers`
