@@ -83,8 +83,8 @@ fn answers(store: &Store) -> String {
 fn sample(dir: &Path) -> String {
     let mut store = Store::open(dir).unwrap();
     index_run(&mut store, 0..N_FILES - 2).unwrap();
-    index_run(&mut store, (1..N_FILES - 1).chain([N_FILES + 1])).unwrap();
-    index_run(&mut store, 1..N_FILES).unwrap();
+    index_run(&mut store, 0..N_FILES).unwrap();
+    index_run(&mut store, 1..N_FILES).unwrap(); // one gone of ten, which is too few for a merge
     answers(&store)
 }
 
@@ -210,8 +210,9 @@ fn damage_every_kind(n_flips: u64, seed: u64) {
         println!("{kind}: {tally:?}");
     }
     // Of these every bit counts. A full-text file ends with the version that wrote it, which changes no answer;
-    // the cache repairs itself; the previous manifest, the locks and the note of an orderly stop hold nothing.
-    for kind in ["format", "text/meta.json", "vectors/*.vec"] {
+    // the cache repairs itself; the previous manifest, the locks, the note of an orderly stop and the line's end after
+    // the format number hold nothing.
+    for kind in ["text/meta.json", "vectors/*.vec"] {
         assert_eq!(tallies[kind].no_effect, 0, "{kind}");
     }
     for kind in ["del", "fast", "fieldnorm", "idx", "pos", "store", "term"] {

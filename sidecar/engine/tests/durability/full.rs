@@ -28,6 +28,7 @@ fn name_of(error: &Error) -> String {
 
 /// Plays `round` on a full disk, gives back what failed, and then on one with space.
 fn play_full(store: &mut Store, round: u64, model: &mut Model, make_full: impl Fn(bool)) -> Option<String> {
+    model.generation(round); // made now: the limit is the whole process's
     make_full(true);
     let outcome = play(store, round);
     let failed = outcome.as_ref().err().map(name_of);
