@@ -22,6 +22,7 @@ mod snapshot;
 mod types;
 mod verify;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub struct Store {
     dir: PathBuf,
     text: TextIndex,
     cache: Cache,
+    /// The cache's file table is known to be of the committed generation. Searching needs neither, so the cache is not
+    /// opened with the index: that takes longer than everything else.
+    reconciled: Cell<bool>,
     manifest: Manifest,
     reader: Reader,
     changes: Changes,
@@ -127,8 +131,16 @@ impl Store {
         files::check_not_damaged(data_dir)?;
         format::prepare(data_dir)?;
         let (text_dir, vector_dir) = (data_dir.join("text"), data_dir.join("vectors"));
+        let mut is_new = false;
         for dir in [&text_dir, &vector_dir, &data_dir.join("readers")] {
-            std::fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+            match std::fs::create_dir(dir) {
+                Ok(()) => is_new = true,
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("create", dir, e)),
+            }
+        }
+        if is_new {
+            files::sync_dir(data_dir)?;
         }
         if !text_dir.join("meta.json").exists() && snapshot::any_manifest(&vector_dir) {
             let problem = "the file is missing".into();
@@ -149,6 +161,7 @@ impl Store {
             dir: data_dir.to_path_buf(),
             text,
             cache: Cache::new(&data_dir.join(CACHE)),
+            reconciled: Cell::new(false),
             checked: Arc::new(AtomicBool::new(noted_clean || manifest.generation == 0)),
             noted_clean,
             manifest,
@@ -161,11 +174,6 @@ impl Store {
             _lock: lock.take().expect("taken by the caller, and given away only here"),
         };
         store.forget_changes();
-        match store.reconcile_files() {
-            // What is there can be searched; the next change tries again.
-            Err(e) if e.is_disk_full() => store.unsound = true,
-            reconciled => reconciled?,
-        }
         store.collect_garbage();
         Ok(store)
     }
@@ -404,6 +412,7 @@ impl Store {
         if self.unsound {
             self.recover()?;
         }
+        self.reconcile_files()?;
         let result = change(self);
         if result.is_err() {
             self.unsound = true;

@@ -103,7 +103,8 @@ impl Store {
         self.step(Step::Publish)?;
         self.publish(manifest, vectors)?;
         if renewed {
-            self.reconcile_files()?; // it was damaged and begun again
+            self.reconciled.set(false); // it was damaged and begun again
+            self.reconcile_files()?;
         }
         self.step(Step::Garbage)?;
         self.collect_garbage();
@@ -175,6 +176,7 @@ impl Store {
         self.text.abandon();
         let (manifest, vectors) = load(&self.dir, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
         self.publish(manifest, vectors)?;
+        self.reconciled.set(false);
         self.reconcile_files()?;
         self.collect_garbage();
         self.unsound = false;
@@ -199,11 +201,15 @@ impl Store {
     /// When the file table is not of this generation, reads it off the full-text index. Sizes and times become 0, so
     /// every file is hashed again once.
     pub(super) fn reconcile_files(&self) -> Result<()> {
+        if self.reconciled.get() {
+            return Ok(());
+        }
         let found = match self.cache.generation() {
             Err(_) if self.cache.was_renewed() => None,
             found => found?,
         };
         if found == Some(self.manifest.generation) {
+            self.reconciled.set(true);
             return Ok(());
         }
         let mut files: BTreeMap<String, Option<FileRecord>> = BTreeMap::new();
@@ -218,15 +224,18 @@ impl Store {
         )?;
         let apply = || self.cache.apply(self.manifest.generation, true, &files, std::iter::empty());
         match apply() {
-            Err(_) if self.cache.was_renewed() => apply(),
-            applied => applied,
+            Err(_) if self.cache.was_renewed() => apply()?,
+            applied => applied?,
         }
+        self.reconciled.set(true);
+        Ok(())
     }
 
     /// Asks the cache. Found damaged, it has been begun again: its file table is made anew, and it is asked once more.
     pub(super) fn ask<T>(&self, question: impl Fn(&Cache) -> Result<T>) -> Result<T> {
         match question(&self.cache) {
             Err(_) if self.cache.was_renewed() => {
+                self.reconciled.set(false);
                 self.reconcile_files()?;
                 question(&self.cache)
             }
