@@ -54,6 +54,8 @@ pub struct IndexConfig {
     pub include: Vec<String>,
     /// Files to leave out on top of `.gitignore` and `.offheapignore`.
     pub exclude: Vec<String>,
+    /// Embeddings kept for content that is not in the index now, such as another branch's.
+    pub spare_embeddings: usize,
 }
 
 impl Default for Config {
@@ -82,7 +84,12 @@ impl Default for DaemonConfig {
 
 impl Default for IndexConfig {
     fn default() -> Self {
-        IndexConfig { max_file_bytes: 1 << 20, include: Vec::new(), exclude: Vec::new() }
+        IndexConfig {
+            max_file_bytes: 1 << 20,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            spare_embeddings: offheap_engine::store::SPARE_EMBEDDINGS,
+        }
     }
 }
 

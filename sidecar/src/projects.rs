@@ -145,6 +145,7 @@ impl Project {
                 empty.insert(store)
             }
         };
+        store.keep_spare_embeddings(config.index.spare_embeddings);
         if rebuild {
             store.clear().map_err(|error| fault::from_engine(&error))?;
         } else if store.snapshot().generation > 0 {

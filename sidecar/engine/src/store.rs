@@ -46,9 +46,9 @@ use crate::vector::search::{Vectors, dimension_error};
 use crate::vector::{Bitmap, Rows};
 use crate::{Error, Result};
 
-/// Embeddings kept for content that is not in the index now: four times what a project of 25,000 chunks holds, and with
+/// Embeddings kept by default for content that is not in the index now: four times what a project of 25,000 chunks holds, and with
 /// 384 values each about 90 MB on disk.
-const SPARE_EMBEDDINGS: usize = 100_000;
+pub const SPARE_EMBEDDINGS: usize = 100_000;
 
 /// The owner of a data directory.
 ///

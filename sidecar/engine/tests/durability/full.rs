@@ -20,9 +20,11 @@ fn name_of(error: &Error) -> String {
         Error::Io { path, .. } => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         other => other.to_string(),
     };
-    let name = text.rsplit_once('.').map_or(text.as_str(), |(stem, extension)| {
-        if stem.len() == 32 { extension } else { text.as_str() }
-    });
+    // A full-text file begins with its segment's 32 digits.
+    let name = match text.split_once('.') {
+        Some((segment, rest)) if segment.len() == 32 => rest,
+        _ => &text,
+    };
     name.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
@@ -84,7 +86,7 @@ fn a_write_that_fails_at_any_stage_is_a_full_disk() {
     assert!(child("full::owner_under_limits", dir.path()).wait().unwrap().success());
     let failed = std::fs::read_to_string(dir.path().join("failed")).unwrap();
     println!("writes failed on: {}", failed.replace('\n', ", "));
-    for name in ["seg-.tmp", "gen-.json.tmp", "meta.json.tmp", "store", "embedding cache"] {
+    for name in ["seg-.tmp", "gen-.json.tmp", "meta.json.tmp", "term", "embedding cache"] {
         assert!(failed.lines().any(|line| line == name), "nothing failed on {name}: {failed}");
     }
 }
