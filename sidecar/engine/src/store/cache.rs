@@ -103,14 +103,16 @@ impl Cache {
             }
             Err(_) => (damaged(&self.path, "a page makes no sense"), true),
         };
-        let closed = slot.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(closed)));
-        if is_damage {
-            let aside = self.path.with_extension("redb.damaged");
-            std::fs::rename(&self.path, &aside).map_err(|e| Error::io("move aside", &self.path, e))?;
+        let is_closed = close(slot.take());
+        if is_damage || !is_closed {
+            self.move_aside().map_err(|e| Error::io("move aside", &self.path, e))?;
             self.renewed.set(true);
         }
         Err(error)
+    }
+
+    fn move_aside(&self) -> std::io::Result<()> {
+        std::fs::rename(&self.path, self.path.with_extension("redb.damaged"))
     }
 
     /// The generation that the file table belongs to.
@@ -241,6 +243,19 @@ impl Cache {
             Ok(n)
         })
     }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if !close(self.db.get_mut().take()) {
+            let _ = self.move_aside(); // else the next owner finds out the same way
+        }
+    }
+}
+
+/// Closing writes, and so meets damage like everything else; whether it did not.
+fn close(db: Option<Database>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok()
 }
 
 /// After a kill redb reads the file through. Its quick repair would save 0.2 s of 0.5 s then, at 100,000 rows, and cost
