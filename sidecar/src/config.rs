@@ -54,6 +54,8 @@ pub struct IndexConfig {
     pub include: Vec<String>,
     /// Files to leave out on top of `.gitignore` and `.offheapignore`.
     pub exclude: Vec<String>,
+    /// Embeddings kept for content that is not in the index now, such as another branch's.
+    pub spare_embeddings: usize,
 }
 
 impl Default for Config {
@@ -82,7 +84,12 @@ impl Default for DaemonConfig {
 
 impl Default for IndexConfig {
     fn default() -> Self {
-        IndexConfig { max_file_bytes: 1 << 20, include: Vec::new(), exclude: Vec::new() }
+        IndexConfig {
+            max_file_bytes: 1 << 20,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            spare_embeddings: offheap_engine::store::SPARE_EMBEDDINGS,
+        }
     }
 }
 
@@ -162,10 +169,28 @@ pub fn init(project: &Path) -> Result<bool, Fault> {
             .hint("offheap keeps a project's index in its .offheap directory, which must be writable")
     };
     std::fs::create_dir_all(&dir).map_err(failed)?;
+    // Whole or not at all: written beside, made durable, then linked to its name, which fails where one is already.
     let write_new = |name: &str, content: String| -> std::io::Result<bool> {
         use std::io::Write;
-        match std::fs::File::create_new(dir.join(name)) {
-            Ok(mut file) => file.write_all(content.as_bytes()).map(|()| true),
+        if dir.join(name).exists() {
+            return Ok(false);
+        }
+        let temporary = dir.join(format!("{name}.{}.tmp", std::process::id()));
+        let linked = || -> std::io::Result<()> {
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(content.as_bytes())?;
+            file.sync_all()?;
+            // A file system without links has a rename, which could only replace what another process wrote just now.
+            match std::fs::hard_link(&temporary, dir.join(name)) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(error),
+                Err(_) => std::fs::rename(&temporary, dir.join(name)),
+                Ok(()) => Ok(()),
+            }
+        };
+        let outcome = linked();
+        let _ = std::fs::remove_file(&temporary);
+        match outcome {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
@@ -186,6 +211,10 @@ mod tests {
         assert_eq!(Config::read(temp.path()).expect("defaults"), Config::default());
         assert!(init(temp.path()).expect("writable"));
         assert_eq!(Config::read(temp.path()).expect("written"), Config::default());
+        let entries = std::fs::read_dir(temp.path().join(".offheap")).expect("made").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".gitignore", "config.json"], "nothing of the writing stays");
         let file = temp.path().join(".offheap/config.json");
         std::fs::write(&file, r#"{"daemon":{"ttl_minutes":0.5}}"#).expect("writable");
         assert!(!init(temp.path()).expect("writable"));

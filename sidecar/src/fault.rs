@@ -6,6 +6,9 @@ use offheap_protocol::{Code, Fault};
 /// The fault for an engine error: its code, its whole chain as text, and what to do.
 pub fn from_engine(error: &Error) -> Fault {
     let message = chain(error);
+    if error.is_disk_full() {
+        return disk_full(message);
+    }
     match error {
         Error::Io { source, .. } => io(source, message),
         Error::Gguf { .. } | Error::Checksum { .. } | Error::Shape { .. } => {
@@ -15,7 +18,8 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::Kernel { .. } => Fault::new(Code::InvalidArgument, message).hint("unset OFFHEAP_KERNEL or take one of these"),
         Error::NotFinite { .. } => Fault::new(Code::ModelFailed, message).hint("the model file may be damaged; install it again"),
         Error::IndexFormat { .. } => Fault::new(Code::IndexFormat, message).hint("run `offheap index --rebuild`"),
-        Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message).hint("run `offheap index --rebuild`"),
+        Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message)
+            .hint("run `offheap index`: it builds the index again and computes nothing twice"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
@@ -39,11 +43,13 @@ pub fn from_engine(error: &Error) -> Fault {
 /// The fault for an operating-system error.
 pub fn io(source: &std::io::Error, message: String) -> Fault {
     match source.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Fault::new(Code::DiskFull, message).hint("free some space; the last committed index is intact")
-        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => disk_full(message),
         _ => Fault::new(Code::Io, message),
     }
+}
+
+fn disk_full(message: String) -> Fault {
+    Fault::new(Code::DiskFull, message).hint("free some space; the last committed index is intact")
 }
 
 /// An error and its causes, as one line.

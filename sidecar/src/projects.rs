@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::ChunkLimits;
@@ -10,7 +10,7 @@ use offheap_engine::index::{self, Host, Settings};
 use offheap_engine::kernel;
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Hit, Query};
-use offheap_engine::store::{Filter, Snapshot, Space, Store};
+use offheap_engine::store::{Check, Filter, Snapshot, Space, Store};
 use offheap_engine::walk::WalkRules;
 use offheap_protocol::message::{IndexReport, IndexStatus, Phase, Progress, SearchMode, SearchReport, SkippedFile};
 use offheap_protocol::{Code, Fault};
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::batcher::{Batcher, Loaded};
 use crate::config::{self, Config};
 use crate::fault;
+use crate::log::log;
 
 /// One project, open or not.
 pub struct Project {
@@ -29,7 +30,9 @@ pub struct Project {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     indexing: AtomicBool,
     /// The daemon is leaving: a run commits what it has and ends.
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
+    /// The check after an unclean stop found damage: what is open is let go, and opening says so.
+    damaged: Arc<AtomicBool>,
 }
 
 /// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
@@ -51,7 +54,8 @@ impl Project {
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
             indexing: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
+            damaged: Arc::default(),
         }
     }
 
@@ -68,20 +72,24 @@ impl Project {
     /// Makes a run commit and end, waits for that, and lets go of the index.
     pub fn close(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        drop(self.store.lock().map(|mut store| *store = None));
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Drops what is held in memory; `stored` also deletes the embedding cache. Gives the embeddings deleted.
     pub fn clear_cache(&self, stored: bool) -> Result<u64, Fault> {
-        let Ok(mut slot) = self.store.try_lock() else {
-            return Err(Fault::new(Code::IndexBusy, "this project is being indexed").hint("wait for it"));
+        let mut slot = match self.store.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(poisoned)) => repaired(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Fault::new(Code::IndexBusy, "this project is being indexed").hint("wait for it"));
+            }
         };
         let data_dir = config::data_dir(&self.root);
         let mut deleted = 0;
         if stored && data_dir.join("format").is_file() {
             let store = match &mut *slot {
                 Some(store) => store,
-                empty => empty.insert(open(&data_dir, false)?),
+                empty => empty.insert(self.open(&data_dir)?),
             };
             deleted = store.clear_embedding_cache().map_err(|error| fault::from_engine(&error))?;
         }
@@ -92,10 +100,13 @@ impl Project {
 
     /// Lets go of the index; the next use opens it anew. Does nothing while an index run holds it.
     pub fn evict(&self) {
-        if let Ok(mut store) = self.store.try_lock() {
-            *store = None;
-            *self.snapshot.lock().expect(UNPOISONED) = None;
-        }
+        let mut store = match self.store.try_lock() {
+            Ok(store) => store,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        *store = None;
+        *self.snapshot.lock().expect(UNPOISONED) = None;
     }
 
     /// Brings the index up to date. Blocks for as long as that takes.
@@ -116,14 +127,26 @@ impl Project {
         let mut slot = self.store.lock().unwrap_or_else(|poisoned| repaired(poisoned.into_inner()));
         self.store.clear_poison();
         let data_dir = config::data_dir(&self.root);
-        if rebuild {
+        if rebuild || self.damaged.swap(false, Ordering::Relaxed) {
             *slot = None;
             *self.snapshot.lock().expect(UNPOISONED) = None;
         }
         let store = match &mut *slot {
             Some(store) => store,
-            empty => empty.insert(open(&data_dir, rebuild)?),
+            // Everything in there is made from the tree: a damaged index is begun again, its embeddings stay.
+            empty => {
+                let opened = Store::open_or_rebuild(&data_dir, rebuild);
+                let (store, why) = opened.map_err(|error| fault::from_engine(&error))?;
+                if let Some(why) = why {
+                    log!("rebuilding the index: {}", fault::chain(&why));
+                }
+                if store.was_unclean() {
+                    self.check_in_background(store.check());
+                }
+                empty.insert(store)
+            }
         };
+        store.keep_spare_embeddings(config.index.spare_embeddings);
         if rebuild {
             store.clear().map_err(|error| fault::from_engine(&error))?;
         } else if store.snapshot().generation > 0 {
@@ -175,6 +198,28 @@ impl Project {
         })
     }
 
+    fn open(&self, data_dir: &Path) -> Result<Store, Fault> {
+        let store = Store::open(data_dir).map_err(|error| fault::from_engine(&error))?;
+        if store.was_unclean() {
+            self.check_in_background(store.check());
+        }
+        Ok(store)
+    }
+
+    /// After an owner was killed everything it left is read once. Searches go on meanwhile.
+    fn check_in_background(&self, check: Check) {
+        let (damaged, stopping) = (self.damaged.clone(), self.stopping.clone());
+        let run = move || {
+            lower_priority();
+            if let Err(error) = check.run(&|| stopping.load(Ordering::Relaxed)) {
+                log!("the check after an unclean stop: {}", fault::chain(&error));
+                damaged.store(matches!(error, offheap_engine::Error::IndexDamaged { .. }), Ordering::Relaxed);
+            }
+        };
+        // Without a thread the next open tries again.
+        let _ = std::thread::Builder::new().name("index-check".into()).spawn(run);
+    }
+
     fn published(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.lock().expect(UNPOISONED).clone()
     }
@@ -194,6 +239,9 @@ impl Project {
 
     /// The committed generation that searches use; opens the index if nobody did.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
+        if self.damaged.load(Ordering::Relaxed) && !self.is_indexing() {
+            self.evict();
+        }
         if let Some(snapshot) = self.published() {
             return Ok(snapshot);
         }
@@ -211,7 +259,7 @@ impl Project {
         }
         let store = match &mut *slot {
             Some(store) => store,
-            empty => empty.insert(open(&data_dir, false)?),
+            empty => empty.insert(self.open(&data_dir)?),
         };
         let snapshot = store.snapshot();
         if snapshot.stats().chunks == 0 && snapshot.generation == 0 {
@@ -312,41 +360,13 @@ fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<St
     slot
 }
 
-fn open(data_dir: &Path, rebuild: bool) -> Result<Store, Fault> {
-    use offheap_engine::Error;
-    match Store::open(data_dir) {
-        // Asked for, and nothing but the data directory goes: everything in it is made from the tree. What the model
-        // computed is the costly part, and the store itself judges whether that file can be used.
-        Err(Error::IndexDamaged { .. } | Error::Text(_)) if rebuild => {
-            empty(data_dir, &["owner.lock", "cache.redb"])?;
-            Store::open(data_dir)
-        }
-        Err(Error::IndexFormat { .. }) if rebuild => {
-            empty(data_dir, &["owner.lock"])?;
-            Store::open(data_dir)
-        }
-        other => other,
+/// Of the calling thread, where the system has priorities for threads.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: takes numbers only; 0 is the calling thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
     }
-    .map_err(|error| fault::from_engine(&error))
-}
-
-/// Removes everything in `dir` but `keep`.
-fn empty(dir: &Path, keep: &[&str]) -> Result<(), Fault> {
-    let remove = || -> std::io::Result<()> {
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if keep.iter().any(|name| entry.file_name() == *name) {
-                continue;
-            }
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
-            } else {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    };
-    remove().map_err(|error| fault::io(&error, format!("cannot empty `{}`: {error}", dir.display())))
 }
 
 fn space_of(model: &Loaded) -> Space {

@@ -123,4 +123,18 @@ impl Error {
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Error::Io { action, path: path.to_path_buf(), source }
     }
+
+    /// Whether the disk, or the user's share of it, takes no more. The last committed generation is intact.
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let source = match self {
+            Error::Io { source, .. } => source,
+            Error::Cache(error) => match &**error {
+                redb::Error::Io(source) => source, // which redb does not name as its source
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    }
 }

@@ -5,6 +5,8 @@
 //!          text/               full-text index, one document per chunk
 //!          vectors/seg-N.vec   immutable vectors                 vectors/gen-N.json   what generation N consists of
 //!          cache.redb          embeddings by content, file table: the owner's own, rebuildable
+//!          readers/            a locked file for each process that is opening the index
+//!          clean               there after an orderly stop         damaged  there once a check has found damage
 //! ```
 //!
 //! Changes gather in memory and in the full-text writer until [`Store::commit`]. The full-text commit is the commit
@@ -13,29 +15,40 @@
 
 mod cache;
 mod commit;
-mod files;
+pub(crate) mod files;
+mod format;
+pub(crate) mod pins;
 mod snapshot;
 mod types;
+mod verify;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
+pub use self::verify::Check;
 pub use crate::text::filter::Filter;
 pub use crate::text::record::StoredChunk;
 
-use self::cache::{Cache, vector_key};
+use self::cache::{Cache, VectorKey, vector_key};
 use self::commit::StepHook;
-use self::files::{FORMAT, OwnerLock, check_format, write_durably};
+use self::files::{CACHE, OwnerLock};
+use self::pins::Pins;
 use crate::text::TextIndex;
 use crate::vector::manifest::Manifest;
 use crate::vector::search::{Vectors, dimension_error};
 use crate::vector::{Bitmap, Rows};
 use crate::{Error, Result};
+
+/// Embeddings kept by default for content that is not in the index now: four times what a project of 25,000 chunks holds, and with
+/// 384 values each about 90 MB on disk.
+pub const SPARE_EMBEDDINGS: usize = 100_000;
 
 /// The owner of a data directory.
 ///
@@ -45,11 +58,20 @@ pub struct Store {
     dir: PathBuf,
     text: TextIndex,
     cache: Cache,
+    /// The cache's file table is known to be of the committed generation. Searching needs neither, so the cache is not
+    /// opened with the index: that takes longer than everything else.
+    reconciled: Cell<bool>,
     manifest: Manifest,
     reader: Reader,
     changes: Changes,
     /// A change failed half-way: memory must be read from disk again before anything else.
     unsound: bool,
+    /// The previous owner stopped in an orderly way, or all that it left has been read since.
+    checked: Arc<AtomicBool>,
+    /// The note of an orderly stop is on disk.
+    noted_clean: bool,
+    pins: Pins,
+    spare_embeddings: usize,
     hook: Option<StepHook>,
     _lock: OwnerLock, // last, so that it is given up last
 }
@@ -75,20 +97,57 @@ struct Changes {
 }
 
 impl Store {
-    /// Opens the index in `data_dir`, created when absent, and takes its lock.
+    /// Opens the index in `data_dir`, created when absent, upgraded when an older build made it, and takes its lock.
     ///
-    /// Errors: [`Error::IndexLocked`], [`Error::IndexFormat`], [`Error::IndexDamaged`], [`Error::Io`].
+    /// Errors: [`Error::IndexLocked`], [`Error::IndexFormat`] for a newer index, [`Error::IndexDamaged`], [`Error::Io`].
     pub fn open(data_dir: &Path) -> Result<Store> {
-        let create = |dir: &Path| std::fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e));
-        create(data_dir)?;
-        let lock = OwnerLock::take(data_dir)?;
-        if !check_format(data_dir)? {
-            write_durably(&data_dir.join("format"), format!("{FORMAT}\n").as_bytes())?;
+        let mut lock = Some(Self::take_lock(data_dir)?);
+        Self::open_locked(data_dir, &mut lock)
+    }
+
+    /// Opens the index like [`Store::open`]; a damaged one is emptied first, but for the embeddings, so that the next
+    /// run brings everything back without computing them again. Also gives what was wrong.
+    ///
+    /// With `discard_newer` an index of another format goes too, with its embeddings, whose meaning is not known here.
+    pub fn open_or_rebuild(data_dir: &Path, discard_newer: bool) -> Result<(Store, Option<Error>)> {
+        let mut lock = Some(Self::take_lock(data_dir)?);
+        let (error, keep_cache) = match Self::open_locked(data_dir, &mut lock) {
+            Ok(store) => return Ok((store, None)),
+            Err(e @ Error::IndexDamaged { .. }) => (e, true),
+            Err(e @ Error::IndexFormat { .. }) if discard_newer => (e, false),
+            Err(e) => return Err(e),
+        };
+        files::reset(data_dir, keep_cache)?;
+        Ok((Self::open_locked(data_dir, &mut lock)?, Some(error)))
+    }
+
+    fn take_lock(data_dir: &Path) -> Result<OwnerLock> {
+        std::fs::create_dir_all(data_dir).map_err(|e| Error::io("create", data_dir, e))?;
+        OwnerLock::take(data_dir)
+    }
+
+    /// Takes `lock` when it succeeds.
+    fn open_locked(data_dir: &Path, lock: &mut Option<OwnerLock>) -> Result<Store> {
+        files::check_not_damaged(data_dir)?;
+        format::prepare(data_dir)?;
+        let (text_dir, vector_dir) = (data_dir.join("text"), data_dir.join("vectors"));
+        let mut is_new = false;
+        for dir in [&text_dir, &vector_dir, &data_dir.join("readers")] {
+            match std::fs::create_dir(dir) {
+                Ok(()) => is_new = true,
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("create", dir, e)),
+            }
         }
-        create(&data_dir.join("text"))?;
-        create(&data_dir.join("vectors"))?;
-        let text = TextIndex::open(&data_dir.join("text"))?;
-        let cache = Cache::open(&data_dir.join("cache.redb"))?;
+        if is_new {
+            files::sync_dir(data_dir)?;
+        }
+        if !text_dir.join("meta.json").exists() && snapshot::any_manifest(&vector_dir) {
+            let problem = "the file is missing".into();
+            return Err(Error::IndexDamaged { path: text_dir.join("meta.json"), problem });
+        }
+        let pins = Pins::new(data_dir);
+        let text = TextIndex::open(&text_dir, pins.clone())?;
         let (manifest, vectors) = snapshot::load(data_dir, text.payload()?.as_deref(), &Vectors::default())?;
         let snapshot = Snapshot {
             generation: manifest.generation,
@@ -97,21 +156,42 @@ impl Store {
             text: text.reader()?,
             vectors,
         };
+        let noted_clean = files::is_clean(data_dir, manifest.generation);
         let mut store = Store {
             dir: data_dir.to_path_buf(),
             text,
-            cache,
+            cache: Cache::new(&data_dir.join(CACHE)),
+            reconciled: Cell::new(false),
+            checked: Arc::new(AtomicBool::new(noted_clean || manifest.generation == 0)),
+            noted_clean,
             manifest,
             reader: Reader::new(snapshot),
             changes: Changes::default(),
             unsound: false,
+            pins,
+            spare_embeddings: SPARE_EMBEDDINGS,
             hook: None,
-            _lock: lock,
+            _lock: lock.take().expect("taken by the caller, and given away only here"),
         };
         store.forget_changes();
-        store.reconcile_files()?;
         store.collect_garbage();
         Ok(store)
+    }
+
+    /// Whether the previous owner was killed, or lost its power, and nobody has read all that it left since.
+    pub fn was_unclean(&self) -> bool {
+        !self.checked.load(Ordering::Relaxed)
+    }
+
+    /// The check that is due when [`Store::was_unclean`]. It needs neither this store nor its lock.
+    pub fn check(&self) -> Check {
+        Check { dir: self.dir.clone(), passed: self.checked.clone() }
+    }
+
+    /// How many embeddings are kept for content that is not in the index now, for the next branch switch. Beyond it,
+    /// [`Store::release_writer`] deletes those that were used longest ago.
+    pub fn keep_spare_embeddings(&mut self, n: usize) {
+        self.spare_embeddings = n;
     }
 
     /// The last committed generation, for a process that is not the owner; works beside one and on a read-only disk.
@@ -123,7 +203,7 @@ impl Store {
 
     /// Deletes the stored embeddings, not the index; gives how many there were.
     pub fn clear_embedding_cache(&mut self) -> Result<u64> {
-        self.cache.clear_vectors()
+        self.ask(Cache::clear_vectors)
     }
 
     /// The last committed generation.
@@ -143,7 +223,8 @@ impl Store {
 
     /// The file table, with what was put since the last commit.
     pub fn files(&self) -> Result<BTreeMap<String, FileRecord>> {
-        let mut files = if self.changes.cleared { BTreeMap::new() } else { self.cache.files()? };
+        self.reconcile_files()?;
+        let mut files = if self.changes.cleared { BTreeMap::new() } else { self.ask(Cache::files)? };
         for (rel, record) in &self.changes.files {
             match record {
                 Some(record) => files.insert(rel.clone(), record.clone()),
@@ -231,7 +312,7 @@ impl Store {
     /// Vectors that were computed before for the same content and space; committed ones only.
     pub fn cached(&self, space: &Space, keys: &[[u8; 32]]) -> Result<Vec<Option<Vec<f32>>>> {
         let keys: Vec<_> = keys.iter().map(|key| vector_key(&space.id, key)).collect();
-        self.cache.vectors(&keys, space.dim)
+        self.ask(|cache| cache.vectors(&keys, space.dim))
     }
 
     /// Takes vectors of committed chunks: chunk id, content key, values. They are scaled to length 1.
@@ -280,30 +361,40 @@ impl Store {
     }
 
     /// Ends the full-text writer and frees its memory, when nothing waits to be committed. The next change starts one.
+    /// Also deletes the embeddings that are too many.
     pub fn release_writer(&mut self) -> Result<()> {
-        if self.changes.text || self.unsound { Ok(()) } else { self.text.release() }
+        if self.changes.text || self.unsound {
+            return Ok(());
+        }
+        self.text.release()?;
+        self.trim_cache()
+    }
+
+    /// Waits until an eighth too many are there, so that the keys of the index are read seldom.
+    fn trim_cache(&self) -> Result<()> {
+        let (snapshot, limit) = (self.snapshot(), self.spare_embeddings);
+        let n_kept = snapshot.vectors.len() as u64 + limit as u64;
+        if self.ask(Cache::n_vectors)? <= n_kept + limit as u64 / 8 {
+            return Ok(());
+        }
+        // Eight bytes of each key: two that are equal there keep one embedding more.
+        let start = |key: &[u8]| u64::from_le_bytes(key[..8].try_into().expect("keys are longer"));
+        let space = snapshot.space().map(|space| start(&vector_key(&space.id, &[0; 32])));
+        let mut living = HashSet::with_capacity(snapshot.vectors.len());
+        snapshot.text.for_each(|_| true, |chunk| _ = living.insert(start(&chunk.key)))?;
+        let is_living = |key: &VectorKey| Some(start(key)) == space && living.contains(&start(&key[8..]));
+        self.ask(|cache| cache.trim(limit, is_living))?;
+        Ok(())
     }
 
     /// Reads every byte of the index and compares checksums; then that text and vectors belong together.
     ///
     /// Errors: [`Error::IndexDamaged`] names the first file that is wrong.
     pub fn verify(&self) -> Result<()> {
-        check_format(&self.dir)?;
-        let (manifest, _) = snapshot::load(&self.dir, self.text.payload()?.as_deref(), &Vectors::default())?;
-        let snapshot = self.snapshot();
-        for part in snapshot.vectors.parts() {
-            part.segment.verify()?;
-        }
-        self.text.verify(&self.dir.join("text"))?;
-        let mut living = Bitmap::default();
-        snapshot.text.all_ids().for_each(|id| living.insert(id));
-        let stray = snapshot.vectors.chunk_ids().find(|&id| !living.contains(id));
-        let problem = match stray {
-            Some(id) => format!("has a vector for chunk {id}, which does not exist"),
-            None if living.iter().any(|id| id >= manifest.next_chunk_id) => "chunk ids beyond its counter".into(),
-            None => return Ok(()),
-        };
-        Err(Error::IndexDamaged { path: self.dir.join("vectors"), problem })
+        format::check(&self.dir)?;
+        verify::verify(&self.dir, &|| false)?;
+        self.checked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Calls `hook` before each step of every later commit; its error fails the commit there. For crash tests.
@@ -314,9 +405,14 @@ impl Store {
 
     /// Runs a change. When it fails, the store goes back to the last commit.
     fn changing<T>(&mut self, change: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
+        if self.noted_clean {
+            files::unmark_clean(&self.dir)?;
+            self.noted_clean = false;
+        }
         if self.unsound {
             self.recover()?;
         }
+        self.reconcile_files()?;
         let result = change(self);
         if result.is_err() {
             self.unsound = true;
@@ -339,5 +435,22 @@ impl Store {
         let dim = self.manifest.dim as usize;
         let next_chunk_id = self.manifest.next_chunk_id;
         self.changes = Changes { rows: Rows::new(dim), next_chunk_id, ..Changes::default() };
+    }
+}
+
+/// An orderly stop: the next owner need not read everything.
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.text.abandon();
+        if !self.noted_clean && !self.unsound && !self.was_unclean() && !std::thread::panicking() {
+            // Without the note the next owner reads everything once, which is all that can come of it.
+            let _ = files::mark_clean(&self.dir, self.manifest.generation);
+        }
+    }
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        !self.text && !self.cleared && self.space.is_none() && self.rows.is_empty() && self.files.is_empty()
     }
 }

@@ -4,27 +4,28 @@
 //! scored apart (`query.rs` has the weights): whole identifiers, their parts, names the chunk defines, path words.
 //! Both sides make their words with [`tokens::code_tokens`].
 
-mod directory;
+pub(crate) mod directory;
 pub mod filter;
 pub mod query;
 pub mod record;
 pub mod tokens;
 
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tantivy::columnar::Column;
-use tantivy::directory::MmapDirectory;
-use tantivy::directory::error::OpenReadError;
+use tantivy::directory::error::{LockError, OpenReadError, OpenWriteError};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions,
 };
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError};
 
-use self::directory::ReadOnlyDirectory;
+use self::directory::{Failure, OwnedDirectory, ReadOnlyDirectory};
 use self::record::StoredChunk;
 use self::tokens::{Token, code_tokens};
+use crate::store::pins::Pins;
 use crate::{Error, Result};
 
 /// One indexing thread with this much memory: tantivy's floor is 15 MB, and the daemon's whole budget is 50.
@@ -74,6 +75,9 @@ fn schema() -> (Schema, Fields) {
 
 /// The full-text index on disk.
 pub struct TextIndex {
+    dir: PathBuf,
+    /// What the system answered to a write that tantivy reports in other words.
+    failure: Failure,
     index: Index,
     reader: IndexReader,
     fields: Fields,
@@ -82,21 +86,26 @@ pub struct TextIndex {
 
 impl TextIndex {
     /// Opens the index in `dir`, which must exist; creates it when absent.
-    pub fn open(dir: &Path) -> Result<TextIndex> {
-        let directory = MmapDirectory::open(dir).map_err(TantivyError::from)?;
-        let exists = Index::exists(&directory).map_err(TantivyError::from)?;
-        let index =
-            if exists { Index::open(directory) } else { Index::create(directory, schema().0, Default::default()) };
-        Self::with_index(dir, index.map_err(|e| damage(dir, e))?)
+    pub fn open(dir: &Path, pins: Pins) -> Result<TextIndex> {
+        sound(dir, || {
+            let directory = OwnedDirectory::open(dir, pins).map_err(TantivyError::from)?;
+            let failure = directory.failure();
+            let exists = Index::exists(&directory).map_err(TantivyError::from)?;
+            let index =
+                if exists { Index::open(directory) } else { Index::create(directory, schema().0, Default::default()) };
+            Self::with_index(dir, index.map_err(|e| damage(dir, e))?, failure)
+        })
     }
 
-    /// Opens the index in `dir` without a lock and without ever writing.
+    /// Opens the last commit of the index in `dir` without a lock and without ever writing; later ones do not show.
     pub fn open_read_only(dir: &Path) -> Result<TextIndex> {
-        let directory = MmapDirectory::open(dir).map_err(TantivyError::from)?;
-        Self::with_index(dir, Index::open(ReadOnlyDirectory(directory)).map_err(|e| damage(dir, e))?)
+        sound(dir, || {
+            let index = ReadOnlyDirectory::open(dir).and_then(Index::open);
+            Self::with_index(dir, index.map_err(|e| damage(dir, e))?, Failure::default())
+        })
     }
 
-    fn with_index(dir: &Path, index: Index) -> Result<TextIndex> {
+    fn with_index(dir: &Path, index: Index, failure: Failure) -> Result<TextIndex> {
         let (schema, fields) = schema();
         if index.schema() != schema {
             let problem = "its fields are not those of this format".into();
@@ -108,22 +117,24 @@ impl TextIndex {
             .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
             .try_into()
             .map_err(|e| damage(dir, e))?;
-        Ok(TextIndex { index, reader, fields, writer: None })
+        Ok(TextIndex { dir: dir.to_path_buf(), failure, index, reader, fields, writer: None })
     }
 
     /// Payload of the last commit; `None` before the first.
     pub fn payload(&self) -> Result<Option<String>> {
-        Ok(self.index.load_metas()?.payload)
+        Ok(self.index.load_metas().map_err(|e| damage(&self.dir, e))?.payload)
     }
 
     /// Makes [`TextIndex::reader`] see the last commit.
     pub fn reload(&self) -> Result<()> {
-        Ok(self.reader.reload()?)
+        sound(&self.dir, || self.reader.reload().map_err(|e| damage(&self.dir, e)))
     }
 
     /// A view of the commit that was loaded last.
     pub fn reader(&self) -> Result<TextReader> {
-        TextReader::new(self.reader.searcher(), self.fields)
+        sound(&self.dir, || {
+            TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(&self.dir, e))
+        })
     }
 
     /// Adds a chunk; visible after the next commit.
@@ -149,8 +160,8 @@ impl TextIndex {
         }
         doc.add_text(fields.def, def);
         doc.add_bytes(fields.record, &chunk.encode());
-        self.writer()?.add_document(doc)?;
-        Ok(())
+        let added = self.writer()?.add_document(doc);
+        added.map(|_| ()).map_err(|e| self.explained(e))
     }
 
     /// Deletes the chunks of a path that were added before.
@@ -163,19 +174,25 @@ impl TextIndex {
     /// Deletes every chunk.
     pub fn remove_all(&mut self) -> Result<()> {
         // Not `delete_all_documents`: it acts at once and keeps what is still queued.
-        self.writer()?.delete_query(Box::new(tantivy::query::AllQuery))?;
-        Ok(())
+        let deleted = self.writer()?.delete_query(Box::new(tantivy::query::AllQuery));
+        deleted.map(|_| ()).map_err(|e| self.explained(e))
     }
 
-    /// Commits with `payload`. `between` runs after the segments are on disk and before the commit point.
+    /// Commits with `payload`, durably. `between` runs after the segments are on disk and before the commit point.
     pub fn commit(&mut self, payload: &str, between: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut prepared = self.writer()?.prepare_commit()?;
+        self.writer()?;
+        let failure = self.failure.clone();
+        let dir = self.dir.clone();
+        let explained = |e| explained(&failure, &dir, e);
+        let mut prepared = self.writer()?.prepare_commit().map_err(explained)?;
         prepared.set_payload(payload);
         if let Err(e) = between() {
             self.abandon();
             return Err(e);
         }
-        prepared.commit()?;
+        prepared.commit().map_err(explained)?;
+        // What a merge that nobody waits for could not write is not this commit's.
+        self.failure.take();
         Ok(())
     }
 
@@ -187,33 +204,50 @@ impl TextIndex {
     /// Ends the writer and frees its memory once running merges are done. Only call with nothing uncommitted.
     pub fn release(&mut self) -> Result<()> {
         match self.writer.take() {
-            Some(writer) => Ok(writer.wait_merging_threads()?),
+            Some(writer) => writer.wait_merging_threads().map_err(|e| self.explained(e)),
             None => Ok(()),
         }
     }
 
-    /// Reads every file and compares checksums.
-    pub fn verify(&self, dir: &Path) -> Result<()> {
-        match self.index.validate_checksum().map_err(|e| damage(dir, e))?.into_iter().next() {
-            Some(file) => Err(Error::IndexDamaged { path: dir.join(file), problem: "checksum".into() }),
-            None => Ok(()),
+    /// Reads every file of the commit that was loaded last and compares checksums; `Ok(false)` when `stop` said so.
+    ///
+    /// Only for an index opened with [`TextIndex::open_read_only`], whose files do not change meanwhile.
+    pub fn verify(&self, stop: &dyn Fn() -> bool) -> Result<bool> {
+        let metas = self.index.load_metas().map_err(|e| damage(&self.dir, e))?;
+        for file in metas.list_segment_files() {
+            if stop() {
+                return Ok(false);
+            }
+            match sound(&self.dir, || Ok(self.index.directory().validate_checksum(&file)))? {
+                Ok(true) => {}
+                Ok(false) => return Err(Error::IndexDamaged { path: self.dir.join(file), problem: "checksum".into() }),
+                // The list has names that a segment may do without; tantivy opens some of the others lazily.
+                Err(OpenReadError::FileDoesNotExist(_)) if !is_required(&file) => {}
+                Err(e) => return Err(damage(&self.dir, e.into())),
+            }
         }
+        Ok(true)
+    }
+
+    fn explained(&self, error: TantivyError) -> Error {
+        explained(&self.failure, &self.dir, error)
     }
 
     fn writer(&mut self) -> Result<&mut IndexWriter> {
         if self.writer.is_none() {
+            self.failure.take();
             let options = IndexWriterOptions::builder()
                 .num_worker_threads(1)
                 .memory_budget_per_thread(WRITER_HEAP_BYTES)
                 .num_merge_threads(1)
                 .build();
-            let writer: IndexWriter = self.index.writer_with_options(options)?;
+            let writer: IndexWriter = self.index.writer_with_options(options).map_err(|e| self.explained(e))?;
             let mut policy = LogMergePolicy::default();
             policy.set_del_docs_ratio_before_merge(DELETED_RATIO);
             writer.set_merge_policy(Box::new(policy));
             // A commit that was killed leaves files under names that the next one will want again: a deletion file is
             // named after the segment and the operation count, and both come back. tantivy collects only after a commit.
-            writer.garbage_collect_files().wait()?;
+            writer.garbage_collect_files().wait().map_err(|e| self.explained(e))?;
             self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("just created"))
@@ -229,12 +263,12 @@ pub struct TextReader {
 }
 
 impl TextReader {
-    fn new(searcher: Searcher, fields: Fields) -> Result<TextReader> {
+    fn new(searcher: Searcher, fields: Fields) -> Result<TextReader, TantivyError> {
         let ids = searcher
             .segment_readers()
             .iter()
             .map(|segment| segment.fast_fields().u64("chunk_id"))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, TantivyError>>()?;
         Ok(TextReader { searcher, fields, ids })
     }
 }
@@ -268,14 +302,41 @@ fn push_word(words: &mut String, word: &str) {
     words.push(' ');
 }
 
+/// The system's own words about a write that failed, where there are any.
+fn explained(failure: &Failure, dir: &Path, error: TantivyError) -> Error {
+    failure.take().unwrap_or_else(|| damage(dir, error))
+}
+
+/// Whether each segment has such a file. A missing deletion file is found when the segment is opened.
+fn is_required(file: &Path) -> bool {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["fast", "fieldnorm", "idx", "pos", "store", "term"].contains(&extension))
+}
+
+/// Runs what reads files of `dir`. tantivy trusts its files: where one has changed it may panic.
+fn sound<T>(dir: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let problem = "a file of the full-text index makes no sense".into();
+        Err(Error::IndexDamaged { path: dir.to_path_buf(), problem })
+    })
+}
+
 /// tantivy's ways of saying that a file is not what it was, as ours.
 fn damage(dir: &Path, error: TantivyError) -> Error {
     let damaged = |path: &Path, problem: String| Error::IndexDamaged { path: path.to_path_buf(), problem };
     let is_content = |e: &Arc<std::io::Error>| {
         matches!(e.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
     };
+    // tantivy shares its `io::Error`s and does not name them as its source.
+    let system = |action, path: &Path, e: &std::io::Error| {
+        let source = e.raw_os_error().map_or_else(|| e.kind().into(), std::io::Error::from_raw_os_error);
+        Error::io(action, path, source)
+    };
     match &error {
-        TantivyError::DataCorruption(_) | TantivyError::IncompatibleIndex(_) | TantivyError::SchemaError(_) => {
+        TantivyError::DataCorruption(_)
+        | TantivyError::IncompatibleIndex(_)
+        | TantivyError::SchemaError(_)
+        | TantivyError::DeserializeError(_) => {
             damaged(dir, error.to_string())
         }
         TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(file)) => {
@@ -286,6 +347,12 @@ fn damage(dir: &Path, error: TantivyError) -> Error {
             damaged(&dir.join(filepath), io_error.to_string())
         }
         TantivyError::IoError(io_error) if is_content(io_error) => damaged(dir, io_error.to_string()),
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, filepath })
+        | TantivyError::OpenWriteError(OpenWriteError::IoError { io_error, filepath }) => {
+            system("open", &dir.join(filepath), io_error)
+        }
+        TantivyError::IoError(io_error) => system("read or write", dir, io_error),
+        TantivyError::LockFailure(LockError::IoError(io_error), _) => system("lock", dir, io_error),
         _ => Error::Text(error),
     }
 }

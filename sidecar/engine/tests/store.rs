@@ -452,13 +452,9 @@ fn opens_from_a_read_only_directory() {
 }
 
 #[test]
-fn another_format_is_refused() {
+fn a_missing_format_number_is_not_guessed() {
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());
-    std::fs::write(dir.path().join("format"), "2\n").unwrap();
-    let is_format = |e| matches!(e, Error::IndexFormat { found: 2, expected: 1, .. });
-    assert!(Store::open(dir.path()).err().is_some_and(is_format));
-    assert!(Store::open_read_only(dir.path()).err().is_some_and(is_format));
     std::fs::remove_file(dir.path().join("format")).unwrap();
     assert!(matches!(Store::open(dir.path()), Err(Error::IndexFormat { found: 0, .. })));
 }

@@ -3,17 +3,17 @@
 //! ```text
 //! segment files   write, sync, rename, sync directory     nobody refers to them yet
 //! manifest        the same                                nobody refers to it yet
-//! full text       commit with the payload                 THE COMMIT POINT; sync directory
+//! full text       commit with the payload                 THE COMMIT POINT; its directory is synced with it
 //! cache           file table and embeddings               behind by one generation? rebuilt at open
 //! snapshot        readers of this process see it
-//! garbage         files of neither this nor the previous generation; readers that opened them keep them
+//! garbage         files of neither this nor the previous generation, when no reader is opening them
 //! ```
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cache::{FileRecord, vector_key};
-use super::files::{rename_durably, sync_dir, write_durably};
+use super::cache::{Cache, FileRecord, vector_key};
+use super::files::{rename_durably, write_durably};
 use super::snapshot::{Snapshot, load};
 use super::{Changes, Store};
 use crate::vector::RowSource;
@@ -55,12 +55,16 @@ impl Store {
     /// Returns the generation, the current one when nothing changed. After an error the store stands at the newest
     /// generation on disk: the previous one, or the new one when only the cache could not follow.
     pub fn commit(&mut self) -> Result<u64> {
+        if !self.unsound && self.changes.is_empty() {
+            return Ok(self.manifest.generation);
+        }
         self.changing(|store| {
             let changes = &store.changes;
             if changes.text || changes.cleared || changes.space.is_some() || !changes.rows.is_empty() {
                 store.commit_generation()?;
             } else if !changes.files.is_empty() {
-                store.cache.apply(store.manifest.generation, false, &changes.files, std::iter::empty())?;
+                let generation = store.manifest.generation;
+                store.ask(|cache| cache.apply(generation, false, &changes.files, std::iter::empty()))?;
                 store.forget_changes();
             }
             Ok(store.manifest.generation)
@@ -84,17 +88,24 @@ impl Store {
         let payload = Payload { generation: manifest.generation, checksum: checksum(&bytes) };
         let hook = &mut self.hook;
         self.text.commit(&payload.encode(), || run_hook(hook, &self.dir, Step::CommitPoint))?;
-        sync_dir(&self.dir.join("text"))?;
 
         self.step(Step::Cache)?;
         let changes = std::mem::take(&mut self.changes);
         let space_id = manifest.space.as_deref().unwrap_or_default();
         let rows = changes.keys.iter().enumerate();
         let rows = rows.map(|(row, key)| (vector_key(space_id, key), changes.rows.f16_bytes(row)));
-        self.cache.apply(manifest.generation, changes.cleared, &changes.files, rows)?;
+        let applied = self.cache.apply(manifest.generation, changes.cleared, &changes.files, rows);
+        let renewed = applied.is_err() && self.cache.was_renewed();
+        if !renewed {
+            applied?;
+        }
 
         self.step(Step::Publish)?;
         self.publish(manifest, vectors)?;
+        if renewed {
+            self.reconciled.set(false); // it was damaged and begun again
+            self.reconcile_files()?;
+        }
         self.step(Step::Garbage)?;
         self.collect_garbage();
         Ok(())
@@ -114,9 +125,9 @@ impl Store {
                 .map_err(|_| crate::vector::search::dimension_error("space", u32::MAX as usize, space.dim))?;
             manifest.space = Some(space.id.clone());
         }
-        manifest.files = if *cleared { 0 } else { self.cache.n_files()? };
+        manifest.files = if *cleared { 0 } else { self.ask(Cache::n_files)? };
         for (rel, record) in files {
-            let existed = !*cleared && self.cache.has_file(rel)?;
+            let existed = !*cleared && self.ask(|cache| cache.has_file(rel))?;
             manifest.files += u64::from(record.is_some());
             manifest.files -= u64::from(existed);
         }
@@ -165,6 +176,7 @@ impl Store {
         self.text.abandon();
         let (manifest, vectors) = load(&self.dir, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
         self.publish(manifest, vectors)?;
+        self.reconciled.set(false);
         self.reconcile_files()?;
         self.collect_garbage();
         self.unsound = false;
@@ -188,8 +200,16 @@ impl Store {
 
     /// When the file table is not of this generation, reads it off the full-text index. Sizes and times become 0, so
     /// every file is hashed again once.
-    pub(super) fn reconcile_files(&mut self) -> Result<()> {
-        if self.cache.generation()? == Some(self.manifest.generation) {
+    pub(super) fn reconcile_files(&self) -> Result<()> {
+        if self.reconciled.get() {
+            return Ok(());
+        }
+        let found = match self.cache.generation() {
+            Err(_) if self.cache.was_renewed() => None,
+            found => found?,
+        };
+        if found == Some(self.manifest.generation) {
+            self.reconciled.set(true);
             return Ok(());
         }
         let mut files: BTreeMap<String, Option<FileRecord>> = BTreeMap::new();
@@ -202,7 +222,25 @@ impl Store {
                 }
             },
         )?;
-        self.cache.apply(self.manifest.generation, true, &files, std::iter::empty())
+        let apply = || self.cache.apply(self.manifest.generation, true, &files, std::iter::empty());
+        match apply() {
+            Err(_) if self.cache.was_renewed() => apply()?,
+            applied => applied?,
+        }
+        self.reconciled.set(true);
+        Ok(())
+    }
+
+    /// Asks the cache. Found damaged, it has been begun again: its file table is made anew, and it is asked once more.
+    pub(super) fn ask<T>(&self, question: impl Fn(&Cache) -> Result<T>) -> Result<T> {
+        match question(&self.cache) {
+            Err(_) if self.cache.was_renewed() => {
+                self.reconciled.set(false);
+                self.reconcile_files()?;
+                question(&self.cache)
+            }
+            answer => answer,
+        }
     }
 
     /// Deletes vector files that neither this generation nor the one before names.
@@ -222,7 +260,7 @@ impl Store {
         };
         let Ok(entries) = std::fs::read_dir(&vector_dir) else { return };
         for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(kept) {
+            if !entry.file_name().to_str().is_some_and(kept) && self.pins.may_delete(&entry.path()) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

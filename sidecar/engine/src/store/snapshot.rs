@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Space;
-use super::files::{bytes_on_disk, check_format};
+use super::files::{bytes_on_disk, check_not_damaged};
+use super::format;
+use super::pins::Pin;
 use crate::text::filter::Filter;
 use crate::text::record::StoredChunk;
 use crate::text::{TextIndex, TextReader};
@@ -13,7 +15,7 @@ use crate::vector::manifest::{Manifest, Payload};
 use crate::vector::search::Vectors;
 use crate::{Error, Result};
 
-/// A reader without the lock can meet files that the owner collects meanwhile; it opens again, this often.
+/// A reader that cannot leave a pin can meet files that the owner collects meanwhile; it opens again, this often.
 const OPEN_ATTEMPTS: u32 = 20;
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(5);
 
@@ -106,35 +108,41 @@ impl Snapshot {
 
     /// The last committed generation of `dir`, without its lock.
     pub(super) fn open(dir: &Path) -> Result<Arc<Snapshot>> {
-        if !check_format(dir)? {
+        check_not_damaged(dir)?;
+        if !format::check(dir)? {
             let absent = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no index");
             return Err(Error::io("open", dir, absent));
         }
         let mut attempt = 1;
         loop {
-            match Self::open_once(dir) {
-                Ok(Some(snapshot)) => return Ok(Arc::new(snapshot)),
-                Err(e) if attempt >= OPEN_ATTEMPTS || !matches!(e, Error::IndexDamaged { .. } | Error::Text(_)) => {
+            let pin = Pin::take(dir);
+            match Self::open_pinned(dir) {
+                Ok((snapshot, _)) => return Ok(Arc::new(snapshot)),
+                // Nothing is collected under a pin. Without one, what was about to be opened may be.
+                Err(e) if pin.is_some() || attempt >= OPEN_ATTEMPTS || !matches!(e, Error::IndexDamaged { .. }) => {
                     return Err(e);
                 }
-                Ok(None) | Err(_) => std::thread::sleep(OPEN_RETRY_DELAY),
+                Err(_) => std::thread::sleep(OPEN_RETRY_DELAY),
             }
             attempt += 1;
         }
     }
 
-    /// `None` when the owner committed in the middle.
-    fn open_once(dir: &Path) -> Result<Option<Snapshot>> {
-        let text = TextIndex::open_read_only(&dir.join("text"))?;
-        let before = text.payload()?;
-        text.reload()?;
-        let (manifest, vectors) = load(dir, before.as_deref(), &Vectors::default())?;
-        if text.payload()? != before {
-            return Ok(None);
-        }
-        let text = text.reader()?;
-        Ok(Some(Snapshot { generation: manifest.generation, dir: dir.to_path_buf(), manifest, text, vectors }))
+    /// The last committed generation and its full-text index, whose files the caller's pin keeps.
+    pub(super) fn open_pinned(dir: &Path) -> Result<(Snapshot, TextIndex)> {
+        let text_dir = dir.join("text");
+        let index = TextIndex::open_read_only(&text_dir)?;
+        let (manifest, vectors) = load(dir, index.payload()?.as_deref(), &Vectors::default())?;
+        let text = index.reader()?;
+        Ok((Snapshot { generation: manifest.generation, dir: dir.to_path_buf(), manifest, text, vectors }, index))
     }
+}
+
+/// Whether `vector_dir` has the manifest of any generation.
+pub(super) fn any_manifest(vector_dir: &Path) -> bool {
+    let is_manifest = |name: &str| name.starts_with("gen-") && name.ends_with(".json");
+    std::fs::read_dir(vector_dir)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_manifest)))
 }
 
 /// The manifest and vectors that a commit's payload names.

@@ -1,0 +1,196 @@
+//! Indexes that earlier builds wrote: opened, searched, continued, or refused by name.
+//!
+//! `fixtures/index-format-1` was written by the build that introduced format 1. When the layout changes, the number in
+//! `store/format.rs` grows, a step is added there, and a fixture of the new format joins this one:
+//! `cargo test -p offheap-engine --test durability -- --ignored make_fixture`.
+
+use std::path::{Path, PathBuf};
+
+use offheap_engine::Error;
+use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
+
+use crate::play::{copy_dir, dot};
+
+const FILES: [(&str, &str, &[&str]); 4] = [
+    ("src/config.rs", "fn parse_config(path: &Path) -> Config { read(path) }", &["parse_config"]),
+    ("src/server.ts", "class HTTPServer { listen(port) {} }", &["HTTPServer", "listen"]),
+    ("docs/guide.md", "How to listen on a port, and where the config is read from", &[]),
+    ("src/gone.py", "def removed_later(): pass", &["removed_later"]),
+];
+
+fn fixture(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("index-format-{format}"))
+}
+
+fn key(text: &str) -> [u8; 32] {
+    let mut key = [0u8; 32];
+    text.bytes().enumerate().for_each(|(i, byte)| key[i % 32] = key[i % 32].wrapping_mul(31).wrapping_add(byte));
+    key
+}
+
+/// A vector that depends on the content alone, as a model's does.
+fn vector(key: &[u8; 32]) -> Vec<f32> {
+    (0..8).map(|i| f32::from(key[i]) - 100.0).collect()
+}
+
+fn space() -> Space {
+    Space { id: "fixture:8".into(), dim: 8 }
+}
+
+fn put(store: &mut Store, rel: &str, text: &str, symbols: &[&str]) {
+    let record = FileRecord { hash: key(text), size: text.len() as u64, mtime_ns: 1, n_chunks: 1 };
+    let chunk = NewChunk {
+        bytes: 0..text.len() as u64,
+        first_line: 1,
+        last_line: 1,
+        scope: "mod",
+        symbols: symbols.iter().map(|name| (*name, "function")).collect(),
+        text,
+        key: key(text),
+    };
+    store.put_file(rel, "code", record, &[chunk]).unwrap();
+}
+
+/// Gives the pending chunks their vectors from the cache, else from the "model"; how many the model had to make.
+fn fill(store: &mut Store) -> usize {
+    store.set_space(&space()).unwrap();
+    let mut n_computed = 0;
+    for chunk in store.pending().unwrap().into_iter().flat_map(|file| file.chunks) {
+        let cached = store.cached(&space(), &[chunk.key]).unwrap().remove(0);
+        n_computed += usize::from(cached.is_none());
+        let row = cached.unwrap_or_else(|| vector(&chunk.key));
+        store.put_vectors(&[(chunk.chunk_id, chunk.key, &row)]).unwrap();
+    }
+    store.commit().unwrap();
+    n_computed
+}
+
+/// Writes the fixture of this build's format. Ignored: what is in the repository must stay what an old build wrote.
+#[test]
+#[ignore = "writes into the repository"]
+fn make_fixture() {
+    let made = tempfile::tempdir().unwrap();
+    let mut store = Store::open(made.path()).unwrap();
+    FILES.iter().for_each(|(rel, text, symbols)| put(&mut store, rel, text, symbols));
+    store.commit().unwrap();
+    fill(&mut store);
+    store.remove_file("src/gone.py").unwrap(); // a dead row, and a deletion in the full text
+    store.commit().unwrap();
+    store.release_writer().unwrap();
+    drop(store);
+    // As small as redb goes: it lies in the repository.
+    redb::Database::open(made.path().join("cache.redb")).unwrap().compact().unwrap();
+    let format: u32 = std::fs::read_to_string(made.path().join("format")).unwrap().trim().parse().unwrap();
+    assert!(!fixture(format).exists(), "format {format} has its fixture, and an old index cannot be made anew");
+    copy_dir(made.path(), &fixture(format));
+}
+
+/// The paths that a word finds, in order.
+fn paths(store: &Store, word: &str) -> Vec<String> {
+    let snapshot = store.snapshot();
+    let found = snapshot.search_text(word, &Filter::default(), 10).unwrap();
+    let ids: Vec<u64> = found.into_iter().map(|(id, _)| id).collect();
+    let mut paths: Vec<String> = snapshot.chunks(&ids).unwrap().into_iter().map(|chunk| chunk.unwrap().rel).collect();
+    paths.sort();
+    paths
+}
+
+/// What the fixture's project answers, its removed file being gone.
+fn check_answers(store: &Store, n_more: u64) {
+    let stats = store.snapshot().stats();
+    assert_eq!((stats.files, stats.chunks, stats.vectors), (3 + n_more, 3 + n_more, 3 + n_more));
+    assert_eq!(stats.space, Some(space()));
+    assert_eq!(paths(store, "listen"), ["docs/guide.md", "src/server.ts"]);
+    assert_eq!(paths(store, "removed_later"), [""; 0]);
+    assert_eq!(store.snapshot().search_definitions("HTTPServer", &Filter::default(), 5).unwrap().len(), 1);
+    for (rel, text, _) in &FILES[..3] {
+        let found = store.snapshot().search_vectors(&vector(&key(text)), &Filter::default(), 1, dot).unwrap();
+        let chunk = store.snapshot().chunks(&[found[0].0]).unwrap().remove(0).unwrap();
+        assert_eq!(chunk.rel, *rel);
+        assert!((found[0].1 - 1.0).abs() < 1e-3, "{rel}: {}", found[0].1);
+        assert_eq!(store.files().unwrap()[*rel].hash, key(text));
+    }
+    store.verify().unwrap();
+}
+
+/// The index of every format there was: upgraded, its embeddings kept, searched, continued, reopened.
+#[test]
+fn an_old_index_is_upgraded_and_goes_on() {
+    for format in 1.. {
+        if !fixture(format).exists() {
+            assert!(format > 1, "there is no fixture");
+            break;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(&fixture(format), dir.path());
+        let mut store = Store::open(dir.path()).unwrap_or_else(|e| panic!("format {format}: {e:?}"));
+        check_answers(&store, 0);
+        assert_eq!(store.snapshot().generation, 3);
+        assert!(store.pending().unwrap().is_empty());
+        for (_, text, _) in FILES {
+            let cached = store.cached(&space(), &[key(text)]).unwrap().remove(0);
+            let (row, expected) = (cached.expect("it was embedded once"), vector(&key(text)));
+            let norm = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
+            assert!(row.iter().zip(&expected).all(|(a, b)| (a - b / norm).abs() < 1e-3), "{text}");
+        }
+        put(&mut store, "src/new.rs", "fn added_by_this_build() {}", &["added_by_this_build"]);
+        store.commit().unwrap();
+        assert_eq!(fill(&mut store), 1);
+        check_answers(&store, 1);
+        drop(store);
+        check_answers(&Store::open(dir.path()).unwrap(), 1);
+        assert_eq!(Store::open_read_only(dir.path()).unwrap().stats().chunks, 4);
+    }
+}
+
+/// An upgrade that is killed anywhere is taken up again: files of both formats are there, and the old number.
+#[test]
+fn an_upgrade_can_be_interrupted() {
+    let (old, new) = (fixture(1), tempfile::tempdir().unwrap());
+    copy_dir(&old, new.path());
+    drop(Store::open(new.path()).unwrap());
+    for upgraded in [&["text/meta.json"][..], &["cache.redb"], &["text/meta.json", "cache.redb"]] {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(&old, dir.path());
+        for file in upgraded {
+            std::fs::copy(new.path().join(file), dir.path().join(file)).unwrap();
+        }
+        check_answers(&Store::open(dir.path()).unwrap(), 0);
+    }
+}
+
+/// Where the upgraded index turns out to be damaged, it is rebuilt without the model.
+#[test]
+fn an_old_index_that_is_damaged_is_rebuilt_from_its_embeddings() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(&fixture(1), dir.path());
+    std::fs::remove_file(dir.path().join("vectors/seg-1.vec")).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(Error::IndexDamaged { .. })));
+    let (mut store, why) = Store::open_or_rebuild(dir.path(), false).unwrap();
+    assert!(matches!(why, Some(Error::IndexDamaged { .. })));
+    FILES[..3].iter().for_each(|(rel, text, symbols)| put(&mut store, rel, text, symbols));
+    store.commit().unwrap();
+    assert_eq!(fill(&mut store), 0, "nothing is embedded again");
+    check_answers(&store, 0);
+}
+
+#[test]
+fn another_format_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(&fixture(1), dir.path());
+    let before = std::fs::read(dir.path().join("text/meta.json")).unwrap();
+    // A reader must not upgrade.
+    assert!(matches!(Store::open_read_only(dir.path()), Err(Error::IndexFormat { found: 1, .. })));
+    for (text, number) in [("999\n", 999), ("", 0), ("one", 0), ("-1", 0), ("0", 0), ("\u{fffd}", 0)] {
+        std::fs::write(dir.path().join("format"), text).unwrap();
+        let is_it = |e: Error| matches!(e, Error::IndexFormat { found, expected, .. } if found == number && expected < 999);
+        assert!(Store::open(dir.path()).err().is_some_and(is_it), "{text:?}");
+        assert!(Store::open_read_only(dir.path()).err().is_some_and(is_it), "{text:?}");
+        assert!(Store::open_or_rebuild(dir.path(), false).err().is_some_and(is_it), "{text:?}: not without being told");
+        assert_eq!(std::fs::read(dir.path().join("text/meta.json")).unwrap(), before, "{text:?}: nothing was touched");
+    }
+    let (store, why) = Store::open_or_rebuild(dir.path(), true).unwrap();
+    assert!(matches!(why, Some(Error::IndexFormat { .. })));
+    assert_eq!(store.snapshot().generation, 0);
+    assert_eq!(store.cached(&space(), &[key(FILES[0].1)]).unwrap(), [None], "what it meant is not known");
+}
