@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate};
-use crate::store::{Filter, Snapshot, StoredChunk};
+use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
 use crate::walk::{self, WalkRules};
 
 /// Each list proposes this many times the hits asked for, and no fewer than [`MIN_POOL`].
@@ -28,6 +28,8 @@ pub struct Query<'a> {
     pub filter: Filter,
     /// Hits wanted.
     pub limit: usize,
+    /// Each hit says what its score is made of.
+    pub explain: bool,
 }
 
 /// One ranked chunk.
@@ -41,6 +43,8 @@ pub struct Hit {
     pub text: String,
     /// The file changed since it was indexed.
     pub stale: bool,
+    /// What the score is made of, in order, where the query asks.
+    pub why: Vec<(&'static str, f32)>,
 }
 
 /// Hits, best first.
@@ -72,7 +76,7 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
         .filter_map(|id| {
             let chunk = chunks.get(id)?;
             let (text, cosine) = found[id];
-            let symbols = chunk.symbols.iter().map(|(name, _)| name.clone()).collect();
+            let symbols = chunk.symbols.iter().map(|symbol| symbol.name.clone()).collect();
             Some(Candidate { chunk_id: *id, path: chunk.rel.clone(), symbols, text, cosine })
         })
         .collect();
@@ -83,9 +87,27 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
         .map(|(id, score)| {
             let chunk = chunks.remove(&id).expect("ranked ids come from the candidates, each once");
             let (text, stale) = files.read(root, &chunk);
-            Hit { chunk, score, text, stale }
+            Hit { chunk, score, text, stale, why: Vec::new() }
         })
         .collect())
+}
+
+/// Definitions whose name fits, best first, each with its chunk as it is on disk now and whether that changed; then
+/// whether there are more.
+pub fn symbols(
+    snapshot: &Snapshot,
+    root: &Path,
+    name: &str,
+    filter: &Filter,
+    limit: usize,
+) -> Result<(Vec<(SymbolHit, String, bool)>, bool)> {
+    let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
+    let mut files = Files::default();
+    let shown = |hit: SymbolHit| {
+        let (text, stale) = files.read(root, &hit.chunk);
+        (hit, text, stale)
+    };
+    Ok((hits.into_iter().map(shown).collect(), more))
 }
 
 /// Files read for one answer, each once.

@@ -17,7 +17,7 @@ mod files;
 mod snapshot;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub use self::commit::Step;
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use crate::text::filter::Filter;
-pub use crate::text::record::StoredChunk;
+pub use crate::text::record::{StoredChunk, StoredSymbol};
+pub use crate::text::symbols::{Fit, SymbolHit};
 
 use self::cache::{Cache, vector_key};
 use self::commit::StepHook;
@@ -153,6 +154,11 @@ impl Store {
         Ok(files)
     }
 
+    /// The part of the committed file table at and below `paths`.
+    pub fn files_within(&self, paths: &BTreeSet<String>) -> Result<BTreeMap<String, FileRecord>> {
+        self.cache.files_within(paths)
+    }
+
     /// Records that the content is the same and only its size and time are news. Makes no generation.
     pub fn touch_file(&mut self, rel: &str, record: FileRecord) {
         self.changes.files.insert(rel.to_string(), Some(record));
@@ -172,7 +178,7 @@ impl Store {
                     first_line: chunk.first_line,
                     last_line: chunk.last_line,
                     scope: chunk.scope.to_string(),
-                    symbols: chunk.symbols.iter().map(|&(name, kind)| (name.into(), kind.into())).collect(),
+                    symbols: chunk.symbols.iter().map(stored_symbol).collect(),
                     key: chunk.key,
                 };
                 store.text.add(&stored, chunk.text)?;
@@ -340,4 +346,8 @@ impl Store {
         let next_chunk_id = self.manifest.next_chunk_id;
         self.changes = Changes { rows: Rows::new(dim), next_chunk_id, ..Changes::default() };
     }
+}
+
+fn stored_symbol(&(name, kind, line): &(&str, &str, u32)) -> StoredSymbol {
+    StoredSymbol { name: name.into(), kind: kind.into(), line }
 }

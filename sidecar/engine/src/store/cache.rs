@@ -3,7 +3,7 @@
 //! Nothing here is the truth. Embeddings can be computed again; the table can be read off the full-text index, and is,
 //! when its generation is not the index's. A database that cannot be read is moved aside and begun again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -97,6 +97,32 @@ impl Cache {
                 // A record of another length was not written by this format: the file is hashed again.
                 if let Some(record) = decode(record.value()) {
                     files.insert(rel.value().to_string(), record);
+                }
+            }
+            Ok(files)
+        };
+        run().map_err(cache_error)
+    }
+
+    /// The part of the file table at and below `paths`.
+    pub fn files_within(&self, paths: &BTreeSet<String>) -> Result<BTreeMap<String, FileRecord>> {
+        if paths.contains("") {
+            return self.files();
+        }
+        let run = || -> Result<_, redb::Error> {
+            let table = self.db.begin_read()?.open_table(FILES)?;
+            let mut files = BTreeMap::new();
+            for path in paths {
+                if let Some(record) = table.get(path.as_str())?.and_then(|record| decode(record.value())) {
+                    files.insert(path.clone(), record);
+                }
+                // `0` follows `/`: what lies between begins with the path and a slash.
+                let (from, to) = (format!("{path}/"), format!("{path}0"));
+                for entry in table.range(from.as_str()..to.as_str())? {
+                    let (rel, record) = entry?;
+                    if let Some(record) = decode(record.value()) {
+                        files.insert(rel.value().to_string(), record);
+                    }
                 }
             }
             Ok(files)

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::{Error, Result};
 
 /// Version of the layout on disk. Another number is another program's index.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The right to write to a data directory, held as long as this lives and given up by the kernel when the process dies.
 ///

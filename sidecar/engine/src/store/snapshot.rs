@@ -8,6 +8,7 @@ use super::Space;
 use super::files::{bytes_on_disk, check_format};
 use crate::text::filter::Filter;
 use crate::text::record::StoredChunk;
+use crate::text::symbols::SymbolHit;
 use crate::text::{TextIndex, TextReader};
 use crate::vector::manifest::{Manifest, Payload};
 use crate::vector::search::Vectors;
@@ -72,6 +73,11 @@ impl Snapshot {
     /// Chunks that define exactly the symbol `name`: same case first, then any case.
     pub fn search_definitions(&self, name: &str, filter: &Filter, limit: usize) -> Result<Vec<u64>> {
         self.text.definitions(name, filter, limit)
+    }
+
+    /// Definitions whose name fits `name`, best first, and whether there are more; see [`crate::text::symbols`].
+    pub fn search_symbols(&self, name: &str, filter: &Filter, limit: usize) -> Result<(Vec<SymbolHit>, bool)> {
+        self.text.symbols(name, filter, limit)
     }
 
     /// The `limit` chunks nearest to `query` with their cosine, nearest first.
