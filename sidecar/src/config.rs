@@ -54,6 +54,8 @@ pub struct IndexConfig {
     pub include: Vec<String>,
     /// Files to leave out on top of `.gitignore` and `.offheapignore`.
     pub exclude: Vec<String>,
+    /// Changes are indexed as they happen, once the index is used.
+    pub watch: bool,
 }
 
 impl Default for Config {
@@ -82,7 +84,7 @@ impl Default for DaemonConfig {
 
 impl Default for IndexConfig {
     fn default() -> Self {
-        IndexConfig { max_file_bytes: 1 << 20, include: Vec::new(), exclude: Vec::new() }
+        IndexConfig { max_file_bytes: 1 << 20, include: Vec::new(), exclude: Vec::new(), watch: true }
     }
 }
 
@@ -129,6 +131,11 @@ impl DaemonConfig {
         let configured = Duration::from_secs_f64(self.eviction_check_interval_seconds);
         configured.min(self.ttl() / 2).max(Duration::from_millis(5))
     }
+}
+
+/// Whether the user allows watching: `OFFHEAP_WATCH=0` forbids it, whatever a project says.
+pub fn may_watch() -> bool {
+    std::env::var("OFFHEAP_WATCH").map_or(true, |value| value != "0")
 }
 
 /// A kernel by name: `OFFHEAP_KERNEL`.
