@@ -122,14 +122,63 @@ export interface IndexReport {
 export interface IndexRun extends Promise<IndexReport>, AsyncIterable<Progress> {}
 
 export interface SearchOptions extends CallOptions {
-  /** `'hybrid'` (default) fuses vectors and full text, `'semantic'` uses vectors, `'text'` full text. */
-  mode?: 'hybrid' | 'semantic' | 'text';
+  /**
+   * `'hybrid'` (default) fuses vectors and full text, `'semantic'` uses vectors, `'text'` full text. `'symbol'` finds
+   * definitions by name. `'regex'` finds lines in the files as they are now, and needs neither an index nor a model; its
+   * syntax is that of Rust's `regex` crate, a match never spans lines.
+   */
+  mode?: SearchMode;
   /** Hits, 1 to 1000. Default 10. */
   limit?: number;
   /** Only paths that match one of them, in `.gitignore` syntax; `!` in front excludes. Applied before ranking. */
   globs?: string[];
   /** Only these languages: `'rust'`, `'typescript'`, `'markdown'` ... Applied before ranking. */
   languages?: string[];
+  /**
+   * What is done about changes that are not indexed yet. `'stale-ok'` (default) answers at once from what is there;
+   * `{ waitMs }` brings them in first, but answers with what is there when that time is over. `coverage.fresh` says
+   * how it went.
+   */
+  fresh?: 'stale-ok' | { waitMs: number };
+  /** Each hit says in `why` what its score is made of. */
+  explain?: boolean;
+  /** `'regex'` only. `'smart'` (default): case counts where the pattern has an upper-case letter. */
+  case?: 'smart' | 'sensitive' | 'insensitive';
+  /** `'regex'` only: lines of `text` before and after the one that matches, 0 (default) to 20. */
+  context?: number;
+}
+
+export type SearchMode = 'hybrid' | 'semantic' | 'text' | 'regex' | 'symbol';
+
+/** One part of a score. */
+export interface Contribution {
+  /** `'bm25'`, `'cosine'`, `'definition'` ... */
+  name: string;
+  value: number;
+}
+
+/** A definition that was found by its name. */
+export interface SymbolMatch {
+  name: string;
+  /** `'function'`, `'method'`, `'class'` ... */
+  kind: string;
+  /** Line of the name, from 1. */
+  line: number;
+  /**
+   * How the name fits: letter for letter, but for its case, by its beginning, by the beginnings of its words (`HmB`
+   * for `HashMapBuilder`), or with one or two typing errors.
+   */
+  fit: 'exact' | 'case' | 'prefix' | 'humps' | 'fuzzy';
+}
+
+/** A match within a line. */
+export interface Span {
+  /** From 1. */
+  line: number;
+  /** First column, from 1, in UTF-16 units, as JavaScript counts. */
+  start: number;
+  /** Column after the last. */
+  end: number;
 }
 
 export interface Hit {
@@ -146,27 +195,48 @@ export interface Hit {
   scope: string;
   /** Names that the chunk defines. */
   symbols: string[];
-  /** The chunk as it is on disk now. */
+  /** The chunk as it is on disk now; with `'regex'`, the line and its context, where very long lines are cut with `…`. */
   text: string;
   /** The file changed since it was indexed: `text` and lines may be off. */
   stale: boolean;
+  /** What the score is made of, in order, where `explain` asked for it. */
+  why?: Contribution[];
+  /** With mode `'symbol'`. */
+  symbol?: SymbolMatch;
+  /** With mode `'regex'`; of a line with very many, the first. */
+  matches?: Span[];
+}
+
+/** What an answer was made from. */
+export interface Coverage {
+  /** Files in the index; with mode `'regex'`, files that were read. */
+  files: number;
+  /** Chunks in the index. */
+  chunks: number;
+  /** Of them, chunks that have a vector. */
+  vectors: number;
+  /** The project is watched, and no change of it is known that the answer lacks. Always true with `'regex'`. */
+  fresh: boolean;
+  /** Changed files and folders that wait to be indexed; absent where their number is not known. */
+  pendingFiles?: number;
 }
 
 export interface SearchResult {
   /** Best first. */
   hits: Hit[];
-  /** The mode that was really used. */
-  mode: 'hybrid' | 'semantic' | 'text';
+  /** The mode that was really used: `'text'` where `'hybrid'` had no vectors. */
+  mode: SearchMode;
   /** Why the answer is less than what was asked for: vectors missing, no model. Absent if it is not. */
   degraded?: string;
   /** The vector space, where vectors were used. */
   space?: string;
-  /** The committed generation that answered. */
+  /** The committed generation that answered; 0 with `'regex'`, which asks the files. */
   generation: number;
-  /** Chunks in it. */
-  chunks: number;
-  /** Of them, chunks that have a vector. */
-  vectors: number;
+  coverage: Coverage;
+  /** There are more hits than `limit`; only `'regex'` and `'symbol'` tell. */
+  truncated: boolean;
+  /** Milliseconds spent waiting for changes to be indexed. */
+  waitMs: number;
   /** Milliseconds to embed the query. */
   embedMs: number;
   /** Milliseconds to search and rank. */
@@ -205,6 +275,24 @@ export interface Status {
   anonBytes?: number;
   /** File-backed resident memory: the mapped model is here, shared with every other daemon. */
   fileBytes?: number;
+  /** How changes of the project are noticed; absent without a project. */
+  watch?: WatchStatus;
+}
+
+export interface WatchStatus {
+  /**
+   * `'watching'`: the system tells of changes. `'polling'`: it cannot, the tree is looked through now and then;
+   * `problem` says why. `'off'`: not asked for, or nothing used the index yet.
+   */
+  state: 'off' | 'watching' | 'polling';
+  /** Folders that are watched. */
+  folders: number;
+  /** Changed files and folders that wait to be indexed; absent where their number is not known. */
+  pending?: number;
+  /** Changes are being indexed now. */
+  busy: boolean;
+  /** Why it polls, or why the last changes could not be indexed. */
+  problem?: string;
 }
 
 /** A connection to one project's daemon, or to the user's. Reconnects by itself; usable from worker threads. */
@@ -217,7 +305,7 @@ export interface Client extends AsyncDisposable {
   embedBatch(texts: string[], options?: EmbedOptions): Promise<Vectors>;
   /** Brings the project's index up to date; continues where a stopped run ended. @throws {OffheapError} `NO_PROJECT`, `INDEX_BUSY` */
   index(options?: IndexOptions): IndexRun;
-  /** Ranked code. @throws {OffheapError} `NO_PROJECT`, `NO_INDEX`, `INVALID_ARGUMENT` */
+  /** Ranked code, lines or definitions. @throws {OffheapError} `NO_PROJECT`, `NO_INDEX`, `INVALID_ARGUMENT` */
   search(query: string, options?: SearchOptions): Promise<SearchResult>;
   /** What the daemon is doing; null where none runs. Never starts one. */
   status(options?: CallOptions): Promise<Status | null>;

@@ -37,10 +37,12 @@ const RETRIED = new Set(['DAEMON_LOST', 'DAEMON_NOT_RUNNING', 'LEAVING']);
 const MAX_STARTS = 3;
 /** Longer texts than this many are bulk work and let single questions pass. */
 const BULK_TEXTS = 16;
+const MODES = ['hybrid', 'semantic', 'text', 'regex', 'symbol'];
+const CASES = ['smart', 'sensitive', 'insensitive'];
 /** Variables that the daemon is given; it outlives this process, whose other variables are none of its business. */
 const PASSED_ON = [
   'HOME', 'USERPROFILE', 'LOCALAPPDATA', 'SystemRoot', 'TEMP', 'TMP', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'HF_HOME', 'HF_ENDPOINT',
-  'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'RUST_BACKTRACE',
+  'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'OFFHEAP_WATCH', 'RUST_BACKTRACE',
 ];
 
 /** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
@@ -128,15 +130,21 @@ class Client {
 
   async search(query, options = {}) {
     check(typeof query === 'string', 'search(query) takes a string');
-    known('search', options, ['mode', 'limit', 'globs', 'languages', 'signal', 'timeoutMs']);
-    const { mode, limit, globs, languages } = options;
-    check(mode === undefined || ['hybrid', 'semantic', 'text'].includes(mode), "mode must be 'hybrid', 'semantic' or 'text'");
+    known('search', options, ['mode', 'limit', 'globs', 'languages', 'fresh', 'explain', 'case', 'context', 'signal', 'timeoutMs']);
+    const { mode = 'hybrid', limit, globs, languages, fresh = 'stale-ok', explain, case: letters, context } = options;
+    check(MODES.includes(mode), `mode must be one of ${MODES.map((name) => `'${name}'`).join(', ')}`);
     check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
     for (const [name, list] of [['globs', globs], ['languages', languages]]) {
       check(list === undefined || areStrings(list), `${name} must be an array of strings`);
     }
+    check(explain === undefined || typeof explain === 'boolean', 'explain must be a boolean');
+    const waitMs = waitOf(fresh);
+    check(mode === 'regex' || (letters === undefined && context === undefined), "case and context belong to mode 'regex'");
+    check(letters === undefined || CASES.includes(letters), "case must be 'smart', 'sensitive' or 'insensitive'");
+    check(context === undefined || (Number.isInteger(context) && context >= 0 && context <= 20), 'context must be a whole number from 0 to 20');
     this.#needsProject('search');
-    return this.#call(options, (client, call, timeout) => client.search(call, query, { mode, limit, globs, languages }, timeout));
+    const how = { mode, limit, globs, languages, waitMs, explain, case: letters, context };
+    return this.#call(options, (client, call, timeout) => client.search(call, query, how, timeout));
   }
 
   /** Never starts a daemon: null where none runs. */
@@ -475,6 +483,16 @@ function embedOptions(name, options) {
   check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
   check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
   return { query: kind === 'query', parseSpecials: specialTokens === 'parse' };
+}
+
+/** Milliseconds that a search may wait for changes to be indexed; undefined takes what is there. */
+function waitOf(fresh) {
+  if (fresh === 'stale-ok') return undefined;
+  const message = "fresh must be 'stale-ok' or { waitMs }, a whole number of milliseconds";
+  check(isObject(fresh), message);
+  for (const key of Object.keys(fresh)) check(key === 'waitMs', message);
+  check(Number.isInteger(fresh.waitMs) && fresh.waitMs >= 0 && fresh.waitMs < 2 ** 32, message);
+  return fresh.waitMs;
 }
 
 function guard(work) {

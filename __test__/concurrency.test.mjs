@@ -115,7 +115,7 @@ describe('many processes', () => {
       assert.ok(result.generation >= generation, 'generations do not go back');
       generation = result.generation;
       answers++;
-      if (result.vectors < result.chunks) {
+      if (result.coverage.vectors < result.coverage.chunks) {
         during++;
         assert.match(result.degraded, /chunks have vectors/);
       }

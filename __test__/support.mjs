@@ -49,6 +49,8 @@ export function useOwnRuntime() {
   process.env.OFFHEAP_RUNTIME_DIR = runtimeDir();
   // Daemons that a killed test run leaves behind leave by themselves.
   process.env.OFFHEAP_TTL_MS ??= '180000';
+  // Tests that count what an index run does must be the only ones to run it.
+  process.env.OFFHEAP_WATCH ??= '0';
   after(leaveNone);
   process.on('exit', () => {
     for (const pid of runtimeDirs.flatMap(daemonPids).filter(alive)) signal(pid, 'SIGKILL');

@@ -2,7 +2,9 @@
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use offheap_protocol::message::{Hit, IndexReport, Progress, Request, SearchMode, SearchReport, StatusReport, Vectors};
+use offheap_protocol::message::{
+    Case, Fresh, Hit, IndexReport, Progress, Request, SearchMode, SearchReport, SearchRequest, StatusReport, Vectors,
+};
 use offheap_protocol::{Code, Fault};
 
 /// How to embed.
@@ -131,22 +133,33 @@ pub struct SearchOptions {
     pub limit: Option<u32>,
     pub globs: Option<Vec<String>>,
     pub languages: Option<Vec<String>>,
+    /// Milliseconds to wait for changes; absent takes what is there.
+    pub wait_ms: Option<u32>,
+    pub explain: Option<bool>,
+    pub case: Option<String>,
+    pub context: Option<u32>,
 }
 
 impl SearchOptions {
     /// The request for a query.
     pub fn request(self, query: String) -> std::result::Result<Request, Fault> {
-        let mode = match self.mode.as_deref().unwrap_or("hybrid") {
-            "hybrid" => SearchMode::Hybrid,
-            "semantic" => SearchMode::Semantic,
-            "text" => SearchMode::Text,
-            other => {
-                let message = format!("mode `{other}` is unknown: use hybrid, semantic or text");
-                return Err(Fault::new(Code::InvalidArgument, message));
-            }
+        let unknown = |what: &str, name: &str, known: &str| {
+            Fault::new(Code::InvalidArgument, format!("{what} `{name}` is unknown: use one of {known}"))
         };
-        let (globs, languages) = (self.globs.unwrap_or_default(), self.languages.unwrap_or_default());
-        Ok(Request::Search { query, mode, limit: self.limit.unwrap_or(10), globs, languages })
+        let mode = self.mode.as_deref().unwrap_or(SearchMode::Hybrid.as_str());
+        let modes = || SearchMode::TABLE.map(|(_, name)| name).join(", ");
+        let case = self.case.as_deref().unwrap_or("smart");
+        Ok(Request::Search(SearchRequest {
+            query,
+            mode: SearchMode::named(mode).ok_or_else(|| unknown("mode", mode, &modes()))?,
+            limit: self.limit.unwrap_or(10),
+            globs: self.globs.unwrap_or_default(),
+            languages: self.languages.unwrap_or_default(),
+            fresh: self.wait_ms.map_or(Fresh::StaleOk, |ms| Fresh::Wait { ms }),
+            explain: self.explain.unwrap_or(false),
+            case: Case::named(case).ok_or_else(|| unknown("case", case, "smart, sensitive, insensitive"))?,
+            context: self.context.unwrap_or(0),
+        }))
     }
 }
 
@@ -158,10 +171,21 @@ pub struct SearchResult {
     pub degraded: Option<String>,
     pub space: Option<String>,
     pub generation: f64,
-    pub chunks: f64,
-    pub vectors: f64,
+    pub coverage: CoverageResult,
+    pub truncated: bool,
+    pub wait_ms: f64,
     pub embed_ms: f64,
     pub search_ms: f64,
+}
+
+/// What an answer was made from.
+#[napi(object)]
+pub struct CoverageResult {
+    pub files: f64,
+    pub chunks: f64,
+    pub vectors: f64,
+    pub fresh: bool,
+    pub pending_files: Option<f64>,
 }
 
 /// One ranked chunk.
@@ -176,11 +200,41 @@ pub struct HitResult {
     pub symbols: Vec<String>,
     pub text: String,
     pub stale: bool,
+    pub why: Option<Vec<ContributionResult>>,
+    pub symbol: Option<SymbolResult>,
+    pub matches: Option<Vec<SpanResult>>,
 }
 
-impl From<SearchReport> for SearchResult {
-    fn from(report: SearchReport) -> Self {
-        let hit = |hit: Hit| HitResult {
+/// One part of a score.
+#[napi(object)]
+pub struct ContributionResult {
+    pub name: String,
+    pub value: f64,
+}
+
+/// A definition whose name was asked for.
+#[napi(object)]
+pub struct SymbolResult {
+    pub name: String,
+    pub kind: String,
+    pub line: u32,
+    pub fit: String,
+}
+
+/// A match within one line.
+#[napi(object)]
+pub struct SpanResult {
+    pub line: u32,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl From<Hit> for HitResult {
+    fn from(hit: Hit) -> Self {
+        let why = hit.why.into_iter().map(|part| ContributionResult { name: part.name, value: f64::from(part.value) });
+        let spans =
+            hit.matches.into_iter().map(|span| SpanResult { line: span.line, start: span.start, end: span.end });
+        HitResult {
             path: hit.path,
             start_line: hit.first_line,
             end_line: hit.last_line,
@@ -190,15 +244,35 @@ impl From<SearchReport> for SearchResult {
             symbols: hit.symbols,
             text: hit.text,
             stale: hit.stale,
-        };
+            why: Some(why.collect()).filter(|why: &Vec<_>| !why.is_empty()),
+            symbol: hit.symbol.map(|found| SymbolResult {
+                name: found.name,
+                kind: found.kind,
+                line: found.line,
+                fit: found.fit,
+            }),
+            matches: Some(spans.collect()).filter(|spans: &Vec<_>| !spans.is_empty()),
+        }
+    }
+}
+
+impl From<SearchReport> for SearchResult {
+    fn from(report: SearchReport) -> Self {
         SearchResult {
-            hits: report.hits.into_iter().map(hit).collect(),
+            hits: report.hits.into_iter().map(Into::into).collect(),
             mode: report.mode,
             degraded: report.degraded,
             space: report.space,
             generation: report.generation as f64,
-            chunks: report.chunks as f64,
-            vectors: report.vectors as f64,
+            coverage: CoverageResult {
+                files: report.coverage.files as f64,
+                chunks: report.coverage.chunks as f64,
+                vectors: report.coverage.vectors as f64,
+                fresh: report.coverage.fresh,
+                pending_files: report.coverage.pending_files.map(|n| n as f64),
+            },
+            truncated: report.truncated,
+            wait_ms: ms(report.wait_us),
             embed_ms: ms(report.embed_us),
             search_ms: ms(report.search_us),
         }
@@ -221,6 +295,17 @@ pub struct StatusResult {
     pub queued: u32,
     pub anon_bytes: Option<f64>,
     pub file_bytes: Option<f64>,
+    pub watch: Option<WatchResult>,
+}
+
+/// How changes of the project are noticed.
+#[napi(object)]
+pub struct WatchResult {
+    pub state: String,
+    pub folders: f64,
+    pub pending: Option<f64>,
+    pub busy: bool,
+    pub problem: Option<String>,
 }
 
 /// The loaded model.
@@ -279,6 +364,13 @@ impl From<StatusReport> for StatusResult {
             queued: status.queued,
             anon_bytes: status.anon_bytes.map(|bytes| bytes as f64),
             file_bytes: status.file_bytes.map(|bytes| bytes as f64),
+            watch: status.watch.map(|watch| WatchResult {
+                state: watch.state,
+                folders: watch.folders as f64,
+                pending: watch.pending.map(|n| n as f64),
+                busy: watch.busy,
+                problem: watch.problem,
+            }),
         }
     }
 }

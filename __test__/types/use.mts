@@ -12,13 +12,21 @@ export async function use(): Promise<void> {
   const first: Hit | undefined = hits[0];
   void (degraded?.length ?? first?.startLine);
 
+  const lines = await client.search('fn \\w+', { mode: 'regex', case: 'sensitive', context: 2 });
+  void lines.hits.map((hit) => hit.matches?.map((span) => [span.line, span.start, span.end]));
+  const names = await client.search('connect', { mode: 'symbol', fresh: { waitMs: 500 }, explain: true });
+  void names.hits.map((hit) => [hit.symbol?.kind, hit.symbol?.fit === 'exact', hit.why?.map((part) => part.value)]);
+  const pending: number | undefined = names.coverage.pendingFiles;
+  void (pending ?? names.coverage.fresh);
+  await client.search('x', { fresh: 'stale-ok' });
+
   const one = await client.embed('text', { kind: 'query' });
   const many = await client.embedBatch(['a', 'b'], { specialTokens: 'text' });
   const rows: Float32Array[] = [one.vector, many.row(0), ...many];
   void rows;
 
   const status = await client.status();
-  void (status?.model?.kernel ?? status?.index?.chunks);
+  void (status?.model?.kernel ?? status?.index?.chunks ?? status?.watch?.state);
   const { embeddings } = await client.clearCache({ stored: true });
   void embeddings;
 
@@ -35,6 +43,10 @@ export async function use(): Promise<void> {
 
   // @ts-expect-error an unknown mode
   await client.search('x', { mode: 'fuzzy' });
+  // @ts-expect-error waiting takes a number
+  await client.search('x', { fresh: { waitMs: '1' } });
+  // @ts-expect-error neither
+  await client.search('x', { fresh: true });
   // @ts-expect-error a misspelt option
   await client.embed('x', { kinds: 'query' });
   // @ts-expect-error a row is a number

@@ -86,6 +86,21 @@ pub struct Search {
     /// Only files of this language; may be repeated
     #[arg(short, long, value_name = "NAME")]
     pub language: Vec<String>,
+    /// Say what each score is made of
+    #[arg(long)]
+    pub explain: bool,
+    /// Bring changed files into the index first; waits 10 s at most, or what --wait says
+    #[arg(long)]
+    pub fresh: bool,
+    /// The same, for at most this many milliseconds
+    #[arg(long, value_name = "MS")]
+    pub wait: Option<u32>,
+    /// With --mode regex: whether upper and lower case differ [default: smart, only if the pattern has upper case]
+    #[arg(long, value_enum)]
+    pub case: Option<CaseRule>,
+    /// With --mode regex: lines to print around each match [default: 0]
+    #[arg(short = 'C', long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=20))]
+    pub context: Option<u32>,
     /// Print paths, lines and scores without code
     #[arg(long)]
     pub no_text: bool,
@@ -102,6 +117,21 @@ pub enum Mode {
     Semantic,
     /// Full text only
     Text,
+    /// A regular expression over the files as they are now; needs no index
+    Regex,
+    /// Names of definitions: exact, any case, beginnings, initials, near misses
+    Symbol,
+}
+
+/// Whether upper and lower case differ in a pattern.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum CaseRule {
+    /// Only if the pattern has an upper-case letter
+    Smart,
+    /// Always
+    Sensitive,
+    /// Never
+    Insensitive,
 }
 
 #[derive(Args)]

@@ -153,10 +153,15 @@ impl Batcher {
         answered.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
-    /// The same for a thread that may block, for bulk texts of strangers.
-    pub fn embed_blocking(&self, texts: Vec<String>, cancelled: Arc<AtomicBool>) -> Result<Embedded, Fault> {
+    /// The same for a thread that may block, for texts of strangers.
+    pub fn embed_blocking(
+        &self,
+        texts: Vec<String>,
+        priority: Priority,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<Embedded, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, Specials::Text, Priority::Bulk, cancelled, answer)?;
+        self.shared.push(texts, Specials::Text, priority, cancelled, answer)?;
         answered.blocking_recv().unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 

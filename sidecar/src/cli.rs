@@ -12,18 +12,22 @@ use std::time::{Duration, Instant};
 
 use offheap_protocol::connection::Payload;
 use offheap_protocol::endpoint::{canonical, find_project};
-use offheap_protocol::message::{Priority, Progress, Request, Response, SearchMode, StatusReport, TextKind};
+use offheap_protocol::message::{
+    Case, Fresh, Priority, Progress, Request, Response, SearchMode, SearchRequest, StatusReport, TextKind,
+};
 use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::args::{self, Command, Common, Mode};
+use crate::args::{self, CaseRule, Command, Common, Mode};
 use crate::{config, models, start};
 use output::{Bar, out};
 
 /// Nothing there.
 const NOTHING: u8 = 3;
 const INTERRUPTED: u8 = 130;
+/// How long `search --fresh` waits.
+const FRESH_WAIT_MS: u32 = 10_000;
 
 /// Runs one command to its exit code.
 pub fn main(command: Command) -> ExitCode {
@@ -152,17 +156,34 @@ async fn stop_indexing(client: &Client) -> Result<ExitCode, Fault> {
 async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
     let root = project(&args.common)?;
     let (client, _) = start::connect_or_start(&Endpoint::new(Some(root))?).await?;
-    let request = Request::Search {
+    if !matches!(args.mode, Mode::Regex) && (args.case.is_some() || args.context.is_some()) {
+        return Err(Fault::new(Code::InvalidArgument, "--case and --context belong to --mode regex"));
+    }
+    let request = Request::Search(SearchRequest {
         query: args.query.join(" "),
         mode: match args.mode {
             Mode::Hybrid => SearchMode::Hybrid,
             Mode::Semantic => SearchMode::Semantic,
             Mode::Text => SearchMode::Text,
+            Mode::Regex => SearchMode::Regex,
+            Mode::Symbol => SearchMode::Symbol,
         },
         limit: args.limit,
         globs: args.glob.clone(),
         languages: args.language.clone(),
-    };
+        fresh: match (args.wait, args.fresh) {
+            (Some(ms), _) => Fresh::Wait { ms },
+            (None, true) => Fresh::Wait { ms: FRESH_WAIT_MS },
+            (None, false) => Fresh::StaleOk,
+        },
+        explain: args.explain,
+        case: match args.case {
+            None | Some(CaseRule::Smart) => Case::Smart,
+            Some(CaseRule::Sensitive) => Case::Sensitive,
+            Some(CaseRule::Insensitive) => Case::Insensitive,
+        },
+        context: args.context.unwrap_or(0),
+    });
     let report = match interruptible(client.call(request, Payload::None, None, None)).await?.response {
         Response::Found(report) => report,
         other => return Err(odd(&other)),

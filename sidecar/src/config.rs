@@ -56,6 +56,8 @@ pub struct IndexConfig {
     pub exclude: Vec<String>,
     /// Embeddings kept for content that is not in the index now, such as another branch's.
     pub spare_embeddings: usize,
+    /// Changes are indexed as they happen, once the index is used.
+    pub watch: bool,
 }
 
 impl Default for Config {
@@ -89,6 +91,7 @@ impl Default for IndexConfig {
             include: Vec::new(),
             exclude: Vec::new(),
             spare_embeddings: offheap_engine::store::SPARE_EMBEDDINGS,
+            watch: true,
         }
     }
 }
@@ -136,6 +139,11 @@ impl DaemonConfig {
         let configured = Duration::from_secs_f64(self.eviction_check_interval_seconds);
         configured.min(self.ttl() / 2).max(Duration::from_millis(5))
     }
+}
+
+/// Whether the user allows watching: `OFFHEAP_WATCH=0` forbids it, whatever a project says.
+pub fn may_watch() -> bool {
+    std::env::var("OFFHEAP_WATCH").map_or(true, |value| value != "0")
 }
 
 /// A kernel by name: `OFFHEAP_KERNEL`.

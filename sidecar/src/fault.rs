@@ -23,6 +23,8 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
+        Error::Pattern { .. } => Fault::new(Code::InvalidArgument, message)
+            .hint("patterns have the syntax of the regex crate: no look-around, no back-references, within one line"),
         Error::Text(tantivy) => {
             if let Some(source) = io_source(tantivy) {
                 return io(source, message);

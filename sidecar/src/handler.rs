@@ -2,24 +2,31 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use offheap_engine::store::Filter;
 use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
 use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{
-    ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, StatusReport, Vectors,
+    Fresh, ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest, StatusReport,
+    Vectors,
 };
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
 use crate::batcher::{Batcher, Loaded};
 use crate::daemon::VERSION;
-use crate::projects::{Project, Search, space_id};
+use crate::projects::{Project, space_id};
+use crate::watch::{Ticket, Watch};
 
 /// Longest query: far beyond what a model reads, far below what would hurt.
 const MAX_QUERY_BYTES: usize = 64 << 10;
+
+/// Lines around a match: more is reading the file.
+const MAX_CONTEXT: u32 = 20;
+
+/// A search waits for changes no longer than this, whatever it says.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What all requests share.
 pub struct Daemon {
@@ -68,14 +75,18 @@ impl Daemon {
             }
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
-                blocking(move || project.index(rebuild, &daemon.batcher, &cancelled, &progress))
-                    .await
-                    .and_then(|report| plain(Response::Indexed(report)))
+                blocking(move || {
+                    let outcome = project.index(rebuild, &daemon.batcher, &cancelled, &progress);
+                    if project.snapshot().is_ok() {
+                        Watch::start(&project, &daemon.batcher);
+                        project.watch().recheck();
+                    }
+                    outcome
+                })
+                .await
+                .and_then(|report| plain(Response::Indexed(report)))
             }
-            Request::Search { query, mode, limit, globs, languages } => {
-                let search = Search { query, mode, limit: limit as usize, filter: Filter { globs, languages } };
-                plain(Response::Found(self.search(search, cancelled).await?))
-            }
+            Request::Search(search) => plain(Response::Found(self.search(search, cancelled).await?)),
             Request::Status => plain(Response::Status(Box::new(self.status().await?))),
             Request::ClearCache { stored } => {
                 let embeddings = self.clear_cache(stored).await?;
@@ -114,7 +125,7 @@ impl Daemon {
         Ok((Response::Vectors(vectors), Payload::Floats(embedded.rows)))
     }
 
-    async fn search(&self, search: Search, cancelled: Arc<AtomicBool>) -> Result<SearchReport, Fault> {
+    async fn search(&self, search: SearchRequest, cancelled: Arc<AtomicBool>) -> Result<SearchReport, Fault> {
         let project = self.project()?.clone();
         if search.query.len() > MAX_QUERY_BYTES {
             return Err(Fault::new(
@@ -125,13 +136,30 @@ impl Daemon {
         if search.limit == 0 || search.limit > 1_000 {
             return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
         }
+        if search.context > MAX_CONTEXT {
+            return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
+        }
+        if search.mode == SearchMode::Regex {
+            return blocking(move || project.grep(&search, &cancelled)).await;
+        }
+        let began = Instant::now();
+        let text_only = matches!(search.mode, SearchMode::Text | SearchMode::Symbol);
+        let wait = match search.fresh {
+            Fresh::StaleOk => None,
+            Fresh::Wait { ms } => Some(Duration::from_millis(ms.into())),
+        };
+        let brought_in = match wait {
+            Some(wait) => self.freshen(&project, wait, text_only, &cancelled).await?,
+            None => false,
+        };
+        let wait_us = began.elapsed().as_micros() as u64;
         // Before the model is loaded for it: an index there must be.
-        let opening = project.clone();
-        blocking(move || opening.snapshot()).await?;
+        let (opening, batcher) = (project.clone(), self.batcher.clone());
+        blocking(move || opening.snapshot().map(|_| Watch::start(&opening, &batcher))).await?;
         let started = Instant::now();
         let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
-            SearchMode::Text => None,
-            _ => {
+            SearchMode::Text | SearchMode::Symbol | SearchMode::Regex => None,
+            SearchMode::Hybrid | SearchMode::Semantic => {
                 let one = self
                     .batcher
                     .embed(vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled)
@@ -140,9 +168,63 @@ impl Daemon {
             }
         };
         let embed_us = started.elapsed().as_micros() as u64;
-        let mut report = blocking(move || project.search(&search, embedded)).await?;
+        let mut report = blocking(move || match search.mode {
+            SearchMode::Symbol => project.symbols(&search, brought_in),
+            _ => project.search(&search, embedded, brought_in),
+        })
+        .await?;
+        report.wait_us = wait_us;
         report.embed_us = embed_us;
         Ok(report)
+    }
+
+    /// Waits, no longer than `wait`, until all that changed before now is in. Says whether it is.
+    async fn freshen(
+        &self,
+        project: &Arc<Project>,
+        wait: Duration,
+        text_only: bool,
+        cancelled: &AtomicBool,
+    ) -> Result<bool, Fault> {
+        let deadline = tokio::time::Instant::now() + wait.min(LONGEST_WAIT);
+        let watch = project.watch();
+        let mut news = watch.news();
+        let mut ticket: Option<Ticket> = None;
+        let mut patience = deadline;
+        loop {
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
+            }
+            news.borrow_and_update(); // what happens from here on wakes
+            let opening = project.clone();
+            match (ticket, blocking(move || opening.snapshot().map(drop)).await) {
+                // The first index run of all has nothing to show yet.
+                (_, Err(fault)) if fault.code == Code::NoIndex && project.is_indexing() => {}
+                (_, Err(fault)) => return Err(fault),
+                (None, Ok(())) => {
+                    Watch::start(project, &self.batcher);
+                    let asking = project.clone();
+                    ticket = Some(blocking(move || Ok(asking.watch().ask())).await?);
+                    patience = tokio::time::Instant::now() + watch.patience();
+                }
+                (Some(ticket), Ok(())) => {
+                    if let Some(is_in) = watch.is_in(ticket, text_only) {
+                        return Ok(is_in);
+                    }
+                }
+            }
+            let now = tokio::time::Instant::now();
+            if now >= deadline {
+                return Ok(false);
+            }
+            if let Some(ticket) = ticket.as_mut().filter(|_| now >= patience) {
+                watch.give_up_waiting(ticket);
+                patience = deadline;
+            }
+            // Whoever asked may leave without a word.
+            let until = deadline.min(patience).min(now + Duration::from_millis(100));
+            let _ = tokio::time::timeout_at(until, news.changed()).await;
+        }
     }
 
     async fn clear_cache(&self, stored: bool) -> Result<u64, Fault> {
@@ -181,6 +263,7 @@ impl Daemon {
             queued: self.batcher.queued() as u32,
             anon_bytes,
             file_bytes,
+            watch: self.project.as_ref().map(|project| project.watch().status()),
         })
     }
 }

@@ -8,6 +8,7 @@ mod daemon;
 mod serve;
 mod handler;
 mod projects;
+mod watch;
 mod batcher;
 mod models;
 mod fault;

@@ -1,25 +1,30 @@
 //! The daemon's project: one writer, many readers.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use offheap_engine::chunk::ChunkLimits;
-use offheap_engine::index::{self, Host, Settings};
+use offheap_engine::chunk::{ChunkLimits, Language};
+use offheap_engine::grep;
+use offheap_engine::index::{self, Host, Part, Settings};
 use offheap_engine::kernel;
 use offheap_engine::rank::Weights;
-use offheap_engine::search::{self, Hit, Query};
-use offheap_engine::store::{Check, Filter, Snapshot, Space, Store};
+use offheap_engine::search::{self, Query};
+use offheap_engine::store::{Check, Filter, Snapshot, Space, Store, StoredChunk};
 use offheap_engine::walk::WalkRules;
-use offheap_protocol::message::{IndexReport, IndexStatus, Phase, Progress, SearchMode, SearchReport, SkippedFile};
+use offheap_protocol::message::{
+    Case, Contribution, Coverage, Hit, IndexReport, IndexStatus, Phase, Priority, Progress, SearchMode, SearchReport,
+    SearchRequest, SkippedFile, Span, SymbolMatch,
+};
 use offheap_protocol::{Code, Fault};
-use tokio::sync::watch;
+use tokio::sync::watch::Sender;
 
 use crate::batcher::{Batcher, Loaded};
-use crate::config::{self, Config};
+use crate::config::{self, Config, IndexConfig};
 use crate::fault;
 use crate::log::log;
+use crate::watch::{self, Changes, Stage, Watch};
 
 /// One project, open or not.
 pub struct Project {
@@ -29,33 +34,47 @@ pub struct Project {
     /// What searches use: always a committed generation.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     indexing: AtomicBool,
+    /// Requests that need the store: a run for nobody gives way to them.
+    wanted: AtomicUsize,
+    /// What stops the run for nobody that is in progress.
+    background: Mutex<Option<Arc<AtomicBool>>>,
+    /// The last index run was stopped by who asked for it: what it left is not computed unasked.
+    paused: AtomicBool,
     /// The daemon is leaving: a run commits what it has and ends.
     stopping: Arc<AtomicBool>,
     /// The check after an unclean stop found damage: what is open is let go, and opening says so.
     damaged: Arc<AtomicBool>,
+    watch: Watch,
 }
 
+/// Needs the store, for as long as it lives.
+struct Wanted<'a>(&'a Project);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Chunks that are embedded before bulk work although nobody waits for them.
+const FEW_CHUNKS: u64 = 32;
 /// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
 const LISTED_SKIPS: usize = 5_000;
-
-/// What a search asks for, decoded.
-pub struct Search {
-    pub query: String,
-    pub mode: SearchMode,
-    pub limit: usize,
-    pub filter: Filter,
-}
 
 impl Project {
     /// Nothing is opened yet.
     pub fn new(root: PathBuf) -> Self {
         Project {
+            watch: Watch::new(root.clone()),
             root,
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
             indexing: AtomicBool::new(false),
             stopping: Arc::default(),
             damaged: Arc::default(),
+            wanted: AtomicUsize::new(0),
+            background: Mutex::new(None),
+            paused: AtomicBool::new(false),
         }
     }
 
@@ -64,7 +83,26 @@ impl Project {
         &self.root
     }
 
-    /// An index run is in progress.
+    /// The watch over the tree.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// A request needs the store.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) > 0
+    }
+
+    /// Makes a run for nobody give way.
+    fn want(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
+        if let Some(stop) = &*self.background.lock().expect(UNPOISONED) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        Wanted(self)
+    }
+
+    /// An index run that was asked for is in progress.
     pub fn is_indexing(&self) -> bool {
         self.indexing.load(Ordering::Relaxed)
     }
@@ -72,18 +110,18 @@ impl Project {
     /// Makes a run commit and end, waits for that, and lets go of the index.
     pub fn close(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.watch.stop();
+        let _wanted = self.want();
+        *self.lock_store() = None;
     }
 
     /// Drops what is held in memory; `stored` also deletes the embedding cache. Gives the embeddings deleted.
     pub fn clear_cache(&self, stored: bool) -> Result<u64, Fault> {
-        let mut slot = match self.store.try_lock() {
-            Ok(slot) => slot,
-            Err(TryLockError::Poisoned(poisoned)) => repaired(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Fault::new(Code::IndexBusy, "this project is being indexed").hint("wait for it"));
-            }
-        };
+        if self.is_indexing() {
+            return Err(Fault::new(Code::IndexBusy, "this project is being indexed").hint("wait for it"));
+        }
+        let _wanted = self.want();
+        let mut slot = self.lock_store();
         let data_dir = config::data_dir(&self.root);
         let mut deleted = 0;
         if stored && data_dir.join("format").is_file() {
@@ -115,17 +153,17 @@ impl Project {
         rebuild: bool,
         batcher: &Batcher,
         cancelled: &Arc<AtomicBool>,
-        progress: &watch::Sender<Progress>,
+        progress: &Sender<Progress>,
     ) -> Result<IndexReport, Fault> {
         if self.indexing.swap(true, Ordering::AcqRel) {
             return Err(Fault::new(Code::IndexBusy, "this project is being indexed already")
                 .hint("wait for it, or search what is there"));
         }
-        let _flag = ClearOnDrop(&self.indexing);
+        let _flag = ClearOnDrop(self);
         let config = Config::read(&self.root)?;
         config::init(&self.root)?;
-        let mut slot = self.store.lock().unwrap_or_else(|poisoned| repaired(poisoned.into_inner()));
-        self.store.clear_poison();
+        let _wanted = self.want();
+        let mut slot = self.lock_store();
         let data_dir = config::data_dir(&self.root);
         if rebuild || self.damaged.swap(false, Ordering::Relaxed) {
             *slot = None;
@@ -153,17 +191,22 @@ impl Project {
             // Searches go on over the last generation while this run holds the store.
             *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         }
-        let settings = Settings {
-            rules: WalkRules {
-                max_file_bytes: config.index.max_file_bytes,
-                include: config.index.include,
-                exclude: config.index.exclude,
-            },
-            limits: ChunkLimits::default(),
+        let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default() };
+        let mut host = Run {
+            project: self,
+            batcher,
+            cancelled,
+            progress: Some(progress),
+            walked: &mut |_| {},
+            priority: Priority::Bulk,
+            started: Instant::now(),
+            last: None,
+            space: None,
         };
-        let mut host =
-            Run { project: self, batcher, cancelled, progress, started: Instant::now(), last: None, space: None };
-        let report = match index::run(store, &self.root, &settings, &mut host) {
+        let outcome = index::run(store, &self.root, &settings, &mut host);
+        let stopped = matches!(&outcome, Err(RunError(fault)) if fault.code == Code::Cancelled);
+        self.paused.store(stopped, Ordering::Relaxed);
+        let report = match outcome {
             Ok(report) => report,
             Err(RunError(fault)) => {
                 let left = fault.code == Code::Cancelled && !cancelled.load(Ordering::Relaxed);
@@ -220,14 +263,83 @@ impl Project {
         let _ = std::thread::Builder::new().name("index-check".into()).spawn(run);
     }
 
+    /// Brings in what changed, for nobody: gives way (`INDEX_BUSY`) to whoever asks for the store. `walked` hears of the
+    /// folders. Does nothing where there is no index.
+    pub fn refresh(
+        &self,
+        changes: &Changes,
+        batcher: &Batcher,
+        walked: &mut dyn FnMut(&[String]),
+    ) -> Result<(), Fault> {
+        let config = Config::read(&self.root)?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let mut slot = self.lock_store();
+        *self.background.lock().expect(UNPOISONED) = Some(cancelled.clone());
+        if self.is_wanted() {
+            return Err(watch::preempted());
+        }
+        let data_dir = config::data_dir(&self.root);
+        if !data_dir.join("format").is_file() {
+            return Ok(());
+        }
+        let store = match &mut *slot {
+            Some(store) => store,
+            empty => empty.insert(self.open(&data_dir)?),
+        };
+        if store.snapshot().generation == 0 {
+            return Ok(());
+        }
+        *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
+        let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default() };
+        let part = Part {
+            changed: (!changes.all).then_some(&changes.paths),
+            all_vectors: !self.paused.load(Ordering::Relaxed),
+        };
+        let mut host = Run {
+            project: self,
+            batcher,
+            cancelled: &cancelled,
+            progress: None,
+            walked,
+            priority: Priority::Bulk,
+            started: Instant::now(),
+            last: None,
+            space: None,
+        };
+        let outcome = index::refresh(store, &self.root, &settings, part, &mut host);
+        match outcome {
+            Ok(_) => store.release_writer().map_err(|error| fault::from_engine(&error)),
+            // It stands at its last commit; whoever is next goes on from there.
+            Err(RunError(fault)) if fault.code == Code::Cancelled => Err(watch::preempted()),
+            Err(RunError(fault)) => {
+                *slot = None;
+                Err(fault)
+            }
+        }
+    }
+
+    /// The owner's handle, when nobody else uses it.
+    fn lock_store(&self) -> MutexGuard<'_, Option<Store>> {
+        match self.store.lock() {
+            Ok(slot) => slot,
+            Err(poisoned) => {
+                self.store.clear_poison();
+                repaired(poisoned.into_inner())
+            }
+        }
+    }
+
     fn published(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.lock().expect(UNPOISONED).clone()
     }
 
-    /// The owner's handle, waited for while another request opens it; `None` while the first index run of all holds
-    /// it and has committed nothing yet.
+    /// The owner's handle, waited for while another request opens it; `None` when a generation was published meanwhile,
+    /// or while the first index run of all holds it and has committed nothing yet.
     fn store_for_reading(&self) -> Option<MutexGuard<'_, Option<Store>>> {
         loop {
+            if self.published().is_some() {
+                return None;
+            }
             match self.store.try_lock() {
                 Ok(slot) => return Some(slot),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(repaired(poisoned.into_inner())),
@@ -253,7 +365,7 @@ impl Project {
         if !data_dir.join("format").is_file() {
             return Err(no_index());
         }
-        let Some(mut slot) = self.store_for_reading() else { return Err(no_index()) };
+        let Some(mut slot) = self.store_for_reading() else { return self.published().ok_or_else(no_index) };
         if let Some(snapshot) = self.published() {
             return Ok(snapshot); // another request opened it meanwhile
         }
@@ -272,8 +384,9 @@ impl Project {
     /// Ranks chunks. `embedded` is the query's vector, or why there is none.
     pub fn search(
         &self,
-        search: &Search,
+        search: &SearchRequest,
         embedded: Option<Result<(Vec<f32>, Loaded), Fault>>,
+        brought_in: bool,
     ) -> Result<SearchReport, Fault> {
         let started = Instant::now();
         let snapshot = self.snapshot()?;
@@ -313,15 +426,15 @@ impl Project {
             text: &search.query,
             use_text,
             vector: vector.as_deref(),
-            filter: search.filter.clone(),
-            limit: search.limit,
-            explain: false,
+            filter: filter(search),
+            limit: search.limit as usize,
+            explain: search.explain,
             weights: Weights::default(),
         };
         let kernel = scan.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
         let hits = search::search(&snapshot, &self.root, &query, kernel).map_err(|error| fault::from_engine(&error))?;
         Ok(SearchReport {
-            hits: hits.into_iter().map(hit).collect(),
+            hits: hits.into_iter().map(ranked_hit).collect(),
             mode: match (use_text, vector.is_some()) {
                 (true, true) => "hybrid",
                 (false, _) => "semantic",
@@ -331,11 +444,70 @@ impl Project {
             degraded,
             space,
             generation: snapshot.generation,
-            chunks: stats.chunks,
-            vectors: stats.vectors,
-            embed_us: 0,
-            search_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            coverage: self.coverage(&snapshot, search.mode == SearchMode::Text, brought_in),
+            search_us: micros(started.elapsed()),
+            ..SearchReport::default()
         })
+    }
+
+    /// Definitions by name.
+    pub fn symbols(&self, search: &SearchRequest, brought_in: bool) -> Result<SearchReport, Fault> {
+        let started = Instant::now();
+        let snapshot = self.snapshot()?;
+        let (hits, truncated) =
+            search::symbols(&snapshot, &self.root, &search.query, &filter(search), search.limit as usize)
+                .map_err(|error| fault::from_engine(&error))?;
+        let hits = hits.into_iter().map(|(hit, text, stale)| {
+            let why = if search.explain { vec![contribution(hit.fit.as_str(), hit.score)] } else { Vec::new() };
+            let (name, kind, line) = (hit.symbol.name, hit.symbol.kind, hit.symbol.line);
+            let symbol = SymbolMatch { name, kind, line, fit: hit.fit.as_str().to_owned() };
+            Hit { symbol: Some(symbol), why, ..chunk_hit(hit.chunk, hit.score, text, stale) }
+        });
+        Ok(SearchReport {
+            hits: hits.collect(),
+            mode: SearchMode::Symbol.as_str().to_owned(),
+            generation: snapshot.generation,
+            coverage: self.coverage(&snapshot, true, brought_in),
+            truncated,
+            search_us: micros(started.elapsed()),
+            ..SearchReport::default()
+        })
+    }
+
+    /// Lines of the files as they are now.
+    pub fn grep(&self, search: &SearchRequest, cancelled: &AtomicBool) -> Result<SearchReport, Fault> {
+        let started = Instant::now();
+        let rules = rules(Config::read(&self.root)?.index);
+        let query = grep::Query {
+            pattern: &search.query,
+            case: match search.case {
+                Case::Smart => grep::Case::Smart,
+                Case::Sensitive => grep::Case::Sensitive,
+                Case::Insensitive => grep::Case::Insensitive,
+            },
+            filter: &filter(search),
+            limit: search.limit as usize,
+            context: search.context as usize,
+        };
+        let stop = || cancelled.load(Ordering::Relaxed) || self.stopping.load(Ordering::Relaxed);
+        let found = grep::grep(&self.root, &rules, &query, config::threads(), &stop)
+            .map_err(|error| fault::from_engine(&error))?;
+        Ok(SearchReport {
+            hits: found.lines.into_iter().map(line_hit).collect(),
+            mode: SearchMode::Regex.as_str().to_owned(),
+            coverage: Coverage { files: found.files, fresh: true, ..Coverage::default() },
+            truncated: found.truncated,
+            search_us: micros(started.elapsed()),
+            ..SearchReport::default()
+        })
+    }
+
+    /// `brought_in`: all that had changed when the search came is in.
+    fn coverage(&self, snapshot: &Snapshot, text_only: bool, brought_in: bool) -> Coverage {
+        let stats = snapshot.stats();
+        let (known_fresh, pending_files) = self.watch.freshness(text_only);
+        let fresh = brought_in || (known_fresh && !self.is_indexing());
+        Coverage { files: stats.files, chunks: stats.chunks, vectors: stats.vectors, fresh, pending_files }
     }
 
     /// For `status`; opens the index if nobody did.
@@ -379,25 +551,67 @@ pub fn space_id(model: &Loaded) -> String {
     space_of(model).id
 }
 
-fn hit(hit: Hit) -> offheap_protocol::message::Hit {
-    offheap_protocol::message::Hit {
-        path: hit.chunk.rel,
-        first_line: hit.chunk.first_line,
-        last_line: hit.chunk.last_line,
-        score: hit.score,
-        language: hit.chunk.language,
-        scope: hit.chunk.scope,
-        symbols: hit.chunk.symbols.into_iter().map(|(name, _)| name).collect(),
-        text: hit.text,
-        stale: hit.stale,
+/// Which files belong to a project.
+fn rules(config: IndexConfig) -> WalkRules {
+    let IndexConfig { max_file_bytes, include, exclude, .. } = config;
+    WalkRules { max_file_bytes, include, exclude }
+}
+
+fn filter(search: &SearchRequest) -> Filter {
+    Filter { globs: search.globs.clone(), languages: search.languages.clone() }
+}
+
+fn ranked_hit(hit: search::Hit) -> Hit {
+    let why = hit.why.into_iter().map(|(name, value)| contribution(name, value)).collect();
+    Hit { why, ..chunk_hit(hit.chunk, hit.score, hit.text, hit.stale) }
+}
+
+fn contribution(name: &str, value: f32) -> Contribution {
+    Contribution { name: name.to_owned(), value }
+}
+
+fn chunk_hit(chunk: StoredChunk, score: f32, text: String, stale: bool) -> Hit {
+    Hit {
+        path: chunk.rel,
+        first_line: chunk.first_line,
+        last_line: chunk.last_line,
+        score,
+        language: chunk.language,
+        scope: chunk.scope,
+        symbols: chunk.symbols.into_iter().map(|symbol| symbol.name).collect(),
+        text,
+        stale,
+        why: Vec::new(),
+        symbol: None,
+        matches: Vec::new(),
     }
 }
 
-struct ClearOnDrop<'a>(&'a AtomicBool);
+fn line_hit(line: grep::Line) -> Hit {
+    let span = |(start, end): (u32, u32)| Span { line: line.line, start, end };
+    Hit {
+        language: Language::of(&line.rel).name().to_owned(),
+        matches: line.columns.into_iter().map(span).collect(),
+        path: line.rel,
+        first_line: line.first_line,
+        last_line: line.last_line,
+        score: 1.0,
+        scope: String::new(),
+        symbols: Vec::new(),
+        text: line.text,
+        stale: false,
+        why: Vec::new(),
+        symbol: None,
+    }
+}
+
+/// The end of an index run.
+struct ClearOnDrop<'a>(&'a Project);
 
 impl Drop for ClearOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.indexing.store(false, Ordering::Release);
+        self.0.watch.tell();
     }
 }
 
@@ -406,7 +620,10 @@ struct Run<'a> {
     project: &'a Project,
     batcher: &'a Batcher,
     cancelled: &'a Arc<AtomicBool>,
-    progress: &'a watch::Sender<Progress>,
+    /// Who is told how far it is; none when the run is for nobody.
+    progress: Option<&'a Sender<Progress>>,
+    walked: &'a mut dyn FnMut(&[String]),
+    priority: Priority,
     started: Instant,
     last: Option<Instant>,
     /// The space that the run began with: a model file that is replaced meanwhile must not be mixed in.
@@ -432,7 +649,7 @@ impl Host for Run<'_> {
     }
 
     fn embed(&mut self, texts: Vec<String>) -> Result<(Vec<f32>, u64), RunError> {
-        let embedded = self.batcher.embed_blocking(texts, self.cancelled.clone()).map_err(RunError)?;
+        let embedded = self.batcher.embed_blocking(texts, self.priority, self.cancelled.clone()).map_err(RunError)?;
         if self.space.as_ref() != Some(&space_of(&embedded.model)) {
             let fault = Fault::new(Code::Leaving, "the model file changed during the run");
             return Err(RunError(fault.hint("run `offheap index` again")));
@@ -442,6 +659,14 @@ impl Host for Run<'_> {
     }
 
     fn progress(&mut self, phase: index::Phase, done: u64, total: u64, path: &str) {
+        let Some(progress) = self.progress else {
+            if phase == index::Phase::Embed && done == 0 {
+                // A few chunks are what somebody is editing, and may be about to ask for.
+                self.priority = if total <= FEW_CHUNKS { Priority::Interactive } else { Priority::Bulk };
+                self.project.watch.reached(Stage::Vectors);
+            }
+            return;
+        };
         // Ten a second are seen; more would only be work.
         let fresh = |at: &Instant| at.elapsed() < Duration::from_millis(50);
         if done > 0 && done < total && self.last.as_ref().is_some_and(fresh) {
@@ -454,16 +679,25 @@ impl Host for Run<'_> {
             index::Phase::Embed => Phase::Embed,
         };
         let elapsed_ms = millis(self.started.elapsed());
-        self.progress.send_replace(Progress { phase, done, total, elapsed_ms, path: path.to_owned() });
+        progress.send_replace(Progress { phase, done, total, elapsed_ms, path: path.to_owned() });
     }
 
     fn committed(&mut self, store: &Store) {
         *self.project.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
+        self.project.watch.tell();
+    }
+
+    fn walked(&mut self, folders: &[String]) {
+        (self.walked)(folders);
     }
 
     fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed) || self.project.stopping.load(Ordering::Relaxed)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -12,7 +12,7 @@ use offheap_protocol::{Client, Code, Endpoint, Fault};
 const WHO: &str = concat!("offheap-cli ", env!("CARGO_PKG_VERSION"));
 
 /// Variables that the daemon is given. Others stay behind: it outlives the shell that happened to start it.
-const PASSED_ON: [&str; 16] = [
+const PASSED_ON: [&str; 17] = [
     "HOME",
     "USERPROFILE",
     "LOCALAPPDATA",
@@ -28,6 +28,7 @@ const PASSED_ON: [&str; 16] = [
     "OFFHEAP_MODEL",
     "OFFHEAP_THREADS",
     "OFFHEAP_TTL_MS",
+    "OFFHEAP_WATCH",
     "RUST_BACKTRACE",
 ];
 

@@ -107,6 +107,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A regular expression that cannot be understood, or is too large once compiled.
+    #[error("pattern `{pattern}`: {problem}")]
+    Pattern {
+        /// The pattern, as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The full-text library failed.
     #[error("full-text index")]
     Text(#[from] tantivy::TantivyError),

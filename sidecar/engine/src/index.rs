@@ -7,6 +7,7 @@
 //! Both steps derive what is left to do from what is committed. That is all the resuming there is: a run that was
 //! stopped or killed anywhere is continued by the next one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -53,8 +54,19 @@ pub trait Host {
     fn progress(&mut self, phase: Phase, done: u64, total: u64, path: &str);
     /// A generation was committed: searches may use it.
     fn committed(&mut self, store: &Store);
+    /// Folders that the walk looked into, before anything of them is read; the root is empty.
+    fn walked(&mut self, _folders: &[String]) {}
     /// Whether to stop. What is computed is committed first.
     fn cancelled(&self) -> bool;
+}
+
+/// What a run that nobody asked for takes care of; see [`refresh`].
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Paths below the root that changed, folders with all they hold; `None` looks at the whole tree.
+    pub changed: Option<&'a BTreeSet<String>>,
+    /// Compute every vector that is missing; otherwise only those of files that this run put.
+    pub all_vectors: bool,
 }
 
 /// What a run did.
@@ -86,10 +98,38 @@ pub struct Report {
 pub fn run<H: Host>(store: &mut Store, root: &Path, settings: &Settings, host: &mut H) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    sync_text(store, root, settings, host, &mut report)?;
+    sync_text(store, root, settings, None, host, &mut report)?;
     report.text = started.elapsed();
     let space = host.space()?;
-    fill_vectors(store, root, settings, &space, host, &mut report)?;
+    store.set_space(&space)?;
+    let pending = store.pending()?;
+    fill_vectors(store, root, settings, &space, pending, host, &mut report)?;
+    report.total = started.elapsed();
+    report.generation = store.snapshot().generation;
+    Ok(report)
+}
+
+/// Brings a part of the index up to date. Asks for the vector space, which loads the model, only where a vector is
+/// missing. A stop is `Err(Cancelled)`, as in [`run`].
+pub fn refresh<H: Host>(
+    store: &mut Store,
+    root: &Path,
+    settings: &Settings,
+    part: Part<'_>,
+    host: &mut H,
+) -> Result<Report, H::Error> {
+    let started = Instant::now();
+    let mut report = Report::default();
+    let put = sync_text(store, root, settings, part.changed, host, &mut report)?;
+    report.text = started.elapsed();
+    let wanted = |file: &PendingFile| part.all_vectors || put.contains(&file.rel);
+    if store.pending()?.iter().any(wanted) {
+        let space = host.space()?;
+        store.set_space(&space)?;
+        let mut pending = store.pending()?; // of this space, which may be new
+        pending.retain(wanted);
+        fill_vectors(store, root, settings, &space, pending, host, &mut report)?;
+    }
     report.total = started.elapsed();
     report.generation = store.snapshot().generation;
     Ok(report)
@@ -101,19 +141,27 @@ fn commit<H: Host>(store: &mut Store, host: &mut H) -> Result<(), H::Error> {
     Ok(())
 }
 
+/// Text of the whole tree, or of what changed. Gives the files that were put.
 fn sync_text<H: Host>(
     store: &mut Store,
     root: &Path,
     settings: &Settings,
+    changed: Option<&BTreeSet<String>>,
     host: &mut H,
     report: &mut Report,
-) -> Result<(), H::Error> {
+) -> Result<BTreeSet<String>, H::Error> {
     host.progress(Phase::Scan, 0, 0, "");
-    let known = store.files()?;
-    let walk = walk::walk(root, &settings.rules, &|| host.cancelled())?;
+    let (known, walk) = match changed {
+        None => (store.files()?, walk::walk(root, &settings.rules, &|| host.cancelled())?),
+        Some(paths) => {
+            (store.files_within(paths)?, walk::walk_paths(root, &settings.rules, paths, &|| host.cancelled())?)
+        }
+    };
+    host.walked(&walk.folders);
+    let mut put = BTreeSet::new();
     report.skipped = walk.skipped;
     let total = walk.files.len() as u64;
-    let mut present = std::collections::BTreeSet::new();
+    let mut present = BTreeSet::new();
     for (done, file) in walk.files.iter().enumerate() {
         if host.cancelled() {
             commit(store, host)?;
@@ -121,7 +169,9 @@ fn sync_text<H: Host>(
         }
         host.progress(Phase::Text, done as u64, total, &file.rel);
         let old = known.get(&file.rel);
-        if old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns) {
+        // Where the system told of a change, neither size nor time is proof of the contrary.
+        let told = changed.is_some_and(|paths| paths.contains(&file.rel));
+        if !told && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns) {
             present.insert(file.rel.as_str());
             continue;
         }
@@ -137,18 +187,23 @@ fn sync_text<H: Host>(
         let mut record = FileRecord { hash, size: file.size, mtime_ns: file.mtime_ns, n_chunks: 0 };
         if let Some(old) = old.filter(|old| old.hash == hash) {
             record.n_chunks = old.n_chunks;
-            store.touch_file(&file.rel, record);
+            if record != *old {
+                store.touch_file(&file.rel, record);
+            }
             continue;
         }
         put_file(store, &file.rel, &text, record, &settings.limits)?;
+        put.insert(file.rel.clone());
         report.files_changed += 1;
     }
     for gone in known.keys().filter(|rel| !present.contains(rel.as_str())) {
         store.remove_file(gone)?;
         report.files_removed += 1;
     }
-    report.files = present.len() as u64;
-    commit(store, host)
+    let n_present = present.len() as u64;
+    commit(store, host)?;
+    report.files = if changed.is_none() { n_present } else { store.snapshot().stats().files };
+    Ok(put)
 }
 
 fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, limits: &ChunkLimits) -> Result<()> {
@@ -164,7 +219,7 @@ fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, li
                 first_line: chunk.first_line,
                 last_line: chunk.last_line,
                 scope: &chunk.scope,
-                symbols: chunk.symbols.iter().map(|symbol| (symbol.name.as_str(), symbol.kind.as_str())).collect(),
+                symbols: chunk.symbols.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.line)).collect(),
                 text: body,
                 key: walk::content_hash(model_input(rel, &chunk.scope, body).as_bytes()),
             }
@@ -190,11 +245,10 @@ fn fill_vectors<H: Host>(
     root: &Path,
     settings: &Settings,
     space: &Space,
+    pending: Vec<PendingFile>,
     host: &mut H,
     report: &mut Report,
 ) -> Result<(), H::Error> {
-    store.set_space(space)?;
-    let pending = store.pending()?;
     let total: u64 = pending.iter().map(|file| file.chunks.len() as u64).sum();
     let mut done = 0u64;
     let mut uncommitted = 0;

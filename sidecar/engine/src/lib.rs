@@ -21,5 +21,6 @@ pub mod store;
 pub mod index;
 pub mod rank;
 pub mod search;
+pub mod grep;
 
 pub use error::{Error, Result};

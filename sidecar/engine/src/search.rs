@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate, Question, Weights};
-use crate::store::{Filter, Snapshot, StoredChunk};
+use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
 use crate::walk::{self, WalkRules};
 
 /// Each list proposes this many times the hits asked for, and no fewer than [`MIN_POOL`].
@@ -90,7 +90,7 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
             chunk_id: id,
             path: chunk.rel.clone(),
             scope: chunk.scope.clone(),
-            symbols: chunk.symbols.iter().map(|(name, _)| name.clone()).collect(),
+            symbols: chunk.symbols.iter().map(|symbol| symbol.name.clone()).collect(),
             is_declaration,
             text,
             cosine,
@@ -117,6 +117,24 @@ fn is_implemented(snapshot: &Snapshot, rel: &str) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Definitions whose name fits, best first, each with its chunk as it is on disk now and whether that changed; then
+/// whether there are more.
+pub fn symbols(
+    snapshot: &Snapshot,
+    root: &Path,
+    name: &str,
+    filter: &Filter,
+    limit: usize,
+) -> Result<(Vec<(SymbolHit, String, bool)>, bool)> {
+    let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
+    let mut files = Files::default();
+    let shown = |hit: SymbolHit| {
+        let (text, stale) = files.read(root, &hit.chunk);
+        (hit, text, stale)
+    };
+    Ok((hits.into_iter().map(shown).collect(), more))
 }
 
 /// Files read for one answer, each once.

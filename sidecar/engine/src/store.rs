@@ -23,7 +23,7 @@ mod types;
 mod verify;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,8 @@ pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;
 pub use crate::text::filter::Filter;
-pub use crate::text::record::StoredChunk;
+pub use crate::text::record::{StoredChunk, StoredSymbol};
+pub use crate::text::symbols::{Fit, SymbolHit};
 
 use self::cache::{Cache, VectorKey, vector_key};
 use self::commit::StepHook;
@@ -234,6 +235,11 @@ impl Store {
         Ok(files)
     }
 
+    /// The part of the committed file table at and below `paths`.
+    pub fn files_within(&self, paths: &BTreeSet<String>) -> Result<BTreeMap<String, FileRecord>> {
+        self.cache.files_within(paths)
+    }
+
     /// Records that the content is the same and only its size and time are news. Makes no generation.
     pub fn touch_file(&mut self, rel: &str, record: FileRecord) {
         self.changes.files.insert(rel.to_string(), Some(record));
@@ -253,7 +259,7 @@ impl Store {
                     first_line: chunk.first_line,
                     last_line: chunk.last_line,
                     scope: chunk.scope.to_string(),
-                    symbols: chunk.symbols.iter().map(|&(name, kind)| (name.into(), kind.into())).collect(),
+                    symbols: chunk.symbols.iter().map(stored_symbol).collect(),
                     key: chunk.key,
                 };
                 store.text.add(&stored, chunk.text)?;
@@ -453,4 +459,8 @@ impl Changes {
     fn is_empty(&self) -> bool {
         !self.text && !self.cleared && self.space.is_none() && self.rows.is_empty() && self.files.is_empty()
     }
+}
+
+fn stored_symbol(&(name, kind, line): &(&str, &str, u32)) -> StoredSymbol {
+    StoredSymbol { name: name.into(), kind: kind.into(), line }
 }

@@ -8,6 +8,7 @@ pub(crate) mod directory;
 pub mod filter;
 pub mod query;
 pub mod record;
+pub mod symbols;
 pub mod tokens;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -153,7 +154,7 @@ impl TextIndex {
         doc.add_text(fields.ident, ident);
         doc.add_text(fields.sub, sub);
         let mut def = String::new();
-        for (name, _) in &chunk.symbols {
+        for name in chunk.symbols.iter().map(|symbol| &symbol.name) {
             doc.add_text(fields.def_exact, name);
             doc.add_text(fields.def_lower, name.to_lowercase());
             push_all_words(&mut def, name);

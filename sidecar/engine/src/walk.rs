@@ -4,9 +4,11 @@
 //! not depend on the user's environment: a global git configuration is not read. Hidden files are left out.
 //! Nothing but a regular file is ever opened, and no file is read past the limit.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -81,13 +83,15 @@ pub struct Walk {
     pub files: Vec<SourceFile>,
     /// Sorted by `rel`.
     pub skipped: Vec<Skipped>,
+    /// Folders that were looked into, sorted; the root is empty. Of a part of the tree, those at and below its paths.
+    pub folders: Vec<String>,
 }
 
 /// SHA-256 of a file's bytes.
 pub type ContentHash = [u8; 32];
 
 /// Folders never entered, ignored or not.
-const PRUNED: &[&str] = &[".git", ".hg", ".svn", ".offheap", "node_modules", "__pycache__"];
+pub const PRUNED: &[&str] = &[".git", ".hg", ".svn", ".offheap", "node_modules", "__pycache__"];
 
 /// Files that tools write for tools, by whole name.
 const GENERATED: &[&str] = &[
@@ -122,8 +126,8 @@ const BINARY: &[&str] = &[
     "zst",
 ];
 
-/// The names the walker reads rules from.
-const IGNORE_FILES: &[&str] = &[".gitignore", ".ignore", ".offheapignore"];
+/// The names the walker reads rules from: a change of one may change what belongs to the project.
+pub const IGNORE_FILES: &[&str] = &[".gitignore", ".ignore", ".offheapignore"];
 
 /// How much of a file is searched for a NUL.
 const BINARY_PROBE_BYTES: usize = 8 * 1024;
@@ -156,6 +160,42 @@ impl Default for WalkRules {
 /// Fails with `Cancelled` when `cancelled` says so, and with `Io` when the root cannot be listed or a glob of
 /// `rules` cannot be parsed. Trouble with one file is a [`Skipped`].
 pub fn walk(root: &Path, rules: &WalkRules, cancelled: &dyn Fn() -> bool) -> Result<Walk> {
+    walk_part(root, rules, None, cancelled)
+}
+
+/// The part of [`walk`] at and below `paths`, by the same rules: what is missing from it is not source, or is gone.
+///
+/// Only the folders above and below these paths are listed.
+pub fn walk_paths(
+    root: &Path,
+    rules: &WalkRules,
+    paths: &BTreeSet<String>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Walk> {
+    let part = (!paths.contains("")).then(|| Arc::new(paths.clone()));
+    walk_part(root, rules, part, cancelled)
+}
+
+/// Whether `rel` is one of `paths` or lies below one.
+fn is_within(paths: &BTreeSet<String>, rel: &str) -> bool {
+    paths.contains(rel) || rel.match_indices('/').any(|(at, _)| paths.contains(&rel[..at]))
+}
+
+/// Whether one of `paths` lies below the folder `rel`.
+fn leads_to(paths: &BTreeSet<String>, rel: &str) -> bool {
+    let below = format!("{rel}/");
+    paths
+        .range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded))
+        .next()
+        .is_some_and(|path| path.starts_with(&below))
+}
+
+fn walk_part(
+    root: &Path,
+    rules: &WalkRules,
+    part: Option<Arc<BTreeSet<String>>>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Walk> {
     fs::read_dir(root).map_err(|source| Error::io("list", root, source))?;
     if has_odd_ignore_file(root) {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "an ignore file is not a regular file");
@@ -166,12 +206,17 @@ pub fn walk(root: &Path, rules: &WalkRules, cancelled: &dyn Fn() -> bool) -> Res
     let odd = Arc::new(Mutex::new(Vec::new())); // the filter must own what it writes to
     let mut found = Walk::default();
 
-    for entry in walker(root, exclude, Arc::clone(&odd)) {
+    for entry in walker(root, exclude, Arc::clone(&odd), part.clone()) {
         if cancelled() {
             return Err(Error::Cancelled);
         }
         match entry {
-            Ok(entry) if entry.depth() == 0 || entry.file_type().is_some_and(|kind| kind.is_dir()) => {}
+            Ok(entry) if entry.depth() == 0 || entry.file_type().is_some_and(|kind| kind.is_dir()) => {
+                let (rel, exact) = rel_of(root, entry.path());
+                if exact && part.as_ref().is_none_or(|paths| is_within(paths, &rel)) {
+                    found.folders.push(rel);
+                }
+            }
             Ok(entry) => {
                 if include.as_ref().is_some_and(|globs| !covers(globs, root, entry.path(), false)) {
                     continue;
@@ -193,6 +238,7 @@ pub fn walk(root: &Path, rules: &WalkRules, cancelled: &dyn Fn() -> bool) -> Res
     found.skipped.append(&mut odd.lock().unwrap_or_else(PoisonError::into_inner));
     found.files.sort_by(|a, b| a.rel.cmp(&b.rel));
     found.skipped.sort_by(|a, b| a.rel.cmp(&b.rel));
+    found.folders.sort();
     Ok(found)
 }
 
@@ -223,7 +269,12 @@ pub fn content_hash(bytes: &[u8]) -> ContentHash {
     Sha256::digest(bytes).into()
 }
 
-fn walker(root: &Path, exclude: Option<Gitignore>, odd: Arc<Mutex<Vec<Skipped>>>) -> ignore::Walk {
+fn walker(
+    root: &Path,
+    exclude: Option<Gitignore>,
+    odd: Arc<Mutex<Vec<Skipped>>>,
+    part: Option<Arc<BTreeSet<String>>>,
+) -> ignore::Walk {
     // Rules above the root count inside a repository only, and only up to its top: a `*` in the `.gitignore` of
     // a home directory must not empty every project below it.
     let top = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
@@ -238,6 +289,12 @@ fn walker(root: &Path, exclude: Option<Gitignore>, odd: Arc<Mutex<Vec<Skipped>>>
         .add_custom_ignore_filename(".offheapignore")
         .filter_entry(move |entry| {
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+            if let Some(paths) = &part {
+                let (rel, _) = rel_of(&owned_root, entry.path());
+                if !is_within(paths, &rel) && !(is_dir && leads_to(paths, &rel)) {
+                    return false;
+                }
+            }
             if is_dir && PRUNED.iter().any(|name| entry.file_name() == OsStr::new(name)) {
                 return false;
             }
@@ -486,6 +543,50 @@ mod tests {
 
         let root = tempfile::tempdir().unwrap();
         assert!(matches!(walk(root.path(), &rules(&["a{b"], &[]), &|| false), Err(Error::Glob { .. })));
+    }
+
+    #[test]
+    fn a_part_is_what_the_whole_has_there() {
+        let root = tempfile::tempdir().unwrap();
+        let tree: &[(&str, &[u8])] = &[
+            (".gitignore", b"gen/\n*.log\n/a/skip.rs\n"),
+            ("a/b/c.rs", b""),
+            ("a/b/.gitignore", b"!keep.log\nd.rs\n"),
+            ("a/b/keep.log", b""),
+            ("a/b/d.rs", b""),
+            ("a/skip.rs", b""),
+            ("a-b.rs", b""),
+            ("a/x.log", b""),
+            ("a/gen/y.rs", b""),
+            ("z/.git/HEAD", b""),
+            ("z/logo.png", b""),
+            ("top.rs", b""),
+        ];
+        plant(root.path(), tree);
+        let rules = WalkRules::default();
+        let whole = walk(root.path(), &rules, &|| false).unwrap();
+        assert_eq!(whole.folders, ["", "a", "a/b", "z"]);
+        for paths in [
+            &["a/b/c.rs", "a/b/d.rs", "a/b/keep.log", "a/x.log"][..],
+            &["a"],
+            &["a/b", "top.rs", "gone.rs", "gone/x.rs"],
+            &["a/gen/y.rs", "a/gen"],
+            &["z"],
+            &["z/.git/HEAD"],
+            &["a-b.rs"],
+            &[""],
+            &[],
+        ] {
+            let paths: BTreeSet<String> = paths.iter().map(|path| path.to_string()).collect();
+            let part = walk_paths(root.path(), &rules, &paths, &|| false).unwrap();
+            let within = |rel: &str| paths.contains("") || is_within(&paths, rel);
+            let files: Vec<&str> = whole.files.iter().map(|f| f.rel.as_str()).filter(|rel| within(rel)).collect();
+            assert_eq!(part.files.iter().map(|f| f.rel.as_str()).collect::<Vec<_>>(), files, "{paths:?}");
+            let skipped: Vec<&Skipped> = whole.skipped.iter().filter(|s| within(&s.rel)).collect();
+            assert_eq!(part.skipped.iter().collect::<Vec<_>>(), skipped, "{paths:?}");
+            let folders: Vec<&String> = whole.folders.iter().filter(|rel| within(rel)).collect();
+            assert_eq!(part.folders.iter().collect::<Vec<_>>(), folders, "{paths:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn chunk<'a>(text: &'a str, symbols: &[&'a str]) -> NewChunk<'a> {
         first_line: 1,
         last_line: 1,
         scope: "mod",
-        symbols: symbols.iter().map(|name| (*name, "function")).collect(),
+        symbols: symbols.iter().map(|name| (*name, "function", 1)).collect(),
         text,
         key: key(text),
     }
@@ -113,7 +113,9 @@ fn put_commit_search_reopen() {
             (chunk.rel.as_str(), chunk.language.as_str(), chunk.scope.as_str()),
             ("src/http/server.ts", "ts", "mod")
         );
-        assert_eq!(chunk.symbols, [("HTTPServer".into(), "function".into()), ("listen".into(), "function".into())]);
+        let names: Vec<(&str, &str, u32)> =
+            chunk.symbols.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.line)).collect();
+        assert_eq!(names, [("HTTPServer", "function", 1), ("listen", "function", 1)]);
         let stats = snapshot.stats();
         assert_eq!((stats.files, stats.chunks, stats.vectors, stats.space), (2, 2, 0, None));
         assert!(store.snapshot().bytes_on_disk() > 1000);

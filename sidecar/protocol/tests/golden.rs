@@ -7,8 +7,9 @@ use std::cell::Cell;
 
 use offheap_protocol::codec::{self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble};
 use offheap_protocol::message::{
-    EmbedTiming, Hit, IndexReport, IndexStatus, ModelStatus, Phase, Priority, Progress, Request, Response, SearchMode,
-    SearchReport, SkippedFile, StatusReport, TextKind, Vectors,
+    Case, Contribution, Coverage, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, ModelStatus, Phase, Priority,
+    Progress, Request, Response, SearchMode, SearchReport, SearchRequest, SkippedFile, Span, StatusReport, SymbolMatch,
+    TextKind, Vectors, WatchStatus,
 };
 use offheap_protocol::{Code, Fault};
 
@@ -67,7 +68,7 @@ variants! { request_name, REQUESTS, Request,
     Request::Ping => "Request::Ping",
     Request::Embed { .. } => "Request::Embed",
     Request::Index { .. } => "Request::Index",
-    Request::Search { .. } => "Request::Search",
+    Request::Search(_) => "Request::Search",
     Request::Status => "Request::Status",
     Request::ClearCache { .. } => "Request::ClearCache",
     Request::Shutdown => "Request::Shutdown",
@@ -92,6 +93,8 @@ variants! { mode_name, MODES, SearchMode,
     SearchMode::Hybrid => "Hybrid",
     SearchMode::Semantic => "Semantic",
     SearchMode::Text => "Text",
+    SearchMode::Regex => "Regex",
+    SearchMode::Symbol => "Symbol",
 }
 variants! { kind_name, KINDS, Kind,
     Kind::Request => "Request",
@@ -110,16 +113,20 @@ fn progress(phase: Phase, done: u64, total: u64, elapsed_ms: u64, path: &str) ->
     Message::Progress(Progress { phase, done, total, elapsed_ms, path: path.into() })
 }
 
-fn search(mode: SearchMode) -> Message {
+fn search(mode: SearchMode, fresh: Fresh, explain: bool, case: Case, context: u32) -> Message {
     request(
         250,
-        Request::Search {
+        Request::Search(SearchRequest {
             query: "read a file".into(),
             mode,
             limit: 10,
             globs: vec!["src/**".into(), "!**/test".into()],
             languages: vec!["rust".into()],
-        },
+            fresh,
+            explain,
+            case,
+            context,
+        }),
     )
 }
 
@@ -137,12 +144,16 @@ fn golden() -> Vec<(Message, &'static str)> {
             "01 02 00 01 00 01"),
         (request(0, Request::Index { rebuild: true }),
             "00 03 01"),
-        (search(SearchMode::Hybrid),
-            "fa 04 0b7265616420612066696c65 00 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
-        (search(SearchMode::Semantic),
-            "fa 04 0b7265616420612066696c65 01 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
-        (search(SearchMode::Text),
-            "fa 04 0b7265616420612066696c65 02 0a 02067372632f2a2a08212a2a2f74657374 010472757374"),
+        (search(SearchMode::Hybrid, Fresh::StaleOk, false, Case::Smart, 0),
+            "fa 04 0b7265616420612066696c65 00 0a 02067372632f2a2a08212a2a2f74657374 010472757374 00 00 00 00"),
+        (search(SearchMode::Semantic, Fresh::Wait { ms: 2000 }, true, Case::Smart, 0),
+            "fa 04 0b7265616420612066696c65 01 0a 02067372632f2a2a08212a2a2f74657374 010472757374 01fbd007 01 00 00"),
+        (search(SearchMode::Text, Fresh::Wait { ms: 0 }, false, Case::Smart, 0),
+            "fa 04 0b7265616420612066696c65 02 0a 02067372632f2a2a08212a2a2f74657374 010472757374 0100 00 00 00"),
+        (search(SearchMode::Regex, Fresh::StaleOk, false, Case::Sensitive, 2),
+            "fa 04 0b7265616420612066696c65 03 0a 02067372632f2a2a08212a2a2f74657374 010472757374 00 00 01 02"),
+        (search(SearchMode::Symbol, Fresh::StaleOk, true, Case::Insensitive, 300),
+            "fa 04 0b7265616420612066696c65 04 0a 02067372632f2a2a08212a2a2f74657374 010472757374 00 01 02 fb2c01"),
         (request(10_000, Request::Status),
             "fb1027 05"),
         (request(0, Request::ClearCache { stored: true }),
@@ -167,10 +178,15 @@ fn golden() -> Vec<(Message, &'static str)> {
             hits: vec![Hit {
                 path: "src/a.rs".into(), first_line: 1, last_line: 20, score: 0.5, language: "rust".into(),
                 scope: "mod a > fn b".into(), symbols: vec!["b".into()], text: "fn b() {}".into(), stale: true,
+                why: vec![Contribution { name: "bm25".into(), value: 2.0 }],
+                symbol: Some(SymbolMatch { name: "b".into(), kind: "function".into(), line: 3, fit: "exact".into() }),
+                matches: vec![Span { line: 3, start: 4, end: 5 }],
             }],
-            mode: "hybrid".into(), degraded: Some("why".into()), space: None, generation: 4, chunks: 5, vectors: 6, embed_us: 7, search_us: 8,
+            mode: "hybrid".into(), degraded: Some("why".into()), space: None, generation: 4,
+            coverage: Coverage { files: 9, chunks: 5, vectors: 6, fresh: true, pending_files: Some(251) },
+            truncated: true, wait_us: 10, embed_us: 7, search_us: 8,
         })),
-            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 06687962726964 0103776879 00 04 05 06 07 08"),
+            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 0104626d323500000040 01016208 66756e6374696f6e 03 056578616374 01030405 06687962726964 0103776879 00 04 09 05 06 01 01fbfb00 01 0a 07 08"),
         (Message::Response(Response::Status(Box::new(StatusReport {
             version: "0.1.0".into(), pid: 4242, uptime_ms: 1, project: Some("/p".into()),
             model: Some(ModelStatus {
@@ -179,8 +195,9 @@ fn golden() -> Vec<(Message, &'static str)> {
             }),
             index: Some(IndexStatus { generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5 }),
             indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
+            watch: Some(WatchStatus { state: "off".into(), folders: 3, pending: Some(2), busy: true, problem: Some("why".into()) }),
         }))),
-            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00"),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879"),
         (Message::Response(Response::Cleared { embeddings: 65_536 }),
             "06 fc00000100"),
         (Message::Response(Response::Leaving),
@@ -263,7 +280,7 @@ fn no_variant_is_without_a_golden_line() {
     let modes: Vec<&str> = golden
         .iter()
         .filter_map(|(message, _)| match message {
-            Message::Request(Envelope { request: Request::Search { mode, .. }, .. }) => Some(mode_name(mode)),
+            Message::Request(Envelope { request: Request::Search(search), .. }) => Some(mode_name(&search.mode)),
             _ => None,
         })
         .collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offheap_protocol::Fault;
-use offheap_protocol::message::{IndexReport, Phase, Progress, SearchReport, StatusReport};
+use offheap_protocol::message::{Hit, IndexReport, Phase, Progress, SearchReport, Span, StatusReport, WatchStatus};
 use serde_json::{Value, json};
 
 /// One JSON document, one line, on standard output.
@@ -145,12 +145,27 @@ pub fn search_json(report: &SearchReport, text: bool) -> Value {
             if text {
                 value["text"] = json!(hit.text);
             }
+            if !hit.why.is_empty() {
+                value["why"] = hit.why.iter().map(|part| json!({ "name": part.name, "value": part.value })).collect();
+            }
+            if let Some(found) = &hit.symbol {
+                value["symbol"] =
+                    json!({ "name": found.name, "kind": found.kind, "line": found.line, "fit": found.fit });
+            }
+            if !hit.matches.is_empty() {
+                let span = |span: &Span| json!({ "line": span.line, "start": span.start, "end": span.end });
+                value["matches"] = hit.matches.iter().map(span).collect();
+            }
             value
         })
         .collect();
     json!({
         "hits": hits, "mode": report.mode, "degraded": report.degraded, "space": report.space, "generation": report.generation,
-        "chunks": report.chunks, "vectors": report.vectors, "embedUs": report.embed_us, "searchUs": report.search_us,
+        "coverage": {
+            "files": report.coverage.files, "chunks": report.coverage.chunks, "vectors": report.coverage.vectors,
+            "fresh": report.coverage.fresh, "pendingFiles": report.coverage.pending_files,
+        },
+        "truncated": report.truncated, "waitUs": report.wait_us, "embedUs": report.embed_us, "searchUs": report.search_us,
     })
 }
 
@@ -167,31 +182,84 @@ pub fn hits(report: &SearchReport, text: bool) {
     let stdout_is_terminal = std::io::stdout().is_terminal();
     let bold = |s: String| if stdout_is_terminal { format!("\x1b[1m{s}\x1b[0m") } else { s };
     for (i, hit) in report.hits.iter().enumerate() {
-        let place = bold(format!("{}:{}-{}", clean(&hit.path), hit.first_line, hit.last_line));
-        let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", clean(&hit.scope)) };
-        let stale = if hit.stale { "  (changed since indexed)" } else { "" };
-        say(&format!("{place}  {:.3}{scope}{stale}", hit.score));
+        if hit.matches.is_empty() {
+            say(&format!("{}  {}", bold(place(hit)), about(hit)));
+        } else if !text || hit.first_line == hit.last_line {
+            // As grep prints it.
+            let line = if text { clean(&hit.text) } else { String::new() };
+            say(&format!("{} {line}", bold(place(hit) + ":")).trim_end());
+            continue;
+        } else {
+            say(&bold(place(hit)));
+        }
+        if !hit.why.is_empty() {
+            let parts: Vec<String> = hit.why.iter().map(|part| format!("{} {:.3}", part.name, part.value)).collect();
+            say(&format!("        = {}", clean(&parts.join(", "))));
+        }
         if text {
-            let lines: Vec<&str> = hit.text.lines().collect();
-            for (n, line) in lines.iter().take(SHOWN_LINES).enumerate() {
-                say(&format!("{:>6}  {}", hit.first_line as usize + n, clean(line)));
-            }
-            if lines.len() > SHOWN_LINES {
-                say(&format!("        ... {} more lines", lines.len() - SHOWN_LINES));
-            }
+            code(hit);
             if i + 1 < report.hits.len() {
                 say("");
             }
         }
     }
-    note(&format!(
-        "{} hits, {} search over {} chunks: {:.1} ms for the query's vector, {:.1} ms to search",
-        report.hits.len(),
-        report.mode,
-        report.chunks,
-        report.embed_us as f64 / 1e3,
-        report.search_us as f64 / 1e3
-    ));
+    note(&summary(report));
+}
+
+/// Where a hit is: the line that matches, the definition, or the whole chunk.
+fn place(hit: &Hit) -> String {
+    let path = clean(&hit.path);
+    match (&hit.symbol, hit.matches.first()) {
+        (Some(found), _) => format!("{path}:{}", found.line),
+        (None, Some(span)) => format!("{path}:{}:{}", span.line, span.start),
+        (None, None) => format!("{path}:{}-{}", hit.first_line, hit.last_line),
+    }
+}
+
+/// What is said of a hit behind its place.
+fn about(hit: &Hit) -> String {
+    let what = match &hit.symbol {
+        Some(found) if found.fit == "exact" => format!("{} {}", found.kind, clean(&found.name)),
+        Some(found) => format!("{} {} ({})", found.kind, clean(&found.name), found.fit),
+        None => format!("{:.3}", hit.score),
+    };
+    let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", clean(&hit.scope)) };
+    let stale = if hit.stale { "  (changed since indexed)" } else { "" };
+    format!("{what}{scope}{stale}")
+}
+
+/// The lines of a hit; of a definition, from its name on.
+fn code(hit: &Hit) {
+    let from = hit.symbol.as_ref().map_or(hit.first_line, |found| found.line);
+    let lines: Vec<&str> = hit.text.lines().skip(from.saturating_sub(hit.first_line) as usize).collect();
+    let matching = |n: u32| hit.matches.first().is_some_and(|span| span.line == n);
+    let limit = if hit.matches.is_empty() { SHOWN_LINES } else { lines.len() };
+    for (n, line) in (from..).zip(lines.iter().take(limit)) {
+        say(&format!("{n:>6}{} {}", if matching(n) { ">" } else { " " }, clean(line)));
+    }
+    if lines.len() > limit {
+        say(&format!("        ... {} more lines", lines.len() - limit));
+    }
+}
+
+fn summary(report: &SearchReport) -> String {
+    let ms = |us: u64| us as f64 / 1e3;
+    let more = if report.truncated { ", there are more" } else { "" };
+    let (n, mode, coverage) = (report.hits.len(), &report.mode, report.coverage);
+    if mode == "regex" {
+        let files = coverage.files;
+        return format!("{n} lines match in {files} files read{more}: {:.1} ms", ms(report.search_us));
+    }
+    let pending = match coverage.pending_files {
+        Some(n) if n > 0 => format!("; {n} changed files are not in it yet"),
+        _ => String::new(),
+    };
+    format!(
+        "{n} hits{more}, {mode} search over {} chunks{pending}: {:.1} ms for the query's vector, {:.1} ms to search",
+        coverage.chunks,
+        ms(report.embed_us),
+        ms(report.search_us)
+    )
 }
 
 /// Files may hold anything; a terminal must not obey it.
@@ -219,6 +287,10 @@ pub fn status_json(status: &StatusReport) -> Value {
         })),
         "indexing": status.indexing, "connections": status.connections, "requests": status.requests, "faults": status.faults,
         "queued": status.queued, "anonBytes": status.anon_bytes, "fileBytes": status.file_bytes,
+        "watch": status.watch.as_ref().map(|watch| json!({
+            "state": watch.state, "folders": watch.folders, "pending": watch.pending, "busy": watch.busy,
+            "problem": watch.problem,
+        })),
     })
 }
 
@@ -254,10 +326,26 @@ pub fn status(status: &StatusReport) {
             "requests",
             format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
         ),
+        ("changes", or_none(status.watch.as_ref().map(watch))),
         ("connections", status.connections.to_string()),
         ("memory", memory),
     ];
     for (name, value) in rows {
         say(&format!("{name:>12}  {value}"));
     }
+}
+
+fn watch(watch: &WatchStatus) -> String {
+    let state = match watch.state.as_str() {
+        "watching" => format!("watched in {} folders", watch.folders),
+        "polling" => "looked for now and then".to_owned(),
+        _ => "not watched".to_owned(),
+    };
+    let busy = if watch.busy { ", being indexed" } else { "" };
+    let pending = match watch.pending {
+        Some(n) if n > 0 => format!(", {n} waiting"),
+        _ => String::new(),
+    };
+    let problem = watch.problem.as_ref().map(|why| format!(" ({})", clean(why))).unwrap_or_default();
+    format!("{state}{pending}{busy}{problem}")
 }

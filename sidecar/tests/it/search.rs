@@ -1,7 +1,7 @@
 //! Indexing and searching a small project, as a user would.
 
 use offheap_protocol::connection::Payload;
-use offheap_protocol::message::{Phase, Progress, Request, Response, SearchMode};
+use offheap_protocol::message::{Phase, Progress, Request, Response, SearchMode, SearchRequest};
 use offheap_protocol::{Client, Code};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -143,7 +143,7 @@ async fn find(
     mode: SearchMode,
     query: &str,
 ) -> Result<offheap_protocol::message::SearchReport, offheap_protocol::Fault> {
-    let request = Request::Search { query: query.into(), mode, limit: 5, globs: vec![], languages: vec![] };
+    let request = Request::Search(SearchRequest { query: query.into(), mode, limit: 5, ..SearchRequest::default() });
     match client.call(request, Payload::None, None, None).await?.response {
         Response::Found(report) => Ok(report),
         other => panic!("not a search: {other:?}"),
@@ -164,7 +164,7 @@ fn search_answers_while_vectors_are_computed() {
             progress.wait_for(|p| p.phase == Phase::Embed && p.done > 0).await.expect("the run reports");
             let found = find(&searcher, SearchMode::Text, "function_123").await.expect("text answers");
             assert_eq!(found.hits[0].path, "src/part03/file123.py", "{found:?}");
-            assert!(found.vectors < found.chunks, "the run is not over yet");
+            assert!(found.coverage.vectors < found.coverage.chunks, "the run is not over yet");
             let hybrid = find(&searcher, SearchMode::Hybrid, "function_123").await.expect("text answers");
             assert!(hybrid.degraded.is_some(), "{hybrid:?}");
             assert!(status_of(&searcher).await.indexing);

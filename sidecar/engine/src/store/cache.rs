@@ -9,7 +9,7 @@
 //! those go whose last use lies furthest back.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -129,6 +129,31 @@ impl Cache {
                 // A record of another length was not written by this format: the file is hashed again.
                 if let Some(record) = decode(record.value()) {
                     files.insert(rel.value().to_string(), record);
+                }
+            }
+            Ok(files)
+        })
+    }
+
+    /// The part of the file table at and below `paths`.
+    pub fn files_within(&self, paths: &BTreeSet<String>) -> Result<BTreeMap<String, FileRecord>> {
+        if paths.contains("") {
+            return self.files();
+        }
+        self.run(|db| {
+            let table = db.begin_read()?.open_table(FILES)?;
+            let mut files = BTreeMap::new();
+            for path in paths {
+                if let Some(record) = table.get(path.as_str())?.and_then(|record| decode(record.value())) {
+                    files.insert(path.clone(), record);
+                }
+                // `0` follows `/`: what lies between begins with the path and a slash.
+                let (from, to) = (format!("{path}/"), format!("{path}0"));
+                for entry in table.range(from.as_str()..to.as_str())? {
+                    let (rel, record) = entry?;
+                    if let Some(record) = decode(record.value()) {
+                        files.insert(rel.value().to_string(), record);
+                    }
                 }
             }
             Ok(files)

@@ -3,7 +3,7 @@
 //! | Format | What is new | From the one before |
 //! |---|---|---|
 //! | 1 | | |
-//! | 2 | `text/meta.json` ends with its checksum, tantivy's list of files is not stored; a row of the cache carries its checksum | in place |
+//! | 2 | `text/meta.json` ends with its checksum, tantivy's list of files is not stored; a chunk's record has the lines of its symbols; equal vectors are stored once, a segment can have a graph; a row of the cache carries its checksum | emptied, the cache in place |
 //!
 //! A step either changes files in place or empties the directory but for the cache (`files::reset`), so that the next
 //! index run fills it again without embedding anything. Each may be interrupted anywhere and begun again: the number is
@@ -13,8 +13,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::cache;
-use super::files::{CACHE, write_durably};
-use crate::text;
+use super::files::{CACHE, reset, write_durably};
 use crate::{Error, Result};
 
 /// Version of the layout on disk.
@@ -64,8 +63,8 @@ fn read(dir: &Path) -> Result<Option<u32>> {
 fn upgrade(dir: &Path, from: u32) -> Result<()> {
     match from {
         1 => {
-            text::directory::seal_meta(&dir.join("text"))?;
-            cache::add_checksums(&dir.join(CACHE))
+            cache::add_checksums(&dir.join(CACHE))?;
+            reset(dir, true)
         }
         _ => unreachable!("every number below {FORMAT} has its step"),
     }

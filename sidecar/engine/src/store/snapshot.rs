@@ -10,6 +10,7 @@ use super::format;
 use super::pins::Pin;
 use crate::text::filter::Filter;
 use crate::text::record::StoredChunk;
+use crate::text::symbols::SymbolHit;
 use crate::text::{TextIndex, TextReader};
 use crate::vector::manifest::{Manifest, Payload};
 use crate::vector::search::Vectors;
@@ -84,6 +85,11 @@ impl Snapshot {
     /// Whether a file of the index has this path.
     pub fn has_path(&self, rel: &str) -> Result<bool> {
         self.text.has_path(rel)
+    }
+
+    /// Definitions whose name fits `name`, best first, and whether there are more; see [`crate::text::symbols`].
+    pub fn search_symbols(&self, name: &str, filter: &Filter, limit: usize) -> Result<(Vec<SymbolHit>, bool)> {
+        self.text.symbols(name, filter, limit)
     }
 
     /// The `limit` chunks nearest to `query` with their cosine, nearest first.

@@ -22,8 +22,8 @@ pub struct NewChunk<'a> {
     pub last_line: u32,
     /// Enclosing scope.
     pub scope: &'a str,
-    /// Symbols that it defines: name, kind.
-    pub symbols: Vec<(&'a str, &'a str)>,
+    /// Symbols that it defines: name, kind, line of the name.
+    pub symbols: Vec<(&'a str, &'a str, u32)>,
     /// Its text; indexed, not stored.
     pub text: &'a str,
     /// Content key of what will be embedded.

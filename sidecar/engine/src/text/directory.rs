@@ -18,7 +18,7 @@ use tantivy::directory::{
     WatchHandle, WritePtr,
 };
 
-use crate::store::files::{sync_dir, write_durably};
+use crate::store::files::write_durably;
 use crate::store::pins::Pins;
 use crate::{Error, Result};
 
@@ -242,22 +242,6 @@ impl Directory for ReadOnlyDirectory {
 
 fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading only")
-}
-
-/// Format 1 to 2: gives `meta.json` in `dir` its checksum, and drops tantivy's list.
-pub(crate) fn seal_meta(dir: &Path) -> Result<()> {
-    let path = dir.join(META);
-    let absent_is_fine = |e: io::Error, action, path: &Path| match e.kind() {
-        io::ErrorKind::NotFound => Ok(Vec::new()),
-        _ => Err(Error::io(action, path, e)),
-    };
-    let bytes = std::fs::read(&path).or_else(|e| absent_is_fine(e, "read", &path))?;
-    if !bytes.is_empty() && unsealed(&bytes).is_none() {
-        write_durably(&path, &sealed(&bytes))?;
-    }
-    let managed = dir.join(MANAGED);
-    std::fs::remove_file(&managed).map(|()| Vec::new()).or_else(|e| absent_is_fine(e, "remove", &managed))?;
-    if dir.exists() { sync_dir(dir) } else { Ok(()) }
 }
 
 fn read_sealed(files: &MmapDirectory, path: &Path) -> Result<Vec<u8>, OpenReadError> {

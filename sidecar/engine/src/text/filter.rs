@@ -79,14 +79,14 @@ impl TextReader {
 }
 
 /// Path globs, compiled.
-struct Globs {
+pub(crate) struct Globs {
     matcher: Gitignore,
     /// What a path gets that no glob names.
     otherwise: bool,
 }
 
 impl Globs {
-    fn new(globs: &[String]) -> Result<Globs> {
+    pub(crate) fn new(globs: &[String]) -> Result<Globs> {
         let invalid = |glob: &str, e: ignore::Error| Error::Glob { glob: glob.to_owned(), problem: e.to_string() };
         let mut builder = GitignoreBuilder::new("");
         builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
@@ -98,7 +98,7 @@ impl Globs {
         Ok(Globs { matcher, otherwise })
     }
 
-    fn allow(&self, path: &str) -> bool {
+    pub(crate) fn allow(&self, path: &str) -> bool {
         let path = Path::new(path);
         if path.has_root() {
             return false; // the matcher panics outside its root; stored paths are relative

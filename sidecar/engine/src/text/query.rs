@@ -188,7 +188,7 @@ impl TextReader {
         Ok(())
     }
 
-    fn record_at(&self, at: DocAddress) -> Result<StoredChunk> {
+    pub(super) fn record_at(&self, at: DocAddress) -> Result<StoredChunk> {
         let doc: TantivyDocument = self.searcher.doc(at)?;
         let bytes = doc.get_first(self.fields.record).and_then(|value| value.as_bytes());
         bytes.and_then(StoredChunk::decode).ok_or_else(|| Error::IndexDamaged {
@@ -197,7 +197,7 @@ impl TextReader {
         })
     }
 
-    fn id_at(&self, at: DocAddress) -> Option<u64> {
+    pub(super) fn id_at(&self, at: DocAddress) -> Option<u64> {
         self.ids[at.segment_ord as usize].first(at.doc_id)
     }
 
@@ -213,7 +213,7 @@ impl TextReader {
         Ok(found)
     }
 
-    fn each_with(&self, term: &Term, mut each: impl FnMut(DocAddress)) -> Result<()> {
+    pub(super) fn each_with(&self, term: &Term, mut each: impl FnMut(DocAddress)) -> Result<()> {
         for (i, segment) in self.searcher.segment_readers().iter().enumerate() {
             let index = segment.inverted_index(term.field())?;
             let postings = index.read_postings(term, IndexRecordOption::Basic).map_err(TantivyError::from)?;

@@ -23,10 +23,21 @@ pub struct StoredChunk {
     pub last_line: u32,
     /// Enclosing scope.
     pub scope: String,
-    /// Symbols that the chunk defines: name, kind.
-    pub symbols: Vec<(String, String)>,
+    /// Symbols that the chunk defines, in order.
+    pub symbols: Vec<StoredSymbol>,
     /// Content key of what is embedded.
     pub key: [u8; 32],
+}
+
+/// A definition in a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSymbol {
+    /// The bare name, as written.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// Line of the name, as the caller counts.
+    pub line: u32,
 }
 
 impl StoredChunk {
@@ -43,9 +54,10 @@ impl StoredChunk {
         put_text(&mut out, &self.rel);
         put_text(&mut out, &self.language);
         put_text(&mut out, &self.scope);
-        for (name, kind) in &self.symbols {
-            put_text(&mut out, name);
-            put_text(&mut out, kind);
+        for symbol in &self.symbols {
+            put_text(&mut out, &symbol.name);
+            put_text(&mut out, &symbol.kind);
+            out.extend(symbol.line.to_le_bytes());
         }
         out
     }
@@ -66,7 +78,8 @@ impl StoredChunk {
             symbols: Vec::new(),
         };
         while !input.is_empty() {
-            chunk.symbols.push((take_text(&mut input)?, take_text(&mut input)?));
+            let (name, kind) = (take_text(&mut input)?, take_text(&mut input)?);
+            chunk.symbols.push(StoredSymbol { name, kind, line: u32::from_le_bytes(take(&mut input)?) });
         }
         Some(chunk)
     }
@@ -106,7 +119,10 @@ mod tests {
             first_line: 1,
             last_line: 4,
             scope: String::new(),
-            symbols: vec![("main".into(), "function".into()), ("A".into(), "struct".into())],
+            symbols: vec![
+                StoredSymbol { name: "main".into(), kind: "function".into(), line: 2 },
+                StoredSymbol { name: "A".into(), kind: "struct".into(), line: 4 },
+            ],
             key: [2; 32],
         };
         let bytes = chunk.encode();

@@ -1,0 +1,348 @@
+//! Regular expressions over the files as they are now, with ripgrep's crates. Needs no index.
+//!
+//! The files are those of [`walk`], narrowed like a search of the index; the order is by path and line, whatever the
+//! number of threads.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use grep_matcher::{LineTerminator, Matcher};
+use grep_regex::{RegexMatcher, RegexMatcherBuilder};
+use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
+
+use crate::chunk::Language;
+use crate::text::filter::{Filter, Globs};
+use crate::walk::{self, SourceFile, WalkRules};
+use crate::{Error, Result};
+
+/// A compiled pattern may take this much memory, and its lazily built automaton as much again on each thread.
+const PATTERN_BYTES: usize = 4 << 20;
+const AUTOMATON_BYTES: usize = 4 << 20;
+/// Groups within groups within groups: deeper ones only cost the parser's stack.
+const NESTING: u32 = 100;
+/// Longer lines are shown by their beginning.
+const SHOWN_LINE_BYTES: usize = 500;
+/// What is shown in all; further lines count as not found.
+const SHOWN_BYTES: usize = 2 << 20;
+/// Matches of one line that are told.
+const MAX_SPANS: usize = 50;
+
+/// Whether upper and lower case are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Case {
+    /// Only where the pattern has an upper-case letter.
+    #[default]
+    Smart,
+    /// Always.
+    Sensitive,
+    /// Never.
+    Insensitive,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Query<'a> {
+    /// In the syntax of the `regex` crate. A match never spans lines.
+    pub pattern: &'a str,
+    /// Whether case counts.
+    pub case: Case,
+    /// Which files.
+    pub filter: &'a Filter,
+    /// Lines wanted.
+    pub limit: usize,
+    /// Lines shown before and after each.
+    pub context: usize,
+}
+
+/// A line that matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Path below the root.
+    pub rel: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// First line of `text`.
+    pub first_line: u32,
+    /// Last line of `text`.
+    pub last_line: u32,
+    /// Columns of each match, from 1, the last one exclusive, in UTF-16 units; of a line with very many, the first.
+    pub columns: Vec<(u32, u32)>,
+    /// The line with its context; a line that is too long ends with `…`.
+    pub text: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// By path, then by line.
+    pub lines: Vec<Line>,
+    /// There are more.
+    pub truncated: bool,
+    /// Files that were read.
+    pub files: u64,
+}
+
+/// Searches the project at `root` on up to `threads` threads.
+///
+/// Errors: [`Error::Pattern`], [`Error::Glob`], [`Error::Cancelled`] soon after `cancelled` says so, [`Error::Io`] when
+/// the root cannot be listed. A file that cannot be read is passed over.
+pub fn grep(
+    root: &Path,
+    rules: &WalkRules,
+    query: &Query<'_>,
+    threads: usize,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Found> {
+    let matcher = matcher(query)?;
+    let globs = (!query.filter.globs.is_empty()).then(|| Globs::new(&query.filter.globs)).transpose()?;
+    let languages = &query.filter.languages;
+    let wanted = |file: &SourceFile| {
+        globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
+            && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
+    };
+    let mut files = walk::walk(root, rules, &|| cancelled())?.files;
+    files.retain(wanted);
+
+    // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
+    // first of them are the answer.
+    let next = AtomicUsize::new(0);
+    let n_found = AtomicUsize::new(0);
+    let stopped = AtomicBool::new(false);
+    let found: Mutex<Vec<(usize, Vec<Line>)>> = Mutex::new(Vec::new());
+    let work = || {
+        let mut searcher = searcher(query.context);
+        while n_found.load(Ordering::Relaxed) <= query.limit {
+            if cancelled() {
+                stopped.store(true, Ordering::Relaxed);
+                return;
+            }
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(i) else { return };
+            let Ok(text) = walk::read_source(&file.path, rules) else { continue };
+            let lines = lines_of(&mut searcher, &matcher, &file.rel, &text, query);
+            if !lines.is_empty() {
+                n_found.fetch_add(lines.len(), Ordering::Relaxed);
+                found.lock().expect(UNPOISONED).push((i, lines));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(files.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    if stopped.into_inner() {
+        return Err(Error::Cancelled);
+    }
+    let n_files = next.into_inner().min(files.len()) as u64;
+    let mut found = found.into_inner().expect(UNPOISONED);
+    found.sort_unstable_by_key(|(i, _)| *i);
+    let mut lines: Vec<Line> = found.into_iter().flat_map(|(_, lines)| lines).collect();
+    let mut shown = 0;
+    let fits = |line: &&Line| {
+        shown += line.text.len() + line.rel.len();
+        shown <= SHOWN_BYTES
+    };
+    let n_shown = lines.iter().take(query.limit).take_while(fits).count();
+    let truncated = n_shown < lines.len();
+    lines.truncate(n_shown);
+    Ok(Found { lines, truncated, files: n_files })
+}
+
+const UNPOISONED: &str = "no code that panics runs under this lock";
+
+fn matcher(query: &Query<'_>) -> Result<RegexMatcher> {
+    RegexMatcherBuilder::new()
+        .case_smart(query.case == Case::Smart)
+        .case_insensitive(query.case == Case::Insensitive)
+        .multi_line(true) // `^` and `$` are those of lines
+        .crlf(true)
+        .size_limit(PATTERN_BYTES)
+        .dfa_size_limit(AUTOMATON_BYTES)
+        .nest_limit(NESTING)
+        .build(query.pattern)
+        .map_err(|error| Error::Pattern { pattern: query.pattern.to_owned(), problem: error.to_string() })
+}
+
+fn searcher(context: usize) -> Searcher {
+    SearcherBuilder::new()
+        .line_terminator(LineTerminator::crlf())
+        .line_number(true)
+        .before_context(context)
+        .after_context(context)
+        .binary_detection(BinaryDetection::none()) // what is binary was not read
+        .bom_sniffing(false)
+        .multi_line(false)
+        .build()
+}
+
+/// The lines of one file, at most one more than the query's limit.
+fn lines_of(searcher: &mut Searcher, matcher: &RegexMatcher, rel: &str, text: &str, query: &Query<'_>) -> Vec<Line> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut sink = Lines { matcher, limit: query.limit + 1, found: Vec::new() };
+    searcher.search_slice(matcher, text.as_bytes(), &mut sink).expect("neither reading memory nor this sink fails");
+    let numbers = sink.found;
+    if numbers.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<&str> = text.lines().collect();
+    let line = |(line, columns): (u32, Vec<(u32, u32)>)| {
+        let at = (line as usize - 1).min(all.len().saturating_sub(1));
+        let (first, last) = (at.saturating_sub(query.context), (at + query.context).min(all.len().saturating_sub(1)));
+        let shown: Vec<String> = all.get(first..=last).unwrap_or_default().iter().map(|line| shown(line)).collect();
+        let (first_line, last_line) = (first as u32 + 1, last as u32 + 1);
+        Line { rel: rel.to_owned(), line, first_line, last_line, columns, text: shown.join("\n") }
+    };
+    numbers.into_iter().map(line).collect()
+}
+
+fn shown(line: &str) -> String {
+    if line.len() <= SHOWN_LINE_BYTES {
+        return line.to_owned();
+    }
+    let end = (0..=SHOWN_LINE_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", &line[..end])
+}
+
+/// Takes the numbers of lines that match, with their columns.
+struct Lines<'a> {
+    matcher: &'a RegexMatcher,
+    limit: usize,
+    found: Vec<(u32, Vec<(u32, u32)>)>,
+}
+
+impl Sink for Lines<'_> {
+    type Error = std::io::Error;
+
+    fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> std::io::Result<bool> {
+        let Some(number) = found.line_number().and_then(|n| u32::try_from(n).ok()) else { return Ok(true) };
+        let bytes = found.bytes();
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut columns = Vec::new();
+        let (mut at, mut column) = (0, 1);
+        // Counts on from the last column: a line may be a megabyte.
+        let mut column_of = |offset: usize| {
+            column += String::from_utf8_lossy(&line[at..offset.max(at)]).encode_utf16().count() as u32;
+            at = offset.max(at);
+            column
+        };
+        self.matcher
+            .find_iter(line, |span| {
+                columns.push((column_of(span.start()), column_of(span.end())));
+                columns.len() < MAX_SPANS
+            })
+            .map_err(std::io::Error::other)?;
+        self.found.push((number, columns));
+        Ok(self.found.len() < self.limit)
+    }
+
+    fn context(&mut self, _: &Searcher, _: &SinkContext<'_>) -> std::io::Result<bool> {
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn ask<'a>(pattern: &'a str, filter: &'a Filter) -> Query<'a> {
+        Query { pattern, case: Case::Smart, filter, limit: 100, context: 0 }
+    }
+
+    fn rendered(root: &Path, query: &Query<'_>) -> String {
+        let found = grep(root, &WalkRules::default(), query, 3, &|| false).unwrap();
+        let line = |l: &Line| {
+            let columns: Vec<String> = l.columns.iter().map(|(a, b)| format!("{a}-{b}")).collect();
+            format!("{}:{}:{} {:?}", l.rel, l.line, columns.join(","), l.text)
+        };
+        let mut lines: Vec<String> = found.lines.iter().map(line).collect();
+        if found.truncated {
+            lines.push("...".into());
+        }
+        lines.join("\n")
+    }
+
+    #[test]
+    fn lines_in_order_with_columns_and_context() {
+        let root = tree(&[
+            ("b.rs", "fn one() {}\r\nfn two() { one(); one() }\r\n"),
+            ("a/x.py", "# naïve 😀 one\nONE = 1\n"),
+            ("target/y.rs", "one\n"),
+            (".gitignore", "target/\n"),
+            ("bin.rs", "one\0\n"),
+        ]);
+        let all = Filter::default();
+        assert_eq!(
+            rendered(root.path(), &ask("one", &all)),
+            "a/x.py:1:12-15 \"# naïve 😀 one\"\na/x.py:2:1-4 \"ONE = 1\"\nb.rs:1:4-7 \"fn one() {}\"\n\
+             b.rs:2:12-15,19-22 \"fn two() { one(); one() }\""
+        );
+        assert_eq!(rendered(root.path(), &ask("ONE", &all)), "a/x.py:2:1-4 \"ONE = 1\"", "smart case");
+        let sensitive = Query { case: Case::Sensitive, ..ask(r"^one|\}$", &all) };
+        assert_eq!(
+            rendered(root.path(), &sensitive),
+            "b.rs:1:11-12 \"fn one() {}\"\nb.rs:2:25-26 \"fn two() { one(); one() }\""
+        );
+        let context = Query { context: 1, limit: 1, ..ask("two", &all) };
+        assert_eq!(rendered(root.path(), &context), "b.rs:2:4-7 \"fn one() {}\\nfn two() { one(); one() }\"");
+        let python = Filter { languages: vec!["python".into()], ..Filter::default() };
+        assert_eq!(rendered(root.path(), &ask("naïve", &python)), "a/x.py:1:3-8 \"# naïve 😀 one\"");
+        let not_a = Filter { globs: vec!["!a/".into()], ..Filter::default() };
+        assert_eq!(rendered(root.path(), &ask("two", &not_a)).lines().count(), 1);
+        assert_eq!(rendered(root.path(), &ask("naïve", &not_a)), "");
+    }
+
+    #[test]
+    fn the_limit_keeps_the_first_lines_and_says_so() {
+        let files: Vec<(String, String)> = (0..40).map(|i| (format!("f{i:02}.txt"), "x\nx\nx\n".repeat(3))).collect();
+        let root = tree(&files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>());
+        let all = Filter::default();
+        for limit in [1, 8, 9, 10, 100, 359] {
+            let found =
+                grep(root.path(), &WalkRules::default(), &Query { limit, ..ask("x", &all) }, 4, &|| false).unwrap();
+            assert!(found.truncated && found.lines.len() == limit, "{limit}");
+            let last = &found.lines[limit - 1];
+            assert_eq!((last.rel.as_str(), last.line), (files[(limit - 1) / 9].0.as_str(), (limit as u32 - 1) % 9 + 1));
+        }
+        let found =
+            grep(root.path(), &WalkRules::default(), &Query { limit: 360, ..ask("x", &all) }, 4, &|| false).unwrap();
+        assert_eq!((found.lines.len(), found.truncated, found.files), (360, false, 40));
+    }
+
+    #[test]
+    fn bad_patterns_huge_patterns_and_cancels() {
+        let root = tree(&[("a.txt", "x\n")]);
+        let all = Filter::default();
+        for (pattern, part) in [("a(", "unclosed group"), (r"(\w{1000}){1000}", "size limit"), ("a\\nb", "\\n")] {
+            match grep(root.path(), &WalkRules::default(), &ask(pattern, &all), 1, &|| false) {
+                Err(Error::Pattern { problem, .. }) => assert!(problem.contains(part), "{pattern}: {problem}"),
+                other => panic!("{pattern}: {other:?}"),
+            }
+        }
+        let cancelled = grep(root.path(), &WalkRules::default(), &ask("x", &all), 1, &|| true);
+        assert!(matches!(cancelled, Err(Error::Cancelled)));
+        assert_eq!(rendered(root.path(), &ask("", &all)), "a.txt:1:1-1,2-2 \"x\"", "matches everywhere");
+    }
+
+    #[test]
+    fn long_lines_are_shown_by_their_beginning() {
+        let root = tree(&[("a.txt", &format!("{}end\n", "ä".repeat(1_000)))]);
+        let all = Filter::default();
+        let found = grep(root.path(), &WalkRules::default(), &ask("end", &all), 1, &|| false).unwrap();
+        assert_eq!(found.lines[0].columns, [(1_001, 1_004)]);
+        assert_eq!(found.lines[0].text, format!("{}…", "ä".repeat(250)));
+    }
+}

@@ -1,0 +1,260 @@
+//! Definitions by name: as it is written, in any case, by its beginning, by its humps, or with a typing error.
+//!
+//! Names are found in the index's dictionary, best fit first; only the names that can be shown are looked up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tantivy::query::FuzzyTermQuery;
+use tantivy::{DocAddress, TantivyError, Term};
+
+use super::TextReader;
+use super::filter::Filter;
+use super::record::{StoredChunk, StoredSymbol};
+use crate::Result;
+
+/// How a name fits what was asked for, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fit {
+    /// Letter for letter.
+    Exact,
+    /// But for upper and lower case.
+    Case,
+    /// The name begins with it, in any case.
+    Prefix,
+    /// Letters that begin the name's words, each followed by more of that word or not: `HmB`, `getUN`, `gun`.
+    Humps,
+    /// One or two letters wrong, missing, too many or exchanged.
+    Fuzzy,
+}
+
+impl Fit {
+    /// A stable name for reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fit::Exact => "exact",
+            Fit::Case => "case",
+            Fit::Prefix => "prefix",
+            Fit::Humps => "humps",
+            Fit::Fuzzy => "fuzzy",
+        }
+    }
+}
+
+/// A definition whose name fits.
+#[derive(Clone, Debug)]
+pub struct SymbolHit {
+    /// The chunk that defines it.
+    pub chunk: StoredChunk,
+    /// The definition.
+    pub symbol: StoredSymbol,
+    /// How its name fits.
+    pub fit: Fit,
+    /// 1 for the very name; falls with the fit. Only its order means something.
+    pub score: f32,
+}
+
+/// From this many letters on, one may be wrong; from the next, two. Shorter names resemble too many others.
+const ONE_ERROR_FROM: usize = 4;
+const TWO_ERRORS_FROM: usize = 7;
+/// Longer "names" are not looked up: an automaton for one would cost more than it finds.
+const MAX_NAME_CHARS: usize = 100;
+/// What another scope than the one asked for costs: less than any difference in fit.
+const OTHER_SCOPE: f32 = 0.99;
+
+impl TextReader {
+    /// Definitions whose name fits `name`, best first, then by path and line; each place once. The flag says that there
+    /// are more than `limit`.
+    ///
+    /// Of a qualified name (`Client.connect`, `fs::read`) the last part is the name; definitions inside the part before
+    /// it come first among equals.
+    pub fn symbols(&self, name: &str, filter: &Filter, limit: usize) -> Result<(Vec<SymbolHit>, bool)> {
+        let (qualifier, name) = split(name);
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+            return Ok((Vec::new(), false));
+        }
+        let lower = name.to_lowercase();
+        let allowed = self.allowed(filter)?;
+        let keep = |id: u64| allowed.as_ref().is_none_or(|allowed| allowed.contains(id));
+        let mut hits: Vec<SymbolHit> = Vec::new();
+        let mut places: BTreeSet<(String, u32)> = BTreeSet::new();
+        let mut done: BTreeSet<String> = BTreeSet::new();
+        for tier in [Fit::Case, Fit::Prefix, Fit::Humps, Fit::Fuzzy] {
+            let mut names: Vec<(String, f32)> =
+                self.names(tier, name, &lower)?.into_iter().filter(|(found, _)| !done.contains(found)).collect();
+            names.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            for (found, score) in names {
+                if hits.len() > limit {
+                    break;
+                }
+                for chunk in self.defining(&found, keep)? {
+                    for symbol in chunk.symbols.iter().filter(|symbol| symbol.name.to_lowercase() == found) {
+                        if !places.insert((chunk.rel.clone(), symbol.line)) {
+                            continue;
+                        }
+                        let (fit, score) = if symbol.name == name { (Fit::Exact, 1.0) } else { (tier, score) };
+                        let inside = qualifier.as_ref().is_none_or(|scope| lies_in(&chunk, scope));
+                        let score = if inside { score } else { score * OTHER_SCOPE };
+                        hits.push(SymbolHit { symbol: symbol.clone(), chunk: chunk.clone(), fit, score });
+                    }
+                }
+                done.insert(found);
+            }
+        }
+        let place = |hit: &SymbolHit| (hit.chunk.rel.clone(), hit.symbol.line);
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| place(a).cmp(&place(b))));
+        let more = hits.len() > limit;
+        hits.truncate(limit);
+        Ok((hits, more))
+    }
+
+    /// Lower-case names of the dictionary that fit so, each with its score.
+    fn names(&self, tier: Fit, name: &str, lower: &str) -> Result<BTreeMap<String, f32>> {
+        let mut names = BTreeMap::new();
+        let share = |found: &str| name.chars().count() as f32 / found.chars().count().max(1) as f32;
+        for segment in self.searcher.segment_readers() {
+            match tier {
+                Fit::Exact | Fit::Case => {
+                    names.insert(lower.to_owned(), 0.95);
+                }
+                Fit::Prefix => {
+                    let index = segment.inverted_index(self.fields.def_lower)?;
+                    let mut terms = index.terms().range().ge(lower).into_stream().map_err(TantivyError::from)?;
+                    while terms.advance() && terms.key().starts_with(lower.as_bytes()) {
+                        let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
+                        names.insert(found.to_owned(), 0.5 + 0.4 * share(found));
+                    }
+                }
+                Fit::Humps => {
+                    let letters: Vec<char> = lower.chars().collect();
+                    if letters.len() < 2 {
+                        continue;
+                    }
+                    let index = segment.inverted_index(self.fields.def_exact)?;
+                    let first: String = letters[0].to_string();
+                    for first in BTreeSet::from([first.to_uppercase(), first, "_".to_owned()]) {
+                        let mut terms = index.terms().range().ge(&first).into_stream().map_err(TantivyError::from)?;
+                        while terms.advance() && terms.key().starts_with(first.as_bytes()) {
+                            let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
+                            if fits_humps(&letters, found) {
+                                names.insert(found.to_lowercase(), 0.3 + 0.15 * share(found));
+                            }
+                        }
+                    }
+                }
+                Fit::Fuzzy => {
+                    let errors = match lower.chars().count() {
+                        TWO_ERRORS_FROM.. => 2,
+                        ONE_ERROR_FROM.. => 1,
+                        _ => 0,
+                    };
+                    let index = segment.inverted_index(self.fields.def_lower)?;
+                    for errors in 1..=errors {
+                        let term = Term::from_field_text(self.fields.def_lower, lower);
+                        let near = FuzzyTermQuery::new(term, errors, true).automaton()?;
+                        let mut terms = index.terms().search(near).into_stream().map_err(TantivyError::from)?;
+                        while terms.advance() {
+                            let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
+                            names.entry(found.to_owned()).or_insert(0.3 - 0.1 * f32::from(errors));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Living chunks that define `lower`, in any case.
+    fn defining(&self, lower: &str, keep: impl Fn(u64) -> bool) -> Result<Vec<StoredChunk>> {
+        let mut places: Vec<DocAddress> = Vec::new();
+        self.each_with(&Term::from_field_text(self.fields.def_lower, lower), |at| places.push(at))?;
+        places.retain(|&at| self.id_at(at).is_some_and(&keep));
+        places.into_iter().map(|at| self.record_at(at)).collect()
+    }
+}
+
+/// The scope that a name is asked for in, lower-cased, and the bare name.
+fn split(name: &str) -> (Option<String>, &str) {
+    let name = name.trim().trim_end_matches("()");
+    let mut parts = name.rsplit(|c: char| ":.#/\\>".contains(c) || c.is_whitespace()).filter(|part| !part.is_empty());
+    let last = parts.next().unwrap_or_default();
+    (parts.next().map(|part| part.trim_end_matches('-').to_lowercase()), last)
+}
+
+/// Whether a chunk belongs to a scope: it lies in it, it is its definition, or it is the file of that name.
+fn lies_in(chunk: &StoredChunk, scope: &str) -> bool {
+    let stem = chunk.rel.rsplit('/').next().and_then(|file| file.split('.').next()).unwrap_or_default();
+    chunk.scope.to_lowercase().contains(scope)
+        || chunk.symbols.iter().any(|symbol| symbol.name.to_lowercase() == scope)
+        || stem.to_lowercase() == scope
+}
+
+/// Whether `letters`, lower-case, are the beginnings of the name's words in order, the first word's first of all. Words
+/// may be skipped after that.
+fn fits_humps(letters: &[char], name: &str) -> bool {
+    let name: Vec<char> = name.trim_start_matches('_').chars().collect();
+    let starts = |i: usize| {
+        let (before, c) = (name[i - 1], name[i]);
+        let next_is_lower = name.get(i + 1).is_some_and(|next| next.is_lowercase());
+        !c.is_alphanumeric()
+            || !before.is_alphanumeric()
+            || (c.is_uppercase() && (before.is_lowercase() || before.is_numeric() || next_is_lower))
+            || (c.is_numeric() && !before.is_numeric())
+    };
+    // reached[i]: the letters so far end on the name's letter i.
+    let mut reached = vec![false; name.len()];
+    for (n, letter) in letters.iter().enumerate() {
+        let same = |i: usize| name[i].to_lowercase().eq(std::iter::once(*letter));
+        let mut now = vec![false; name.len()];
+        let mut any_before = false;
+        for i in 0..name.len() {
+            let continues = i > 0 && reached[i - 1];
+            let possible = if n == 0 { i == 0 } else { continues || (any_before && i > 0 && starts(i)) };
+            now[i] = possible && same(i);
+            any_before |= reached[i];
+        }
+        reached = now;
+    }
+    reached.contains(&true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn humps_begin_words() {
+        for (letters, name, expected) in [
+            ("hmb", "HashMapBuilder", true),
+            ("hmb", "hash_map_builder", true),
+            ("hb", "HashMapBuilder", true),
+            ("hashb", "HashMapBuilder", true),
+            ("hamab", "HashMapBuilder", true),
+            ("mb", "HashMapBuilder", false),
+            ("hsb", "HashMapBuilder", false),
+            ("gun", "getUserName", true),
+            ("hs", "HTTPServer", true),
+            ("pb2", "parse_base_2", true),
+            ("pi", "_private_item", true),
+            ("hmbx", "HashMapBuilder", false),
+            ("aa", "a", false),
+        ] {
+            assert_eq!(fits_humps(&letters.chars().collect::<Vec<_>>(), name), expected, "{letters} {name}");
+        }
+    }
+
+    #[test]
+    fn qualified_names_are_split() {
+        for (name, scope, bare) in [
+            ("read", None, "read"),
+            ("fs::read", Some("fs"), "read"),
+            ("std::fs::read()", Some("fs"), "read"),
+            ("Client.connect", Some("client"), "connect"),
+            ("p->next", Some("p"), "next"),
+            ("class Foo", Some("class"), "Foo"),
+            ("::", None, ""),
+            ("", None, ""),
+        ] {
+            assert_eq!(split(name), (scope.map(str::to_owned), bare), "{name}");
+        }
+    }
+}
