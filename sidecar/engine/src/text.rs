@@ -133,9 +133,7 @@ impl TextIndex {
 
     /// A view of the commit that was loaded last.
     pub fn reader(&self) -> Result<TextReader> {
-        sound(&self.dir, || {
-            TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(&self.dir, e))
-        })
+        sound(&self.dir, || TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(&self.dir, e)))
     }
 
     /// Adds a chunk; visible after the next commit.
@@ -337,9 +335,7 @@ fn damage(dir: &Path, error: TantivyError) -> Error {
         TantivyError::DataCorruption(_)
         | TantivyError::IncompatibleIndex(_)
         | TantivyError::SchemaError(_)
-        | TantivyError::DeserializeError(_) => {
-            damaged(dir, error.to_string())
-        }
+        | TantivyError::DeserializeError(_) => damaged(dir, error.to_string()),
         TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(file)) => {
             damaged(&dir.join(file), "the file is missing".into())
         }

@@ -52,9 +52,7 @@ fn read(dir: &Path) -> Result<Option<u32>> {
     let path = dir.join("format");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().parse().unwrap_or(0))),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            Ok(dir.join("text").join("meta.json").exists().then_some(0))
-        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(dir.join("text").join("meta.json").exists().then_some(0)),
         Err(e) if e.kind() == ErrorKind::InvalidData => Ok(Some(0)),
         Err(e) => Err(Error::io("read", &path, e)),
     }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tantivy::directory::error::{DeleteError, LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
-    AntiCallToken, Directory, DirectoryLock, FileHandle, INDEX_WRITER_LOCK, Lock, MmapDirectory, TerminatingWrite, WatchCallback,
-    WatchHandle, WritePtr,
+    AntiCallToken, Directory, DirectoryLock, FileHandle, INDEX_WRITER_LOCK, Lock, MmapDirectory, TerminatingWrite,
+    WatchCallback, WatchHandle, WritePtr,
 };
 
 use crate::store::files::write_durably;
@@ -60,7 +60,12 @@ impl Failure {
 impl OwnedDirectory {
     /// `dir` must exist. Files that readers are opening stay for as long as `pins` says.
     pub fn open(dir: &Path, pins: Pins) -> Result<OwnedDirectory, OpenDirectoryError> {
-        Ok(OwnedDirectory { files: MmapDirectory::open(dir)?, dir: dir.to_path_buf(), pins, failure: Failure::default() })
+        Ok(OwnedDirectory {
+            files: MmapDirectory::open(dir)?,
+            dir: dir.to_path_buf(),
+            pins,
+            failure: Failure::default(),
+        })
     }
 
     /// Where failed writes are noted.

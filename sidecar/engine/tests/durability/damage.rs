@@ -240,7 +240,11 @@ fn damage_cache(n_flips: u64, seed: u64) {
     let used: Vec<usize> = (0..cache.len()).filter(|&at| cache[at] != 0).collect();
     let (mut n_lost, mut n_renewed) = (0, 0);
     for i in 0..n_flips {
-        let at = if i % 3 == 0 { random.below(cache.len() as u64) as usize } else { used[random.below(used.len() as u64) as usize] };
+        let at = if i % 3 == 0 {
+            random.below(cache.len() as u64) as usize
+        } else {
+            used[random.below(used.len() as u64) as usize]
+        };
         let dir = tempfile::tempdir().unwrap();
         copy_dir(good.path(), dir.path());
         apply(&dir.path().join("cache.redb"), &Damage::Flip(at * 8 + random.below(8) as usize));

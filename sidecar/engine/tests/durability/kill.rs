@@ -30,8 +30,8 @@ fn owner_that_is_killed() {
 
 /// The last numbers that the child wrote after `word`.
 fn last(log: &str, word: &str) -> u64 {
-    let numbers = log.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
-    numbers.last().unwrap_or(0)
+    let mut numbers = log.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+    numbers.next_back().unwrap_or(0)
 }
 
 fn kill_at_random_moments(n_kills: u64, seed: u64) {

@@ -175,7 +175,8 @@ fn another_format_is_refused_by_name() {
     assert!(matches!(Store::open_read_only(dir.path()), Err(Error::IndexFormat { found: 1, .. })));
     for (text, number) in [("999\n", 999), ("", 0), ("one", 0), ("-1", 0), ("0", 0), ("\u{fffd}", 0)] {
         std::fs::write(dir.path().join("format"), text).unwrap();
-        let is_it = |e: Error| matches!(e, Error::IndexFormat { found, expected, .. } if found == number && expected < 999);
+        let is_it =
+            |e: Error| matches!(e, Error::IndexFormat { found, expected, .. } if found == number && expected < 999);
         assert!(Store::open(dir.path()).err().is_some_and(is_it), "{text:?}");
         assert!(Store::open_read_only(dir.path()).err().is_some_and(is_it), "{text:?}");
         assert!(Store::open_or_rebuild(dir.path(), false).err().is_some_and(is_it), "{text:?}: not without being told");

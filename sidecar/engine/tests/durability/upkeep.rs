@@ -94,7 +94,11 @@ fn a_rebuild_can_be_interrupted_anywhere() {
         copy_dir(whole.path(), dir.path());
         std::fs::write(dir.path().join("damaged"), "\nbeing rebuilt\n").unwrap();
         let path = dir.path().join(part);
-        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
         assert!(matches!(Store::open(dir.path()), Err(Error::IndexDamaged { .. })), "{part}");
         let (mut store, why) = Store::open_or_rebuild(dir.path(), false).unwrap();
         assert!(why.is_some(), "{part}");
