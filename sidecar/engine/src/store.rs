@@ -4,6 +4,7 @@
 //! data_dir/owner.lock          held by the writer for life       format   version of this layout
 //!          text/               full-text index, one document per chunk
 //!          vectors/seg-N.vec   immutable vectors                 vectors/gen-N.json   what generation N consists of
+//!          building/           what maintenance is writing; emptied when the index is opened
 //!          cache.redb          embeddings by content, file table: the owner's own, rebuildable
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod cache;
 mod commit;
 mod files;
+mod maintain;
 mod snapshot;
 mod types;
 
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
+pub use self::maintain::{Built, Maintenance};
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use crate::text::filter::Filter;
@@ -71,6 +74,8 @@ struct Changes {
     keys: Vec<[u8; 32]>,
     /// Chunks that the rows embed.
     embedded: Bitmap,
+    /// Segments that are replaced by one that maintenance built.
+    replaced: Option<Built>,
     next_chunk_id: u64,
 }
 
@@ -87,6 +92,7 @@ impl Store {
         }
         create(&data_dir.join("text"))?;
         create(&data_dir.join("vectors"))?;
+        maintain::clear(data_dir);
         let text = TextIndex::open(&data_dir.join("text"))?;
         let cache = Cache::open(&data_dir.join("cache.redb"))?;
         let (manifest, vectors) = snapshot::load(data_dir, text.payload()?.as_deref(), &Vectors::default())?;
@@ -253,7 +259,7 @@ impl Store {
             for &(id, key, vector) in rows {
                 let changes = &store.changes;
                 let has_vector =
-                    changes.embedded.contains(id) || (changes.space.is_none() && snapshot.vectors.locate(id).is_some());
+                    changes.embedded.contains(id) || (changes.space.is_none() && snapshot.vectors.contains(id));
                 let gone = changes.cleared || changes.removed.contains(&id) || !snapshot.text.contains(id)?;
                 if !has_vector && !gone && store.changes.rows.push(id, vector) {
                     store.changes.keys.push(key);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use offheap_engine::kernel::Kernel;
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Snapshot, Space, Step, Store};
 
 const STEPS: [Step; 7] =
@@ -17,8 +18,8 @@ fn space() -> Space {
     Space { id: "crash-test".into(), dim: 8 }
 }
 
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
+fn kernel() -> &'static Kernel {
+    offheap_engine::kernel::choose(None).expect("portable always runs")
 }
 
 /// Puts round `round` of every file, the vectors of the round before, and commits: generation = round.
@@ -60,7 +61,7 @@ fn rendered(snapshot: &Snapshot) -> String {
             out += &format!("text {id} {} {:?} {:?}\n", chunk.rel, chunk.bytes, chunk.key[0]);
         }
     }
-    for (id, cosine) in snapshot.search_vectors(&[1.0; 8], &all, 50, dot).unwrap() {
+    for (id, cosine) in snapshot.search_vectors(&[1.0; 8], &all, 50, kernel()).unwrap() {
         out += &format!("vector {id} {cosine:.4}\n");
     }
     out
