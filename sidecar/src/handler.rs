@@ -68,9 +68,12 @@ impl Daemon {
             }
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
-                blocking(move || project.index(rebuild, &daemon.batcher, &cancelled, &progress))
-                    .await
-                    .and_then(|report| plain(Response::Indexed(report)))
+                let index = move || {
+                    let report = project.index(rebuild, &daemon.batcher, &cancelled, &progress)?;
+                    project.tend();
+                    Ok(report)
+                };
+                blocking(index).await.and_then(|report| plain(Response::Indexed(report)))
             }
             Request::Search { query, mode, limit, globs, languages } => {
                 let search = Search { query, mode, limit: limit as usize, filter: Filter { globs, languages } };

@@ -1,5 +1,7 @@
 //! The daemon's project: one writer, many readers.
 
+mod tend;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -27,6 +29,8 @@ pub struct Project {
     /// What searches use: always a committed generation.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     indexing: AtomicBool,
+    /// A thread looks after large segments.
+    tending: AtomicBool,
     /// The daemon is leaving: a run commits what it has and ends.
     stopping: AtomicBool,
 }
@@ -50,6 +54,7 @@ impl Project {
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
             indexing: AtomicBool::new(false),
+            tending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }

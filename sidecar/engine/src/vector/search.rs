@@ -46,7 +46,7 @@ const ROWS_PER_THREAD: usize = 1 << 17;
 const INT8_COST: usize = 8;
 
 /// Entries from which on a graph is built, in the background.
-pub const GRAPH_ENTRIES: usize = 20_000;
+pub const GRAPH_ENTRIES: usize = 100_000;
 
 /// How hard to look. The defaults are what `search` does by itself; benches and tests choose.
 #[derive(Clone, Copy, Debug)]
