@@ -126,7 +126,7 @@ fn kernels() -> Vec<&'static str> {
 fn bounds(kernel: &str) -> (f64, f32) {
     match kernel {
         "portable" | "neon" | "avx2" | "avx512" => (0.999_999_9, 2e-6), // float32 like the reference, in another order
-        _ => (0.9999, 1e-2),                                   // products of narrower numbers
+        _ => (0.9999, 1e-2),                                            // products of narrower numbers
     }
 }
 

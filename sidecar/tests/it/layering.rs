@@ -36,6 +36,7 @@ const RULES: &[Rule] = &[
             "instant-distance",
             "libc",
             "memmap2",
+            "rayon",
             "redb",
             "serde",
             "serde_json",

@@ -43,13 +43,13 @@ pub(super) unsafe fn scan_i8_avx2(query: &[i8], rows: &[i8], out: &mut [i32]) {
             // SAFETY: the tile is `TILE` rows of `stride` bytes, and `i + 16 <= stride`.
             unsafe {
                 let q = widened(query.as_ptr().add(i));
-                for r in 0..TILE {
-                    sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(q, widened(p.add(r * stride + i))));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(q, widened(p.add(r * stride + i))));
                 }
             }
         }
-        for r in 0..TILE {
-            out[r] = total(sums[r]);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = total(sum);
         }
     }
     scan::scan_i8(query, rows.remainder(), tiles.into_remainder());

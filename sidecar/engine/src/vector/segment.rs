@@ -241,10 +241,10 @@ impl Segment {
     pub fn verify(&self) -> Result<()> {
         let damaged = |problem: String| Error::IndexDamaged { path: self.path.clone(), problem };
         let footer_len = if self.n_sections == OF_VERSION_1 { EDGE } else { FOOTER };
-        for i in 0..self.n_sections {
+        for (i, name) in NAMES.iter().enumerate().take(self.n_sections) {
             let next = if i + 1 < self.n_sections { self.sections[i + 1].start } else { self.map.len() - footer_len };
             if checksum(&self.map[self.sections[i].start..next]) != self.sections[i].checksum {
-                return Err(damaged(format!("checksum of the {}", NAMES[i])));
+                return Err(damaged(format!("checksum of the {name}")));
             }
         }
         if !(1..self.entries).all(|entry| self.chunk_id(entry - 1) < self.chunk_id(entry)) {

@@ -17,6 +17,8 @@ use crate::vector::segment::Segment;
 const INT8_BLOCK: usize = 32;
 /// Blocks of codes whose sums are computed at a time.
 const CODE_BLOCKS: usize = 16;
+/// Pieces of work for each thread: one that is held up by others on the machine leaves its share to the rest.
+const PIECES: usize = 4;
 /// Rows that are asked for ahead of the one that is compared.
 const AHEAD: usize = 8;
 
@@ -92,7 +94,8 @@ pub(super) fn run(query: &Query<'_>, jobs: &[Job<'_>], max_threads: usize) -> To
     if threads == 1 {
         jobs.iter().for_each(|job| query.run(job, &mut found));
     } else {
-        let pieces: Vec<Job<'_>> = jobs.iter().flat_map(|job| job.clone().split(cost.div_ceil(threads))).collect();
+        let pieces: Vec<Job<'_>> =
+            jobs.iter().flat_map(|job| job.clone().split(cost.div_ceil(threads * PIECES))).collect();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut found = new();
