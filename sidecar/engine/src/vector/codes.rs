@@ -102,8 +102,8 @@ mod tests {
             let table = QueryTable::new(&query);
             let (mut sums, mut factors, mut found) = ([0u16; CODE_BLOCK], [0f32; CODE_BLOCK], [0f32; CODE_BLOCK]);
             kernel::choose(None).expect("portable runs").scan_codes(&table.table, &block, &mut sums);
-            for row in 0..rows.len() {
-                factors[row] = factor(rows.int8(row), rows.scale(row));
+            for (row, factor_of_row) in factors.iter_mut().enumerate().take(rows.len()) {
+                *factor_of_row = factor(rows.int8(row), rows.scale(row));
             }
             table.estimates(&sums, &factors, &mut found);
             for row in 0..rows.len() {
