@@ -81,6 +81,9 @@ impl Daemon {
                         Watch::start(&project, &daemon.batcher);
                         project.watch().recheck();
                     }
+                    if outcome.is_ok() {
+                        project.tend();
+                    }
                     outcome
                 })
                 .await

@@ -1,5 +1,7 @@
 //! The daemon's project: one writer, many readers.
 
+mod tend;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -40,6 +42,8 @@ pub struct Project {
     background: Mutex<Option<Arc<AtomicBool>>>,
     /// The last index run was stopped by who asked for it: what it left is not computed unasked.
     paused: AtomicBool,
+    /// A thread looks after large segments.
+    tending: AtomicBool,
     /// The daemon is leaving: a run commits what it has and ends.
     stopping: Arc<AtomicBool>,
     /// The check after an unclean stop found damage: what is open is let go, and opening says so.
@@ -75,6 +79,7 @@ impl Project {
             wanted: AtomicUsize::new(0),
             background: Mutex::new(None),
             paused: AtomicBool::new(false),
+            tending: AtomicBool::new(false),
         }
     }
 
@@ -159,7 +164,7 @@ impl Project {
             return Err(Fault::new(Code::IndexBusy, "this project is being indexed already")
                 .hint("wait for it, or search what is there"));
         }
-        let _flag = ClearOnDrop(self);
+        let _flag = Indexing(self);
         let config = Config::read(&self.root)?;
         config::init(&self.root)?;
         let _wanted = self.want();
@@ -532,12 +537,12 @@ fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<St
     slot
 }
 
-/// Of the calling thread, where the system has priorities for threads.
+/// On Linux a thread has a priority of its own, and the threads it starts have it too. Elsewhere the count must do.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
-    // SAFETY: takes numbers only; 0 is the calling thread.
+    // SAFETY: changes a number of the calling thread; a refusal changes nothing.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
     }
 }
 
@@ -606,9 +611,10 @@ fn line_hit(line: grep::Line) -> Hit {
 }
 
 /// The end of an index run.
-struct ClearOnDrop<'a>(&'a Project);
+/// While an index run that somebody asked for is going on.
+struct Indexing<'a>(&'a Project);
 
-impl Drop for ClearOnDrop<'_> {
+impl Drop for Indexing<'_> {
     fn drop(&mut self) {
         self.0.indexing.store(false, Ordering::Release);
         self.0.watch.tell();

@@ -65,7 +65,7 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
         }
     }
     if let Some(vector) = query.vector {
-        for (id, cosine) in snapshot.search_vectors(vector, &query.filter, pool, |a, b| kernel.dot_i8(a, b))? {
+        for (id, cosine) in snapshot.search_vectors(vector, &query.filter, pool, kernel)? {
             found.entry(id).or_default().1 = Some(cosine);
         }
     }

@@ -4,6 +4,7 @@
 //! data_dir/owner.lock          held by the writer for life       format   version of this layout
 //!          text/               full-text index, one document per chunk
 //!          vectors/seg-N.vec   immutable vectors                 vectors/gen-N.json   what generation N consists of
+//!          building/           what maintenance is writing; emptied when the index is opened
 //!          cache.redb          embeddings by content, file table: the owner's own, rebuildable
 //!          readers/            a locked file for each process that is opening the index
 //!          clean               there after an orderly stop         damaged  there once a check has found damage
@@ -17,6 +18,7 @@ mod cache;
 mod commit;
 pub(crate) mod files;
 mod format;
+mod maintain;
 pub(crate) mod pins;
 mod snapshot;
 mod types;
@@ -30,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
+pub use self::maintain::{Built, Maintenance};
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;
@@ -94,6 +97,8 @@ struct Changes {
     keys: Vec<[u8; 32]>,
     /// Chunks that the rows embed.
     embedded: Bitmap,
+    /// Segments that are replaced by one that maintenance built.
+    replaced: Option<Built>,
     next_chunk_id: u64,
 }
 
@@ -147,6 +152,7 @@ impl Store {
             let problem = "the file is missing".into();
             return Err(Error::IndexDamaged { path: text_dir.join("meta.json"), problem });
         }
+        maintain::clear(data_dir);
         let pins = Pins::new(data_dir);
         let text = TextIndex::open(&text_dir, pins.clone())?;
         let (manifest, vectors) = snapshot::load(data_dir, text.payload()?.as_deref(), &Vectors::default())?;
@@ -340,7 +346,7 @@ impl Store {
             for &(id, key, vector) in rows {
                 let changes = &store.changes;
                 let has_vector =
-                    changes.embedded.contains(id) || (changes.space.is_none() && snapshot.vectors.locate(id).is_some());
+                    changes.embedded.contains(id) || (changes.space.is_none() && snapshot.vectors.contains(id));
                 let gone = changes.cleared || changes.removed.contains(&id) || !snapshot.text.contains(id)?;
                 if !has_vector && !gone && store.changes.rows.push(id, vector) {
                     store.changes.keys.push(key);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use offheap_engine::Error;
+use offheap_engine::kernel::Kernel;
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 
 fn record(content: &str) -> FileRecord {
@@ -38,9 +39,8 @@ fn put(store: &mut Store, rel: &str, text: &str, symbols: &[&str]) {
     store.put_file(rel, language, record(text), &[chunk(text, symbols)]).unwrap();
 }
 
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
+fn kernel() -> &'static Kernel {
+    offheap_engine::kernel::choose(None).expect("portable always runs")
 }
 
 fn space(dim: usize) -> Space {
@@ -181,7 +181,7 @@ fn replace_and_remove() {
 
     // A reader keeps what it holds.
     assert_eq!(old.search_text("alpha", &all(), 9).unwrap().len(), 1);
-    assert_eq!(old.search_vectors(&[1.0, 0.0, 0.0, 0.0], &all(), 9, dot).unwrap().len(), 2);
+    assert_eq!(old.search_vectors(&[1.0, 0.0, 0.0, 0.0], &all(), 9, kernel()).unwrap().len(), 2);
 
     store.clear().unwrap();
     assert_eq!(store.snapshot().stats().chunks, 0);
@@ -214,7 +214,7 @@ fn pending_shrinks_as_vectors_arrive_and_the_cache_remembers() {
     assert_eq!(store.pending().unwrap().len(), 1);
     store.commit().unwrap();
     assert_eq!(store.pending().unwrap().len(), 1);
-    let found = store.snapshot().search_vectors(&[0.0, 3.0, 4.0], &all(), 5, dot).unwrap();
+    let found = store.snapshot().search_vectors(&[0.0, 3.0, 4.0], &all(), 5, kernel()).unwrap();
     assert_eq!(found.len(), 1);
     assert!((found[0].1 - 1.0).abs() < 1e-3);
 
@@ -273,7 +273,7 @@ fn vectors_that_do_not_fit_are_refused() {
     assert!(matches!(store.put_vectors(&[(id, [0; 32], &[0.0; 3])]), Err(Error::NotFinite { .. })));
     assert_eq!(embed(&mut store, |_| vec![1.0, 2.0, 3.0]), 1, "a refused vector must not take the place");
     store.commit().unwrap();
-    assert!(matches!(store.snapshot().search_vectors(&[1.0], &all(), 3, dot), Err(Error::Shape { .. })));
+    assert!(matches!(store.snapshot().search_vectors(&[1.0], &all(), 3, kernel()), Err(Error::Shape { .. })));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn an_empty_index_answers_with_nothing() {
     let store = Store::open(dir.path()).unwrap();
     for snapshot in [store.snapshot(), Store::open_read_only(dir.path()).unwrap()] {
         assert!(snapshot.search_text("x", &all(), 5).unwrap().is_empty());
-        assert!(snapshot.search_vectors(&[1.0], &all(), 5, dot).unwrap().is_empty());
+        assert!(snapshot.search_vectors(&[1.0], &all(), 5, kernel()).unwrap().is_empty());
         assert!(snapshot.search_definitions("x", &all(), 5).unwrap().is_empty());
         assert_eq!(snapshot.chunks(&[1]).unwrap(), [None]);
     }
@@ -309,13 +309,13 @@ fn filters_apply_before_the_best_are_taken() {
     let language = Filter { globs: vec![], languages: vec!["rs".into()] };
     for filter in [globs(&["src/"]), globs(&["!vendor"]), language.clone()] {
         let text = snapshot.search_text("needle", &filter, 1).unwrap();
-        let vectors = snapshot.search_vectors(&[1.0, 0.0], &filter, 1, dot).unwrap();
+        let vectors = snapshot.search_vectors(&[1.0, 0.0], &filter, 1, kernel()).unwrap();
         assert_eq!((text[0].0, vectors[0].0), (99, 99), "{filter:?}");
         assert_eq!(snapshot.search_text("needle", &filter, 50).unwrap().len(), 1);
     }
     let none = Filter { languages: vec!["rs".into()], ..globs(&["vendor/"]) };
     assert!(snapshot.search_text("needle", &none, 5).unwrap().is_empty());
-    assert!(snapshot.search_vectors(&[1.0, 0.0], &none, 5, dot).unwrap().is_empty());
+    assert!(snapshot.search_vectors(&[1.0, 0.0], &none, 5, kernel()).unwrap().is_empty());
     assert!(snapshot.search_text("needle", &globs(&["a["]), 5).is_err(), "a glob that is not one");
 }
 
@@ -346,7 +346,7 @@ fn int8_with_rescoring_finds_what_brute_force_finds() {
         let cosine = |v: &Vec<f32>| -> f32 { unit(v).iter().zip(&q).map(|(a, b)| a * b).sum() };
         let mut exact: Vec<(f32, u64)> = vectors.iter().zip(0..).map(|(v, id)| (cosine(v), id)).collect();
         exact.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let found = snapshot.search_vectors(&query, &all(), k, dot).unwrap();
+        let found = snapshot.search_vectors(&query, &all(), k, kernel()).unwrap();
         assert_eq!(found.len(), k);
         for (score, id) in &exact[..k] {
             if let Some((_, cosine)) = found.iter().find(|(found, _)| found == id) {
@@ -383,13 +383,13 @@ fn segments_merge_and_lose_nothing() {
         store.verify().unwrap();
     }
     let n = store.snapshot().stats().vectors as usize;
-    let found = store.snapshot().search_vectors(&[1.0; 8], &all(), 100, dot).unwrap();
+    let found = store.snapshot().search_vectors(&[1.0; 8], &all(), 100, kernel()).unwrap();
     assert_eq!(found.len(), n);
     let n_segments = files_in(&dir.path().join("vectors"), "vec").len();
     assert!(n_segments <= 9, "{n_segments} segment files: at most eight, and one more of the previous generation");
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().search_vectors(&[1.0; 8], &all(), 100, dot).unwrap(), found);
+    assert_eq!(store.snapshot().search_vectors(&[1.0; 8], &all(), 100, kernel()).unwrap(), found);
 }
 
 #[test]

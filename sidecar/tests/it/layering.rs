@@ -37,6 +37,7 @@ const RULES: &[Rule] = &[
             "libc",
             "memmap2",
             "miniz_oxide",
+            "rayon",
             "redb",
             "serde",
             "serde_json",

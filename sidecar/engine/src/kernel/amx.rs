@@ -30,6 +30,8 @@ pub(super) static AMX: Kernel = Kernel {
     attention: AVX512.attention,
     layer_norm: AVX512.layer_norm,
     dot_i8: AVX512.dot_i8,
+    scan_i8: AVX512.scan_i8,
+    scan_codes: AVX512.scan_codes,
 };
 
 /// The processor has the unit, the system saves its state, and this process has asked for it.

@@ -11,12 +11,17 @@ pub mod simd;
 pub mod linear;
 pub mod attention;
 pub mod rowwise;
+pub mod scan;
 pub mod pool;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
+mod scan_x86;
+#[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 pub use attention::{Attention, AttentionScratch};
 pub use linear::{Activation, Columns, Linear, Panel, narrow_len};
@@ -43,6 +48,10 @@ pub struct Kernel {
     pub(crate) layer_norm: unsafe fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
     /// Inner product of two rows of signed bytes, for the vector scan.
     pub(crate) dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
+    /// Inner products of one row of signed bytes with many.
+    pub(crate) scan_i8: unsafe fn(query: &[i8], rows: &[i8], out: &mut [i32]),
+    /// Sums of table entries that the rows' codes choose.
+    pub(crate) scan_codes: unsafe fn(table: &[u8], codes: &[u8], out: &mut [u16]),
 }
 
 impl Kernel {
@@ -51,6 +60,29 @@ impl Kernel {
     pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
         // SAFETY: `choose` only gives out tables that this processor can run.
         unsafe { (self.dot_i8)(a, b) }
+    }
+
+    /// `out[i]` = inner product of `query` and row `i` of `rows`.
+    ///
+    /// Panics unless `rows` is `out.len()` rows of `query.len()` bytes.
+    #[inline]
+    pub fn scan_i8(&self, query: &[i8], rows: &[i8], out: &mut [i32]) {
+        assert!(!query.is_empty() && rows.len() == out.len() * query.len());
+        // SAFETY: as above.
+        unsafe { (self.scan_i8)(query, rows, out) }
+    }
+
+    /// `out[i]` = sum over the positions of the byte of `table` that four bits of row `i` choose, modulo 2^16.
+    ///
+    /// `table` is `n_positions` x 16 bytes; `codes` is blocks of [`scan::CODE_BLOCK`] rows, `table.len()` bytes each,
+    /// laid out as the constant says. Panics unless `out` has one word for each row of the blocks.
+    #[inline]
+    pub fn scan_codes(&self, table: &[u8], codes: &[u8], out: &mut [u16]) {
+        assert!(!table.is_empty() && table.len().is_multiple_of(scan::CODE_POSITION));
+        assert!(out.len().is_multiple_of(scan::CODE_BLOCK));
+        assert_eq!(codes.len(), out.len() / scan::CODE_BLOCK * table.len());
+        // SAFETY: as above.
+        unsafe { (self.scan_codes)(table, codes, out) }
     }
 }
 
@@ -65,6 +97,8 @@ static TABLES: &[Entry] = &[
     (&x86::AVX512, x86::has_avx512),
     #[cfg(target_arch = "x86_64")]
     (&x86::AVX2, x86::has_avx2),
+    #[cfg(target_arch = "aarch64")]
+    (&neon::NEON, || true),
     (&portable::PORTABLE, || true),
 ];
 

@@ -1,7 +1,7 @@
 //! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
 
 use super::simd::Simd;
-use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise};
+use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan};
 
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {
@@ -12,6 +12,8 @@ pub(super) static PORTABLE: Kernel = Kernel {
     attention: run_attention,
     layer_norm: run_layer_norm,
     dot_i8: run_dot_i8,
+    scan_i8: run_scan_i8,
+    scan_codes: run_scan_codes,
 };
 
 unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
@@ -30,7 +32,15 @@ unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) 
 }
 
 unsafe fn run_dot_i8(a: &[i8], b: &[i8]) -> i32 {
-    rowwise::dot_i8(a, b)
+    scan::dot_i8(a, b)
+}
+
+unsafe fn run_scan_i8(query: &[i8], rows: &[i8], out: &mut [i32]) {
+    scan::scan_i8(query, rows, out);
+}
+
+unsafe fn run_scan_codes(table: &[u8], codes: &[u8], out: &mut [u16]) {
+    scan::scan_codes(table, codes, out);
 }
 
 #[derive(Clone, Copy)]

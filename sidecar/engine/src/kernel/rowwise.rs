@@ -31,10 +31,3 @@ pub(super) unsafe fn layer_norm<S: Simd>(x: &mut [f32], weight: &[f32], bias: &[
         }
     }
 }
-
-/// Inner product of signed bytes. Written so that the compiler turns it into the widening multiply-add of
-/// whatever instruction set the caller enables.
-#[inline(always)]
-pub(super) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(a, b)| i32::from(i16::from(*a) * i16::from(*b))).sum()
-}

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::simd::Simd;
-use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise};
+use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan_x86};
 
 /// Sixteen lanes.
 pub(super) static AVX512: Kernel = Kernel {
@@ -13,7 +13,9 @@ pub(super) static AVX512: Kernel = Kernel {
     linear: avx512::run_linear,
     attention: avx512::run_attention,
     layer_norm: avx512::run_layer_norm,
-    dot_i8: avx512::run_dot_i8,
+    dot_i8: scan_x86::dot_i8_avx512,
+    scan_i8: scan_x86::scan_i8_avx512,
+    scan_codes: scan_x86::scan_codes_avx2,
 };
 
 /// Eight lanes.
@@ -24,7 +26,9 @@ pub(super) static AVX2: Kernel = Kernel {
     linear: avx2::run_linear,
     attention: avx2::run_attention,
     layer_norm: avx2::run_layer_norm,
-    dot_i8: avx2::run_dot_i8,
+    dot_i8: scan_x86::dot_i8_avx2,
+    scan_i8: scan_x86::scan_i8_avx2,
+    scan_codes: scan_x86::scan_codes_avx2,
 };
 
 pub(super) fn has_avx512() -> bool {
@@ -59,10 +63,6 @@ macro_rules! entries {
             pub(super) unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
                 // SAFETY: as above.
                 unsafe { rowwise::layer_norm::<$token>(x, weight, bias, eps) }
-            }
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn run_dot_i8(a: &[i8], b: &[i8]) -> i32 {
-                rowwise::dot_i8(a, b)
             }
         }
     };

@@ -14,18 +14,22 @@ use std::path::Path;
 
 use super::cache::{Cache, FileRecord, vector_key};
 use super::files::{rename_durably, write_durably};
+use super::maintain::MAX_ENTRIES;
 use super::snapshot::{Snapshot, load};
 use super::{Changes, Store};
 use crate::vector::RowSource;
 use crate::vector::manifest::{Manifest, Payload, SegmentEntry};
 use crate::vector::search::{Part, Vectors};
-use crate::vector::segment::{self, checksum};
+use crate::vector::segment::checksum;
+use crate::vector::write::{self, Entry};
 use crate::{Error, Result};
 
-/// More segments than this are merged: each costs a binary search per lookup, and a scan start per query.
+/// More small segments than this are merged: each costs a binary search per lookup, and a scan start per query.
 const MAX_SEGMENTS: usize = 8;
-/// A segment is rewritten when one row in this many is dead.
-const DEAD_SHARE: u64 = 5;
+/// A segment is rewritten when more than one entry in this many is dead.
+pub(super) const DEAD_SHARE: usize = 5;
+/// Larger segments are left to maintenance: fresh vectors must not wait for old ones to be copied.
+pub(super) const COMMIT_MERGE_ENTRIES: usize = 1 << 16;
 
 /// The steps of a commit, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +64,8 @@ impl Store {
         }
         self.changing(|store| {
             let changes = &store.changes;
-            if changes.text || changes.cleared || changes.space.is_some() || !changes.rows.is_empty() {
+            let rows_changed = !changes.rows.is_empty() || changes.replaced.is_some();
+            if changes.text || changes.cleared || changes.space.is_some() || rows_changed {
                 store.commit_generation()?;
             } else if !changes.files.is_empty() {
                 let generation = store.manifest.generation;
@@ -136,37 +141,37 @@ impl Store {
 
     /// Writes the new rows and what must be merged with them; returns all segments of the generation.
     fn write_segments(&self, next_segment: &mut u64, dim: usize) -> Result<Vec<SegmentEntry>> {
-        let Changes { cleared, removed, space, rows, .. } = &self.changes;
+        let Changes { cleared, removed, space, rows, replaced, .. } = &self.changes;
         let snapshot = self.snapshot();
         let mut parts: Vec<Part> =
             if *cleared || space.is_some() { Vec::new() } else { snapshot.vectors.parts().to_vec() };
+        if let Some(built) = replaced {
+            parts.retain(|part| !built.replaces(part));
+            parts.push(self.place(built, next_segment)?);
+        }
         for part in &mut parts {
-            removed.iter().filter_map(|&id| part.segment.row_of(id)).for_each(|row| part.dead.insert(row as u64));
+            removed.iter().filter_map(|&id| part.segment.entry_of(id)).for_each(|entry| part.dead.insert(entry as u64));
         }
-        parts.retain(|part| part.dead.len() < part.segment.rows());
+        parts.retain(|part| part.living() > 0);
 
-        let mut order: Vec<(&dyn RowSource, usize)> = (0..rows.len())
-            .filter(|&row| !*cleared && !removed.contains(&rows.chunk_id(row)))
-            .map(|row| (rows as &dyn RowSource, row))
+        let mut fresh: Vec<Entry<'_>> = (0..rows.len())
+            .map(|row| Entry { chunk_id: rows.chunk_id(row), source: rows as &dyn RowSource, row })
+            .filter(|entry| !*cleared && !removed.contains(&entry.chunk_id))
             .collect();
-        let merged = plan_merge(&parts, order.len());
-        for part in merged.iter().map(|&i| &parts[i]) {
-            let living = (0..part.segment.rows()).filter(|&row| !part.dead.contains(row as u64));
-            order.extend(living.map(|row| (&*part.segment as &dyn RowSource, row)));
-        }
-        order.sort_unstable_by_key(|(source, row)| source.chunk_id(*row));
+        let merged = plan_merge(&parts, fresh.len());
+        fresh.extend(merged.iter().flat_map(|&i| living_entries(&parts[i])));
+        fresh.sort_unstable_by_key(|entry| entry.chunk_id);
 
         let mut entries: Vec<SegmentEntry> =
             (0..parts.len()).filter(|i| !merged.contains(i)).map(|i| entry(&parts[i])).collect();
-        if !order.is_empty() {
-            let file = format!("seg-{next_segment}.vec");
-            *next_segment += 1;
+        if !fresh.is_empty() {
+            let file = next_file(next_segment);
             let path = self.dir.join("vectors").join(&file);
             let temporary = path.with_extension("tmp");
             let _ = std::fs::remove_file(&temporary); // of a commit that failed
-            let checksum = segment::write(&temporary, dim, &order)?;
+            let checksum = write::write(&temporary, dim, &fresh, None)?;
             rename_durably(&temporary, &path)?;
-            entries.push(SegmentEntry { file, rows: order.len() as u64, checksum, dead: Vec::new() });
+            entries.push(SegmentEntry { file, entries: fresh.len() as u64, checksum, dead: Vec::new() });
         }
         Ok(entries)
     }
@@ -281,30 +286,47 @@ fn run_hook(hook: &mut Option<StepHook>, dir: &Path, step: Step) -> Result<()> {
 fn entry(part: &Part) -> SegmentEntry {
     SegmentEntry {
         file: part.file.clone(),
-        rows: part.segment.rows() as u64,
+        entries: part.segment.entries() as u64,
         checksum: part.segment.checksum(),
         dead: part.dead.runs(),
     }
 }
 
-/// Indexes of the segments to be rewritten together with `n_new` rows.
+/// The name of the next segment.
+pub(super) fn next_file(next_segment: &mut u64) -> String {
+    let file = format!("seg-{next_segment}.vec");
+    *next_segment += 1;
+    file
+}
+
+/// The entries of a segment whose chunks are there.
+pub(super) fn living_entries(part: &Part) -> impl Iterator<Item = Entry<'_>> {
+    let segment = &*part.segment;
+    (0..segment.entries()).filter(|&entry| !part.dead.contains(entry as u64)).map(move |entry| Entry {
+        chunk_id: segment.chunk_id(entry),
+        source: segment as &dyn RowSource,
+        row: segment.row_of(entry),
+    })
+}
+
+/// Indexes of the segments to be rewritten together with `n_new` entries; never one that maintenance looks after.
 ///
-/// Those with many dead rows, always. When too many would remain, the smallest, and on while the next one is no more
-/// than twice what is merged already, so that a large segment is not rewritten for a few rows.
+/// Those with many dead entries, always. When too many would remain, the smallest, and on while the next one is no more
+/// than twice what is merged already, so that a large segment is not rewritten for a few entries.
 fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
-    let dead = |part: &Part| part.dead.len() as u64;
-    let living = |part: &Part| part.segment.rows() - part.dead.len();
+    let small: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].living() <= COMMIT_MERGE_ENTRIES).collect();
     let (mut merged, mut kept): (Vec<usize>, Vec<usize>) =
-        (0..parts.len()).partition(|&i| dead(&parts[i]) * DEAD_SHARE > parts[i].segment.rows() as u64);
+        small.iter().partition(|&&i| parts[i].dead.len() * DEAD_SHARE > parts[i].segment.entries());
     if kept.len() + 1 > MAX_SEGMENTS {
-        kept.sort_by_key(|&i| living(&parts[i]));
-        let mut n_rows = n_new;
+        kept.sort_by_key(|&i| parts[i].living());
+        let mut n_entries = n_new;
         for i in kept.iter().copied() {
-            let n_left = parts.len() - merged.len();
-            if n_left < MAX_SEGMENTS && living(&parts[i]) > 2 * n_rows {
+            let n_left = small.len() - merged.len();
+            let enough = n_left < MAX_SEGMENTS && parts[i].living() > 2 * n_entries;
+            if enough || n_entries + parts[i].living() > MAX_ENTRIES {
                 break;
             }
-            n_rows += living(&parts[i]);
+            n_entries += parts[i].living();
             merged.push(i);
         }
     }

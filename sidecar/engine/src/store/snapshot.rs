@@ -8,6 +8,7 @@ use super::Space;
 use super::files::{bytes_on_disk, check_not_damaged};
 use super::format;
 use super::pins::Pin;
+use crate::kernel::Kernel;
 use crate::text::filter::Filter;
 use crate::text::record::StoredChunk;
 use crate::text::symbols::SymbolHit;
@@ -94,17 +95,21 @@ impl Snapshot {
 
     /// The `limit` chunks nearest to `query` with their cosine, nearest first.
     ///
-    /// `dot` multiplies two int8 rows of equal length, zero-padded to a multiple of [`crate::vector::ROW_ALIGN`].
     /// Errors: [`Error::Shape`] when `query` has another dimension, [`Error::NotFinite`] when it has no direction.
     pub fn search_vectors(
         &self,
         query: &[f32],
         filter: &Filter,
         limit: usize,
-        dot: impl Fn(&[i8], &[i8]) -> i32,
+        kernel: &Kernel,
     ) -> Result<Vec<(u64, f32)>> {
         let allowed = self.text.allowed(filter)?;
-        self.vectors.search(query, allowed.as_ref(), limit, dot)
+        self.vectors.search(query, allowed.as_ref(), limit, kernel)
+    }
+
+    /// The vectors of this generation.
+    pub fn vectors(&self) -> &Vectors {
+        &self.vectors
     }
 
     /// What is stored about each chunk; `None` for ids that are not in this generation.

@@ -1,6 +1,6 @@
 //! What one generation consists of.
 //!
-//! `vectors/gen-<N>.json` names the model space, the segments with their checksums and dead rows, and the counters.
+//! `vectors/gen-<N>.json` names the model space, the segments with their checksums and dead entries, and the counters.
 //! Its own checksum travels in the payload of the full-text commit of the same generation, which is what makes the
 //! two halves of the index one.
 
@@ -35,11 +35,12 @@ pub struct Manifest {
 pub struct SegmentEntry {
     /// File name in `vectors/`.
     pub file: String,
-    /// Rows in the file, dead ones included.
-    pub rows: u64,
+    /// Entries in the file, dead ones included. (Called rows when each entry had a row of its own.)
+    #[serde(rename = "rows")]
+    pub entries: u64,
     /// Checksum in the file's footer.
     pub checksum: u64,
-    /// Dead rows as runs `(first, length)`.
+    /// Dead entries as runs `(first, length)`.
     pub dead: Vec<(u64, u64)>,
 }
 
@@ -69,14 +70,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// All rows, dead ones included.
-    pub fn rows(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.rows).sum()
+    /// All entries, dead ones included.
+    pub fn entries(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.entries).sum()
     }
 }
 
 impl SegmentEntry {
-    /// Number of dead rows.
+    /// Number of dead entries.
     pub fn n_dead(&self) -> u64 {
         self.dead.iter().map(|&(_, length)| length).sum()
     }

@@ -1,13 +1,18 @@
-//! Vectors on disk and their exact search.
+//! Vectors on disk and their search.
 //!
-//! A row is a unit vector kept twice: as int8 with one scale, which the scan reads, and as f16, which rescoring
-//! reads. Rows live in immutable [`segment`] files that are mapped, never rewritten, only unlinked; a
-//! [`manifest`] names the segments of one generation and the rows in them that are dead; [`search`] scans them.
+//! A row is a unit vector kept twice: as int8 with one scale, which scans read, and as f16, which rescoring reads; a
+//! large segment also has one bit per value ([`codes`]) and may have a graph ([`graph`]). Rows live in immutable
+//! [`segment`] files that are mapped, never rewritten, only unlinked ([`write`] makes them). Equal vectors are one row;
+//! an entry says which chunk has which row. A [`manifest`] names the segments of one generation and the entries that
+//! are dead; [`search`] finds the nearest.
 
 pub mod bitmap;
 pub mod manifest;
-pub mod search;
 pub mod segment;
+pub mod write;
+pub mod codes;
+pub mod graph;
+pub mod search;
 
 use half::f16;
 
@@ -29,8 +34,6 @@ pub trait RowSource {
     fn scale(&self, row: usize) -> f32;
     /// `dim` little-endian f16 values.
     fn f16_bytes(&self, row: usize) -> &[u8];
-    /// The chunk that this row embeds.
-    fn chunk_id(&self, row: usize) -> u64;
 }
 
 /// Encoded rows in memory: what has arrived since the last commit.
@@ -59,6 +62,11 @@ impl Rows {
         self.ids.is_empty()
     }
 
+    /// The chunk that this row embeds.
+    pub fn chunk_id(&self, row: usize) -> u64 {
+        self.ids[row]
+    }
+
     /// Adds `vector` scaled to length 1; `false` when it is not finite or has no length.
     pub fn push(&mut self, chunk_id: u64, vector: &[f32]) -> bool {
         debug_assert_eq!(vector.len(), self.dim);
@@ -82,9 +90,6 @@ impl RowSource for Rows {
     }
     fn f16_bytes(&self, row: usize) -> &[u8] {
         &self.f16[row * self.dim * 2..][..self.dim * 2]
-    }
-    fn chunk_id(&self, row: usize) -> u64 {
-        self.ids[row]
     }
 }
 

@@ -1,39 +1,155 @@
-//! Exact search: scan the int8 rows, rescore the best with f16.
+//! The nearest vectors of one generation.
 //!
-//! Dead and filtered rows are dropped before the heap, never after, so a narrow filter still fills the answer.
+//! Coarse to fine: bits choose rows for int8, int8 chooses rows for f16, f16 orders the answer. A small segment begins
+//! at int8, a large one at its [`codes`], and one with a sound graph walks that and comes out at int8. Dead and filtered
+//! rows are dropped on the way, never after, so a narrow filter still fills the answer.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+mod collect;
+mod scan;
+
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use self::scan::{Job, Query};
 use super::manifest::Manifest;
 use super::segment::Segment;
-use super::{Bitmap, RowSource, f16_values, normalised, quantise};
+use super::{Bitmap, RowSource, normalised, quantise};
+use crate::kernel::Kernel;
 use crate::{Error, Result};
 
-/// Rows rescored for each answer asked for. int8 alone keeps 99 % of the true top 10; four times as many candidates
-/// leave nothing to chance (measured by the recall test in `tests/store.rs`).
+/// Rows rescored with f16 for each answer asked for. int8 alone keeps 99 % of the true top 10; four times as many
+/// candidates leave nothing to chance (measured by the recall test in `tests/store.rs`).
 const RESCORE_FACTOR: usize = 4;
 /// Rows rescored at least, for small limits.
 const RESCORE_SLACK: usize = 16;
+/// Rows that codes choose for int8, and how many more for each answer asked for. With 512 of them 0.999 of the ten
+/// nearest of a million are found, 128 find 0.995 (`bench/NOTES.md`).
+const CODE_CANDIDATES: usize = 512;
+const CODE_CANDIDATES_PER_HIT: usize = 4;
+/// Beam of a graph search: no less than this, and this many for each answer asked for.
+const EF: usize = 128;
+const EF_PER_HIT: usize = 2;
+/// A graph that found a smaller share than this of its own sample is not searched.
+const SOUND_RECALL: f32 = 0.97;
+/// When fewer than one row in this many may answer, a graph mostly walks through rows that may not.
+const GRAPH_FILTER: usize = 8;
+/// A graph search that compares more rows than one in this many has lost its way; then the segment is scanned.
+const GRAPH_BUDGET: usize = 8;
+/// When fewer than one row in this many may answer, those are compared one by one.
+const FEW_ROWS: usize = 32;
+/// Rows of codes that are worth a thread. A row of int8 counts eight times.
+const ROWS_PER_THREAD: usize = 1 << 17;
+const INT8_COST: usize = 8;
+
+/// Entries from which on a graph is built, in the background: the crossover.
+///
+/// Measured with 384 values on an AMD EPYC (AVX2), one thread, ten answers: at 20 k rows codes take 0.19 ms and the graph
+/// with its default beam 0.19, for half a minute of building; at 100 k codes take 0.43 ms and the graph 0.38, for 3 to 5
+/// minutes. From there on a scan grows with the index and the graph hardly does. `bench/NOTES.md` has the table.
+pub const GRAPH_ENTRIES: usize = 100_000;
+
+/// How hard to look. The defaults are what `search` does by itself; benches and tests choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Beam on a graph (`ef` in the paper).
+    pub ef: usize,
+    /// Rows that codes choose.
+    pub code_candidates: usize,
+    /// Threads at most, the caller's included. More than one are started only for large scans.
+    pub threads: usize,
+    /// Whether graphs are searched.
+    pub graphs: bool,
+    /// Whether codes are read.
+    pub codes: bool,
+}
+
+impl Effort {
+    /// What `limit` answers need.
+    pub fn of(limit: usize) -> Effort {
+        Effort {
+            ef: limit.saturating_mul(EF_PER_HIT).max(EF),
+            code_candidates: limit.saturating_mul(CODE_CANDIDATES_PER_HIT).saturating_add(CODE_CANDIDATES),
+            threads: n_processors(),
+            graphs: true,
+            codes: true,
+        }
+    }
+}
+
+/// Processors, asked for once: the answer is read from files.
+fn n_processors() -> usize {
+    static N: OnceLock<usize> = OnceLock::new();
+    *N.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
 
 /// The vectors of one generation.
 #[derive(Debug, Default)]
 pub struct Vectors {
     dim: usize,
+    living: usize,
     parts: Vec<Part>,
+    /// Rows that may answer where nothing is filtered, part by part; made by the first search.
+    accepted: OnceLock<Vec<Accepted>>,
 }
 
-/// One segment and its dead rows.
+/// One segment and its dead entries.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// File name in `vectors/`.
     pub file: String,
     /// The mapped file.
     pub segment: Arc<Segment>,
-    /// Rows whose chunk is gone.
+    /// Entries whose chunk is gone.
     pub dead: Bitmap,
+}
+
+/// Which rows of a segment may answer.
+#[derive(Debug)]
+enum Accepted {
+    All,
+    /// These, and how many they are.
+    Rows(Bitmap, usize),
+}
+
+impl Accepted {
+    #[inline]
+    fn row(&self, row: usize) -> bool {
+        match self {
+            Accepted::All => true,
+            Accepted::Rows(rows, _) => rows.contains(row as u64),
+        }
+    }
+}
+
+impl Part {
+    /// Entries that are not dead.
+    pub fn living(&self) -> usize {
+        self.segment.entries() - self.dead.len()
+    }
+
+    fn accepts(&self, entry: usize, allowed: Option<&Bitmap>) -> bool {
+        !self.dead.contains(entry as u64)
+            && allowed.is_none_or(|allowed| allowed.contains(self.segment.chunk_id(entry)))
+    }
+
+    fn accepted(&self, allowed: Option<&Bitmap>) -> Accepted {
+        if allowed.is_none() && self.dead.is_empty() {
+            return Accepted::All;
+        }
+        let mut rows = Bitmap::default();
+        for entry in (0..self.segment.entries()).filter(|&entry| self.accepts(entry, allowed)) {
+            let row = self.segment.row_of(entry);
+            if row < self.segment.rows() {
+                rows.insert(row as u64);
+            }
+        }
+        let n = rows.len();
+        Accepted::Rows(rows, n)
+    }
 }
 
 impl Vectors {
@@ -52,18 +168,20 @@ impl Vectors {
                 Some(segment) => segment,
                 None => Arc::new(Segment::open(&path)?),
             };
-            if segment.checksum() != entry.checksum || segment.rows() as u64 != entry.rows || segment.dim() != dim {
+            let same = segment.checksum() == entry.checksum && segment.entries() as u64 == entry.entries;
+            if !same || segment.dim() != dim {
                 return Err(damaged("is not the file that the manifest means"));
             }
             let mut dead = Bitmap::default();
             for &(first, length) in &entry.dead {
-                let end = first.checked_add(length).filter(|&end| end <= entry.rows);
-                let end = end.ok_or_else(|| damaged("the manifest marks rows that do not exist"))?;
-                (first..end).for_each(|row| dead.insert(row));
+                let end = first.checked_add(length).filter(|&end| end <= entry.entries);
+                let end = end.ok_or_else(|| damaged("the manifest marks entries that do not exist"))?;
+                (first..end).for_each(|entry| dead.insert(entry));
             }
             parts.push(Part { file: entry.file.clone(), segment, dead });
         }
-        Ok(Vectors { dim, parts })
+        let living = parts.iter().map(Part::living).sum();
+        Ok(Vectors { dim, living, parts, accepted: OnceLock::new() })
     }
 
     /// The segments, for sharing and merging.
@@ -71,43 +189,53 @@ impl Vectors {
         &self.parts
     }
 
-    /// Live rows.
+    /// Chunks that have a vector.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.segment.rows() - part.dead.len()).sum()
+        self.living
     }
 
-    /// Whether there is no live row.
+    /// Whether no chunk has a vector.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.living == 0
     }
 
-    /// Segment index and row of a chunk's live vector.
-    pub fn locate(&self, chunk_id: u64) -> Option<(usize, usize)> {
-        self.parts.iter().enumerate().find_map(|(i, part)| {
-            let row = part.segment.row_of(chunk_id)?;
-            (!part.dead.contains(row as u64)).then_some((i, row))
-        })
+    /// Whether a chunk has a vector.
+    pub fn contains(&self, chunk_id: u64) -> bool {
+        self.parts
+            .iter()
+            .any(|part| part.segment.entry_of(chunk_id).is_some_and(|entry| !part.dead.contains(entry as u64)))
     }
 
-    /// Chunk ids of all live rows, segment by segment.
+    /// All chunks that have a vector, segment by segment.
     pub fn chunk_ids(&self) -> impl Iterator<Item = u64> + '_ {
         self.parts.iter().flat_map(|part| {
-            (0..part.segment.rows())
-                .filter(|&row| !part.dead.contains(row as u64))
-                .map(|row| part.segment.chunk_id(row))
+            let living = (0..part.segment.entries()).filter(|&entry| part.accepts(entry, None));
+            living.map(|entry| part.segment.chunk_id(entry))
         })
     }
 
     /// The `limit` chunks nearest to `query`, nearest first, with their cosine; ties by chunk id.
     ///
-    /// `dot` gets two padded int8 rows of equal length, a multiple of [`super::ROW_ALIGN`]. `allowed` holds the chunk
-    /// ids that may answer. Errors: [`Error::Shape`] for another dimension, [`Error::NotFinite`].
+    /// `allowed` holds the chunk ids that may answer. Errors: [`Error::Shape`] for another dimension,
+    /// [`Error::NotFinite`].
     pub fn search(
         &self,
         query: &[f32],
         allowed: Option<&Bitmap>,
         limit: usize,
-        dot: impl Fn(&[i8], &[i8]) -> i32,
+        kernel: &Kernel,
+    ) -> Result<Vec<(u64, f32)>> {
+        self.search_with(query, allowed, limit, kernel, &Effort::of(limit))
+    }
+
+    /// [`Vectors::search`] with a chosen effort.
+    pub fn search_with(
+        &self,
+        query: &[f32],
+        allowed: Option<&Bitmap>,
+        limit: usize,
+        kernel: &Kernel,
+        effort: &Effort,
     ) -> Result<Vec<(u64, f32)>> {
         if self.parts.is_empty() || limit == 0 {
             return Ok(Vec::new());
@@ -116,37 +244,57 @@ impl Vectors {
             return Err(dimension_error("query vector", self.dim, query.len()));
         }
         let query = normalised(query).ok_or(Error::NotFinite { text_idx: 0 })?;
-        let (query_int8, _) = quantise(&query); // the query's own scale changes no order
-        let n_candidates = limit.saturating_mul(RESCORE_FACTOR).saturating_add(RESCORE_SLACK);
-        let mut heap: BinaryHeap<Candidate> = BinaryHeap::with_capacity(n_candidates.min(self.len()) + 1);
-        for (part_idx, part) in self.parts.iter().enumerate() {
-            let no_dead = part.dead.is_empty();
-            for row in 0..part.segment.rows() {
-                if !no_dead && part.dead.contains(row as u64) {
-                    continue;
-                }
-                if allowed.is_some_and(|allowed| !allowed.contains(part.segment.chunk_id(row))) {
-                    continue;
-                }
-                let score = dot(&query_int8, part.segment.int8(row)) as f32 * part.segment.scale(row);
-                if heap.len() < n_candidates {
-                    heap.push(Candidate { score, part_idx, row });
-                } else if heap.peek().is_some_and(|worst| worst.score < score) {
-                    heap.pop();
-                    heap.push(Candidate { score, part_idx, row });
-                }
-            }
-        }
-        let mut found: Vec<(u64, f32)> = heap
-            .into_iter()
-            .map(|candidate| {
-                let segment = &self.parts[candidate.part_idx].segment;
-                (segment.chunk_id(candidate.row), cosine(&query, segment.f16_bytes(candidate.row)))
-            })
+        let wanted = limit.saturating_mul(RESCORE_FACTOR).saturating_add(RESCORE_SLACK);
+        let plan = Query::new(&query, quantise(&query), kernel, wanted, effort);
+        let accept = || -> Vec<Accepted> { self.parts.iter().map(|part| part.accepted(allowed)).collect() };
+        let filtered = allowed.map(|_| accept());
+        let accepted = filtered.as_ref().unwrap_or_else(|| self.accepted.get_or_init(accept));
+        let jobs: Vec<Job<'_>> = self
+            .parts
+            .iter()
+            .zip(accepted)
+            .enumerate()
+            .filter_map(|(part_idx, (part, accepted))| self.job(part_idx, part, accepted, effort))
             .collect();
-        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut best = scan::run(&plan, &jobs, effort.threads);
+        let mut found: Vec<(u64, f32)> = Vec::with_capacity(wanted.min(self.living));
+        let mut values = vec![0f32; self.dim];
+        for candidate in best.take() {
+            let part = &self.parts[candidate.part_idx as usize];
+            let score = cosine(&query, part.segment.f16_bytes(candidate.row as usize), &mut values);
+            let entries = part.segment.entries_of(candidate.row as usize).filter(|&entry| part.accepts(entry, allowed));
+            found.extend(entries.map(|entry| (part.segment.chunk_id(entry), score)));
+        }
+        found.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// How a segment is searched.
+    fn job<'a>(&self, part_idx: usize, part: &'a Part, accepted: &'a Accepted, effort: &Effort) -> Option<Job<'a>> {
+        let segment = &*part.segment;
+        let rows = segment.rows();
+        let n_accepted = match accepted {
+            Accepted::All => rows,
+            Accepted::Rows(_, n) => *n,
+        };
+        let part_idx = part_idx as u32;
+        if n_accepted == 0 {
+            return None;
+        }
+        if let Accepted::Rows(few, _) = accepted
+            && n_accepted * FEW_ROWS < rows
+        {
+            return Some(Job::Few { part_idx, segment, rows: few });
+        }
+        let graph = segment.graph().filter(|&(_, recall)| recall >= SOUND_RECALL).map(|(graph, _)| graph);
+        match graph.filter(|_| effort.graphs && n_accepted * GRAPH_FILTER >= rows) {
+            Some(graph) => Some(Job::Graph { part_idx, segment, accepted, graph, budget: rows / GRAPH_BUDGET }),
+            None if effort.codes && segment.has_codes() => {
+                Some(Job::Codes { part_idx, segment, accepted, rows: 0..rows })
+            }
+            None => Some(Job::Int8 { part_idx, segment, accepted, rows: 0..rows }),
+        }
     }
 }
 
@@ -155,40 +303,32 @@ pub fn dimension_error(name: &str, expected: usize, found: usize) -> Error {
     Error::Shape { name: name.into(), expected: vec![expected], found: vec![found] }
 }
 
-/// Cosine of a unit query and a stored row, whose length f16 moved a little from 1.
-fn cosine(query: &[f32], row: &[u8]) -> f32 {
-    let (mut dot, mut square) = (0f32, 0f32);
-    for (q, x) in query.iter().zip(f16_values(row)) {
-        dot += q * x;
-        square += x * x;
+/// Cosine of a unit query and a stored row, whose length f16 moved a little from 1. `values` is scratch.
+fn cosine(query: &[f32], row: &[u8], values: &mut [f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut halves = [f16::ZERO; 64];
+    for (bytes, values) in row.chunks(128).zip(values.chunks_mut(64)) {
+        let halves = &mut halves[..values.len()];
+        for (half, bytes) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
+            *half = f16::from_le_bytes([bytes[0], bytes[1]]);
+        }
+        halves.convert_to_f32_slice(values);
     }
+    let (mut dot, mut square) = ([0f32; LANES], [0f32; LANES]);
+    let (q, q_rest) = query.as_chunks::<LANES>();
+    let (x, x_rest) = values.as_chunks::<LANES>();
+    for (q, x) in q.iter().zip(x) {
+        for i in 0..LANES {
+            dot[i] += q[i] * x[i];
+            square[i] += x[i] * x[i];
+        }
+    }
+    let rest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let dot = dot.iter().sum::<f32>() + rest(q_rest, x_rest);
+    let square = square.iter().sum::<f32>() + rest(x_rest, x_rest);
     if square > 0.0 { dot / square.sqrt() } else { 0.0 }
 }
 
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', ':']) && name != ".." && name != "."
 }
-
-/// Ordered so that the heap's top is the worst candidate.
-struct Candidate {
-    score: f32,
-    part_idx: usize,
-    row: usize,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.score.total_cmp(&self.score)
-    }
-}
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Candidate {}

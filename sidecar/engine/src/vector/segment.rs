@@ -1,30 +1,56 @@
-//! One immutable file of vectors.
+//! One immutable file of vectors, read.
 //!
 //! ```text
-//! header 64 B | int8 rows | scales f32 | f16 rows | chunk ids u64 | footer 64 B      (little endian)
-//! header  magic 8, version u32, dim u32, rows u64, zeros, checksum of the 56 bytes before it u64
-//! footer  magic 8, checksum of each section 4 x u64, file length u64, header checksum u64, checksum u64
+//! header 64 B | sections, each on a multiple of 64 B | footer 256 B      (version 2, little endian)
+//! header    magic 8, version u32, dim u32, rows u64, entries u64, zeros, checksum of the 56 bytes before it u64
+//! sections  0 int8 rows   1 scale f32 per row   2 f16 rows      3 chunk id u64 per entry, ascending
+//!           4 row u32 per entry   5 first place u32 per row + 1   6 entries u32 by row     (5 and 6: row -> entries)
+//!           7 codes, blocks of 32 rows   8 code factor f32 per row   9 graph      (7 to 9: may be absent)
+//! footer    magic 8, recall of the graph f32, zeros 4, file length u64, header checksum u64,
+//!           length and checksum of each section 10 x 2 x u64, zeros, checksum of the 248 bytes before it u64
 //! ```
 //!
-//! Every section starts on a multiple of 64 bytes. Rows are in ascending order of chunk id, so a chunk is found by
-//! binary search and no id map is kept. Opening checks lengths, header and footer; [`Segment::verify`] reads all.
-//! A checksum is the first eight bytes of SHA-256.
+//! An entry says that a chunk has a row: equal vectors are one row with several entries. Entries are in ascending order
+//! of chunk id, so a chunk is found by binary search and no id map is kept. Opening checks lengths, header and footer;
+//! [`Segment::verify`] reads all. A checksum is the first eight bytes of SHA-256.
+//!
+//! Version 1, still read: sections 0 to 3 only, one entry per row in the same order, a footer of 64 bytes (magic 8,
+//! checksum of each section 4 x u64, file length u64, header checksum u64, checksum u64).
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
-use super::{RowSource, stride};
+use super::graph::{Graph, GraphLayout};
+use super::{RowSource, codes, stride};
+use crate::kernel::scan::CODE_BLOCK;
 use crate::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"offheapV";
-const FOOTER_MAGIC: &[u8; 8] = b"offheapF";
-const VERSION: u32 = 1;
-const EDGE: usize = 64;
-const N_SECTIONS: usize = 4;
+pub(super) const MAGIC: &[u8; 8] = b"offheapV";
+pub(super) const FOOTER_MAGIC: &[u8; 8] = b"offheapF";
+pub(super) const VERSION: u32 = 2;
+pub(super) const EDGE: usize = 64;
+pub(super) const FOOTER: usize = 256;
+pub(super) const N_SECTIONS: usize = 10;
+/// Where the table of sections begins in the footer.
+pub(super) const TABLE: usize = 32;
+
+const NAMES: [&str; N_SECTIONS] = [
+    "int8 rows",
+    "scales",
+    "f16 rows",
+    "chunk ids",
+    "entry rows",
+    "row starts",
+    "row entries",
+    "codes",
+    "code factors",
+    "graph",
+];
+const OF_VERSION_1: usize = 4;
 
 /// A mapped segment file.
 #[derive(Debug)]
@@ -32,15 +58,21 @@ pub struct Segment {
     path: PathBuf,
     map: Mmap,
     rows: usize,
+    entries: usize,
     dim: usize,
     sections: [Section; N_SECTIONS],
+    /// Sections of the file's version; beyond them all are empty.
+    n_sections: usize,
+    graph: Option<GraphLayout>,
+    recall: f32,
     checksum: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Section {
     start: usize,
     len: usize,
+    checksum: u64,
 }
 
 impl Segment {
@@ -65,29 +97,63 @@ impl Segment {
         if u64_at(header, 56) != checksum(&header[..56]) {
             return Err(damaged("header checksum"));
         }
-        if u32_at(header, 8) != VERSION {
-            return Err(damaged("unknown segment version"));
-        }
+        let version = u32_at(header, 8);
+        let (footer_len, n_sections) = match version {
+            1 => (EDGE, OF_VERSION_1),
+            VERSION => (FOOTER, N_SECTIONS),
+            // Of a later release, whole as far as one can tell.
+            found => return Err(Error::IndexFormat { path: path.to_path_buf(), found, expected: VERSION }),
+        };
         let dim = u32_at(header, 12) as usize;
-        let rows = usize::try_from(u64_at(header, 16)).map_err(|_| damaged("too many rows"))?;
-        let (sections, expected_len) = layout(rows, dim).ok_or_else(|| damaged("too many rows"))?;
-        if map.len() != expected_len {
-            return Err(damaged(&format!("{} bytes long, its header says {expected_len}", map.len())));
-        }
-        let footer = &map[expected_len - EDGE..];
-        if &footer[..8] != FOOTER_MAGIC || u64_at(footer, 56) != checksum(&footer[..56]) {
+        let count = |at: usize| usize::try_from(u64_at(header, at)).map_err(|_| damaged("too many rows"));
+        let rows = count(16)?;
+        let entries = if version == 1 { rows } else { count(24)? };
+        let footer_start = map.len().checked_sub(footer_len).filter(|&start| start >= EDGE);
+        let footer = &map[footer_start.ok_or_else(|| damaged("shorter than a header and a footer"))?..];
+        if &footer[..8] != FOOTER_MAGIC || u64_at(footer, footer_len - 8) != checksum(&footer[..footer_len - 8]) {
             return Err(damaged("footer checksum"));
         }
-        if u64_at(footer, 40) != expected_len as u64 || u64_at(footer, 48) != u64_at(header, 56) {
+        let (file_len, header_sum) = if version == 1 { (40, 48) } else { (16, 24) };
+        if u64_at(footer, file_len) != map.len() as u64 || u64_at(footer, header_sum) != u64_at(header, 56) {
             return Err(damaged("header and footer belong to different files"));
         }
-        let checksum = u64_at(footer, 56);
-        Ok(Segment { path: path.to_path_buf(), map, rows, dim, sections, checksum })
+
+        let expected = section_lengths(rows, entries, dim).ok_or_else(|| damaged("too many rows"))?;
+        let mut sections = [Section::default(); N_SECTIONS];
+        let mut start = EDGE;
+        for (i, section) in sections.iter_mut().enumerate().take(n_sections) {
+            let (len, checksum) = match version {
+                1 => (expected[i] as u64, u64_at(footer, 8 + i * 8)),
+                _ => (u64_at(footer, TABLE + i * 16), u64_at(footer, TABLE + i * 16 + 8)),
+            };
+            let may_be_absent = i >= 7 && len == 0;
+            let is_graph = i == 9;
+            let len = usize::try_from(len).ok().filter(|&len| is_graph || may_be_absent || len == expected[i]);
+            let len = len.ok_or_else(|| damaged(&format!("length of the {}", NAMES[i])))?;
+            *section = Section { start, len, checksum };
+            start = start.checked_add(len).and_then(|end| end.checked_next_multiple_of(EDGE)).unwrap_or(usize::MAX);
+        }
+        if start.checked_add(footer_len) != Some(map.len()) || (sections[7].len == 0) != (sections[8].len == 0) {
+            return Err(damaged("its sections do not fill it"));
+        }
+        let Section { start, len, .. } = sections[9];
+        let graph = match len {
+            0 => None,
+            _ => Some(GraphLayout::read(&map[start..start + len], rows).ok_or_else(|| damaged("shape of the graph"))?),
+        };
+        let recall = if version == 1 { 0.0 } else { f32::from_bits(u32_at(footer, 8)) };
+        let checksum = u64_at(footer, footer_len - 8);
+        Ok(Segment { path: path.to_path_buf(), rows, entries, dim, sections, n_sections, graph, recall, checksum, map })
     }
 
-    /// Number of rows, dead ones included.
+    /// Number of different vectors.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Number of chunks that have them, dead ones included.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     /// Values per vector.
@@ -100,9 +166,14 @@ impl Segment {
         self.checksum
     }
 
-    /// The row that embeds `chunk_id`.
-    pub fn row_of(&self, chunk_id: u64) -> Option<usize> {
-        let (mut low, mut high) = (0, self.rows);
+    /// The chunk of an entry.
+    pub fn chunk_id(&self, entry: usize) -> u64 {
+        u64_at(self.section(3), entry * 8)
+    }
+
+    /// The entry of `chunk_id`.
+    pub fn entry_of(&self, chunk_id: u64) -> Option<usize> {
+        let (mut low, mut high) = (0, self.entries);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.chunk_id(middle).cmp(&chunk_id) {
@@ -114,18 +185,78 @@ impl Segment {
         None
     }
 
-    /// Reads the whole file and compares every section with its checksum.
+    /// The row of an entry; one that does not exist where the file is damaged.
+    pub fn row_of(&self, entry: usize) -> usize {
+        if self.n_sections == OF_VERSION_1 { entry } else { u32_at(self.section(4), entry * 4) as usize }
+    }
+
+    /// The entries of a row, ascending; none where the file is damaged.
+    pub fn entries_of(&self, row: usize) -> impl Iterator<Item = usize> + '_ {
+        let (same, places) = if self.n_sections == OF_VERSION_1 {
+            (row..row + 1, 0..0)
+        } else {
+            let starts = self.section(5);
+            (0..0, u32_at(starts, row * 4) as usize..u32_at(starts, row * 4 + 4) as usize)
+        };
+        let listed = self.section(6).get(places.start * 4..places.end * 4).unwrap_or_default();
+        let listed = listed.chunks_exact(4).map(|bytes| u32_at(bytes, 0) as usize);
+        same.chain(listed.filter(|&entry| entry < self.entries))
+    }
+
+    /// The padded int8 rows of a range.
+    pub fn int8_rows(&self, rows: Range<usize>) -> &[i8] {
+        let stride = stride(self.dim);
+        let bytes = &self.section(0)[rows.start * stride..rows.end * stride];
+        // SAFETY: i8 has the size, the alignment and the valid values of u8.
+        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<i8>(), bytes.len()) }
+    }
+
+    /// Whether there are codes.
+    pub fn has_codes(&self) -> bool {
+        self.sections[7].len > 0
+    }
+
+    /// The codes of a range of blocks of [`CODE_BLOCK`] rows.
+    pub fn codes(&self, blocks: Range<usize>) -> &[u8] {
+        let len = codes::block_len(self.dim);
+        &self.section(7)[blocks.start * len..blocks.end * len]
+    }
+
+    /// The code factors of a block's rows; 0 behind the last row.
+    pub fn code_factors(&self, block: usize) -> [f32; CODE_BLOCK] {
+        let mut factors = [0f32; CODE_BLOCK];
+        let bytes = &self.section(8)[block * CODE_BLOCK * 4..];
+        for (factor, bytes) in factors.iter_mut().zip(bytes.chunks_exact(4)) {
+            *factor = f32::from_bits(u32_at(bytes, 0));
+        }
+        factors
+    }
+
+    /// The graph, if there is one, and the recall that it had when it was built.
+    pub fn graph(&self) -> Option<(Graph<'_>, f32)> {
+        Some((self.graph.as_ref()?.over(self.section(9)), self.recall))
+    }
+
+    /// Reads the whole file and compares every section with its checksum; then what the sections say of each other.
     pub fn verify(&self) -> Result<()> {
         let damaged = |problem: String| Error::IndexDamaged { path: self.path.clone(), problem };
-        let footer = &self.map[self.map.len() - EDGE..];
-        for (i, name) in ["int8 rows", "scales", "f16 rows", "chunk ids"].into_iter().enumerate() {
-            let end = self.sections.get(i + 1).map_or(self.map.len() - EDGE, |next| next.start);
-            if checksum(&self.map[self.sections[i].start..end]) != u64_at(footer, 8 + i * 8) {
+        let footer_len = if self.n_sections == OF_VERSION_1 { EDGE } else { FOOTER };
+        for (i, name) in NAMES.iter().enumerate().take(self.n_sections) {
+            let next = if i + 1 < self.n_sections { self.sections[i + 1].start } else { self.map.len() - footer_len };
+            if checksum(&self.map[self.sections[i].start..next]) != self.sections[i].checksum {
                 return Err(damaged(format!("checksum of the {name}")));
             }
         }
-        if !(1..self.rows).all(|row| self.chunk_id(row - 1) < self.chunk_id(row)) {
+        if !(1..self.entries).all(|entry| self.chunk_id(entry - 1) < self.chunk_id(entry)) {
             return Err(damaged("chunk ids are not in order".into()));
+        }
+        let listed: usize =
+            (0..self.rows).map(|row| self.entries_of(row).filter(|&e| self.row_of(e) == row).count()).sum();
+        if listed != self.entries {
+            return Err(damaged("rows and entries do not belong together".into()));
+        }
+        if self.graph().is_some_and(|(graph, _)| !graph.is_sound()) {
+            return Err(damaged("the graph has a link to nowhere".into()));
         }
         Ok(())
     }
@@ -137,10 +268,7 @@ impl Segment {
 
 impl RowSource for Segment {
     fn int8(&self, row: usize) -> &[i8] {
-        let stride = stride(self.dim);
-        let bytes = &self.section(0)[row * stride..][..stride];
-        // SAFETY: i8 has the size, the alignment and the valid values of u8.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<i8>(), bytes.len()) }
+        self.int8_rows(row..row + 1)
     }
     fn scale(&self, row: usize) -> f32 {
         f32::from_bits(u32_at(self.section(1), row * 4))
@@ -148,84 +276,22 @@ impl RowSource for Segment {
     fn f16_bytes(&self, row: usize) -> &[u8] {
         &self.section(2)[row * self.dim * 2..][..self.dim * 2]
     }
-    fn chunk_id(&self, row: usize) -> u64 {
-        u64_at(self.section(3), row * 8)
-    }
 }
 
-/// Writes the rows of `order` to `path`, which must not exist, and makes the file durable; returns its checksum.
-///
-/// `order` must ascend by chunk id. The rows are streamed, so merging mapped segments needs no heap.
-pub fn write(path: &Path, dim: usize, order: &[(&dyn RowSource, usize)]) -> Result<u64> {
-    write_parts(path, dim, order).map_err(|e| Error::io("write", path, e))
-}
-
-fn write_parts(path: &Path, dim: usize, order: &[(&dyn RowSource, usize)]) -> std::io::Result<u64> {
-    let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
-    let (sections, len) = layout(order.len(), dim).ok_or_else(too_large)?;
-    let mut out = Summed { inner: BufWriter::new(File::create_new(path)?), hash: Sha256::new(), at: 0 };
-
-    let mut header = [0u8; EDGE];
-    header[..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[12..16].copy_from_slice(&u32::try_from(dim).map_err(|_| too_large())?.to_le_bytes());
-    header[16..24].copy_from_slice(&(order.len() as u64).to_le_bytes());
-    let header_sum = checksum(&header[..56]);
-    header[56..].copy_from_slice(&header_sum.to_le_bytes());
-    out.put(&header)?;
-    out.finish_section(EDGE)?;
-
-    let mut sums = [0u64; N_SECTIONS];
-    for (i, sum) in sums.iter_mut().enumerate() {
-        for &(source, row) in order {
-            match i {
-                0 => {
-                    let row = source.int8(row);
-                    // SAFETY: as in `Segment::int8`, the other way round.
-                    out.put(unsafe { std::slice::from_raw_parts(row.as_ptr().cast::<u8>(), row.len()) })?;
-                }
-                1 => out.put(&source.scale(row).to_le_bytes())?,
-                2 => out.put(source.f16_bytes(row))?,
-                _ => out.put(&source.chunk_id(row).to_le_bytes())?,
-            }
-        }
-        *sum = out.finish_section(sections.get(i + 1).map_or(len - EDGE, |next| next.start))?;
-    }
-
-    let mut footer = [0u8; EDGE];
-    footer[..8].copy_from_slice(FOOTER_MAGIC);
-    for (i, sum) in sums.iter().enumerate() {
-        footer[8 + i * 8..][..8].copy_from_slice(&sum.to_le_bytes());
-    }
-    footer[40..48].copy_from_slice(&(len as u64).to_le_bytes());
-    footer[48..56].copy_from_slice(&header_sum.to_le_bytes());
-    let footer_sum = checksum(&footer[..56]);
-    footer[56..].copy_from_slice(&footer_sum.to_le_bytes());
-    out.put(&footer)?;
-    let file = out.inner.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(footer_sum)
-}
-
-/// A writer that knows how far it is and the checksum of the section it is in.
-struct Summed {
-    inner: BufWriter<File>,
-    hash: Sha256,
-    at: usize,
-}
-
-impl Summed {
-    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hash.update(bytes);
-        self.at += bytes.len();
-        self.inner.write_all(bytes)
-    }
-
-    /// Pads up to `end`; the checksum of the section, padding included.
-    fn finish_section(&mut self, end: usize) -> std::io::Result<u64> {
-        self.put(&[0u8; EDGE][..end - self.at])?;
-        Ok(first_u64(&self.hash.finalize_reset()))
-    }
+/// Lengths of the sections when all are there; 0 for the graph. `None` when they do not fit the address space.
+pub(super) fn section_lengths(rows: usize, entries: usize, dim: usize) -> Option<[usize; N_SECTIONS]> {
+    Some([
+        rows.checked_mul(stride(dim))?,
+        rows.checked_mul(4)?,
+        rows.checked_mul(dim.checked_mul(2)?)?,
+        entries.checked_mul(8)?,
+        entries.checked_mul(4)?,
+        rows.checked_add(1)?.checked_mul(4)?,
+        entries.checked_mul(4)?,
+        rows.div_ceil(CODE_BLOCK).checked_mul(codes::block_len(dim))?,
+        rows.checked_mul(4)?,
+        0,
+    ])
 }
 
 /// First eight bytes of the SHA-256 of `bytes`.
@@ -233,75 +299,14 @@ pub fn checksum(bytes: &[u8]) -> u64 {
     first_u64(&Sha256::digest(bytes))
 }
 
-fn first_u64(digest: &[u8]) -> u64 {
+pub(super) fn first_u64(digest: &[u8]) -> u64 {
     u64_at(digest, 0)
 }
 
-/// Where the sections lie and how long the file is; `None` when that does not fit the address space.
-fn layout(rows: usize, dim: usize) -> Option<([Section; N_SECTIONS], usize)> {
-    let mut start = EDGE;
-    let mut sections = [Section { start: 0, len: 0 }; N_SECTIONS];
-    for (section, row_len) in sections.iter_mut().zip([stride(dim), 4, dim.checked_mul(2)?, 8]) {
-        *section = Section { start, len: rows.checked_mul(row_len)? };
-        start = start.checked_add(section.len)?.checked_next_multiple_of(EDGE)?;
-    }
-    Some((sections, start.checked_add(EDGE)?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Rows;
-    use super::*;
-
-    fn sample(path: &Path) {
-        let mut rows = Rows::new(5);
-        for id in [3u64, 9, 10] {
-            assert!(rows.push(id, &[id as f32, 1.0, -2.0, 0.5, 0.0]));
-        }
-        let order: Vec<(&dyn RowSource, usize)> = (0..3).map(|row| (&rows as &dyn RowSource, row)).collect();
-        write(path, 5, &order).unwrap();
-    }
-
-    #[test]
-    fn reads_back_what_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.vec");
-        sample(&path);
-        let segment = Segment::open(&path).unwrap();
-        segment.verify().unwrap();
-        assert_eq!((segment.rows(), segment.dim()), (3, 5));
-        assert_eq!([0, 3, 9, 10, 11].map(|id| segment.row_of(id)), [None, Some(0), Some(1), Some(2), None]);
-        assert_eq!(segment.int8(0).len(), 64);
-        assert_eq!(segment.int8(0)[0], 127);
-        assert!(write(&path, 5, &[]).is_err(), "an existing segment must never be rewritten");
-    }
-
-    /// A flipped bit anywhere is found, by `open` at the edges and by `verify` in the sections; a short file by `open`.
-    #[test]
-    fn every_flipped_byte_and_every_truncation_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.vec");
-        sample(&path);
-        let good = std::fs::read(&path).unwrap();
-        let bad = dir.path().join("b.vec");
-        for at in 0..good.len() {
-            let mut bytes = good.clone();
-            bytes[at] ^= 0x10;
-            std::fs::write(&bad, &bytes).unwrap();
-            let found = Segment::open(&bad).and_then(|segment| segment.verify());
-            assert!(matches!(found, Err(Error::IndexDamaged { .. })), "byte {at}: {found:?}");
-        }
-        for len in 0..good.len() {
-            std::fs::write(&bad, &good[..len]).unwrap();
-            assert!(matches!(Segment::open(&bad), Err(Error::IndexDamaged { .. })), "length {len}");
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use offheap_engine::Error;
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 
-use crate::play::{Random, copy_dir, dot};
+use crate::play::{Random, copy_dir, kernel};
 
 const N_FILES: u8 = 12;
 
@@ -70,7 +70,7 @@ fn answers(store: &Store) -> String {
         out += &format!("{word}: {found:?} {:?}\n", defined.into_iter().map(rel).collect::<Vec<_>>());
     }
     for file in 0..N_FILES + 2 {
-        let mut found = snapshot.search_vectors(&vector(&[file + 1; 32]), &all, 50, dot).unwrap();
+        let mut found = snapshot.search_vectors(&vector(&[file + 1; 32]), &all, 50, kernel()).unwrap();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let mut found: Vec<String> = found.into_iter().map(|(id, cosine)| format!("{cosine:.3} {}", rel(id))).collect();
         found.sort();

@@ -132,7 +132,8 @@ fn fill_up_again_and_again(dir: &Path) -> Failed {
     let record = FileRecord { hash: [1; 32], size: 1, mtime_ns: 1, n_chunks: 1 };
     let chunk =
         NewChunk { bytes: 0..1, first_line: 1, last_line: 1, scope: "", symbols: vec![], text: &text, key: [1; 32] };
-    let put = store.put_file("large.rs", "rust", record.clone(), std::slice::from_ref(&chunk)).and_then(|()| store.commit());
+    let put =
+        store.put_file("large.rs", "rust", record.clone(), std::slice::from_ref(&chunk)).and_then(|()| store.commit());
     let error = put.unwrap_err();
     assert!(error.is_disk_full(), "{error:?}");
     failed.insert(format!("{} of a large change", name_of(&error)));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use offheap_engine::Error;
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 
-use crate::play::{copy_dir, dot};
+use crate::play::{copy_dir, kernel};
 
 const FILES: [(&str, &str, &[&str]); 4] = [
     ("src/config.rs", "fn parse_config(path: &Path) -> Config { read(path) }", &["parse_config"]),
@@ -104,7 +104,7 @@ fn check_answers(store: &Store, n_more: u64) {
     assert_eq!(paths(store, "removed_later"), [""; 0]);
     assert_eq!(store.snapshot().search_definitions("HTTPServer", &Filter::default(), 5).unwrap().len(), 1);
     for (rel, text, _) in &FILES[..3] {
-        let found = store.snapshot().search_vectors(&vector(&key(text)), &Filter::default(), 1, dot).unwrap();
+        let found = store.snapshot().search_vectors(&vector(&key(text)), &Filter::default(), 1, kernel()).unwrap();
         let chunk = store.snapshot().chunks(&[found[0].0]).unwrap().remove(0).unwrap();
         assert_eq!(chunk.rel, *rel);
         assert!((found[0].1 - 1.0).abs() < 1e-3, "{rel}: {}", found[0].1);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use offheap_engine::kernel::{self, Kernel};
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Snapshot, Space, Store};
 
 const N_FILES: u64 = 6;
@@ -13,8 +14,8 @@ fn space(round: u64) -> Space {
     Space { id: format!("test-{}", round / 13 % 2), dim: DIM }
 }
 
-pub fn dot(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
+pub fn kernel() -> &'static Kernel {
+    kernel::choose(None).expect("portable always runs")
 }
 
 /// Puts round `round` of every file, the vectors of the round before, and commits: generation = round.
@@ -69,7 +70,7 @@ pub fn rendered(snapshot: &Snapshot) -> String {
             out += &format!("text {id} {} {:?} {:?}\n", chunk.rel, chunk.bytes, chunk.key[0]);
         }
     }
-    let mut found = snapshot.search_vectors(&[1.0; DIM], &all, 50, dot).unwrap();
+    let mut found = snapshot.search_vectors(&[1.0; DIM], &all, 50, kernel()).unwrap();
     found.sort_unstable_by_key(|&(id, _)| id);
     for (id, cosine) in found {
         out += &format!("vector {id} {cosine:.4}\n");
