@@ -44,8 +44,8 @@ describe('mode regex', () => {
     assert.deepEqual([hit.path, line, hit.startLine, hit.endLine, hit.language, hit.stale], ['lib/tool.py', 2, 2, 2, 'python', false]);
     const [wide] = (await client.search('^connect here$', { mode: 'regex', context: 1 })).hits;
     assert.deepEqual([wide.text, wide.startLine, wide.endLine], ['first line\nconnect here\nlast line', 1, 3]);
-    const [twice] = (await client.search('[lt]in?', { mode: 'regex', globs: ['dos.txt'] })).hits;
-    assert.deepEqual(twice.matches, [{ line: 1, start: 5, end: 6 }, { line: 1, start: 7, end: 10 }]);
+    const [twice] = (await client.search('[lt]', { mode: 'regex', globs: ['dos.txt'] })).hits;
+    assert.deepEqual(twice.matches, [{ line: 1, start: 5, end: 6 }, { line: 1, start: 7, end: 8 }]);
   });
 
   test('case is smart unless said', async () => {
@@ -82,7 +82,7 @@ describe('mode regex', () => {
   test('the command line prints what grep prints', async () => {
     const { code, stdout, stderr } = await cli(['search', '--project', dir, '--mode', 'regex', 'fn connect\\b']);
     assert.deepEqual([code, stdout], [0, 'src/http/client.rs:4:9:     pub fn connect(&self) {}\n']);
-    assert.match(stderr, /^1 lines match in 5 files/);
+    assert.match(stderr, /^1 lines match in 5 files read: /);
     const wide = await cli(['search', '--project', dir, '--mode', 'regex', '-C', '1', 'connect here']);
     assert.match(wide.stdout, /^dos.txt:2:1\n {5}1 {2}first line\n {5}2> connect here\n {5}3 {2}last line\n$/);
     const { json } = await cli(['search', '--project', dir, '--json', '--mode', 'regex', '--case', 'sensitive', 'Connect']);
@@ -144,7 +144,7 @@ describe('mode symbol', () => {
 
   test('the command line names the definition', async () => {
     const { stdout } = await cli(['search', '--project', dir, '--mode', 'symbol', '--no-text', '-n', '2', 'connect']);
-    assert.equal(stdout, 'src/http/client.rs:4  method connect  impl HttpClient\nlib/tool.py:1  function Connect (case)\n');
+    assert.equal(stdout, 'src/http/client.rs:4  method connect\nlib/tool.py:1  function Connect (case)\n');
     const { json } = await cli(['search', '--project', dir, '--json', '--mode', 'symbol', '--explain', 'HashMapBuilder']);
     assert.deepEqual(json.hits[0].symbol, { name: 'HashMapBuilder', kind: 'class', line: 1, fit: 'exact' });
     assert.deepEqual(json.hits[0].why, [{ name: 'exact', value: 1 }]);

@@ -182,10 +182,10 @@ impl Watch {
         self.tell();
     }
 
-    /// The configuration may have changed.
+    /// Begins to watch where the configuration has come to allow it: a project that is not watched cannot tell.
     pub fn recheck(&self) {
         let mut state = self.lock();
-        if state.started && state.source == Source::Off {
+        if state.started && state.source == Source::Off && wanted(&self.root) {
             state.changes.add_all();
             self.noticed(state);
         }
@@ -384,6 +384,11 @@ impl Watch {
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
 
+/// Whether the user and the project want it watched. A configuration that cannot be read is reported by index runs.
+fn wanted(root: &Path) -> bool {
+    config::may_watch() && Config::read(root).is_ok_and(|config| config.index.watch)
+}
+
 enum News {
     /// It changed.
     Path(String),
@@ -516,15 +521,8 @@ impl Thread {
     fn follow_config(&mut self) {
         let project = self.project.clone();
         let watch = project.watch();
-        let wanted = match Config::read(project.root()) {
-            Ok(config) => config.index.watch && config::may_watch(),
-            Err(fault) => {
-                log!("not watching: {}", fault.message);
-                false
-            }
-        };
         let source = watch.lock().source.clone();
-        match (wanted, source) {
+        match (wanted(project.root()), source) {
             (false, _) => {
                 self.watcher = None;
                 self.watched.clear();

@@ -107,7 +107,7 @@ pub fn grep(
     // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
     // first of them are the answer.
     let next = AtomicUsize::new(0);
-    let n_found = AtomicUsize::new(0);
+    let (n_read, n_found) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let stopped = AtomicBool::new(false);
     let found: Mutex<Vec<(usize, Vec<Line>)>> = Mutex::new(Vec::new());
     let work = || {
@@ -120,6 +120,7 @@ pub fn grep(
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(i) else { return };
             let Ok(text) = walk::read_source(&file.path, rules) else { continue };
+            n_read.fetch_add(1, Ordering::Relaxed);
             let lines = lines_of(&mut searcher, &matcher, &file.rel, &text, query);
             if !lines.is_empty() {
                 n_found.fetch_add(lines.len(), Ordering::Relaxed);
@@ -136,7 +137,6 @@ pub fn grep(
     if stopped.into_inner() {
         return Err(Error::Cancelled);
     }
-    let n_files = next.into_inner().min(files.len()) as u64;
     let mut found = found.into_inner().expect(UNPOISONED);
     found.sort_unstable_by_key(|(i, _)| *i);
     let mut lines: Vec<Line> = found.into_iter().flat_map(|(_, lines)| lines).collect();
@@ -148,7 +148,7 @@ pub fn grep(
     let n_shown = lines.iter().take(query.limit).take_while(fits).count();
     let truncated = n_shown < lines.len();
     lines.truncate(n_shown);
-    Ok(Found { lines, truncated, files: n_files })
+    Ok(Found { lines, truncated, files: n_read.into_inner() as u64 })
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
