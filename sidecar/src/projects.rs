@@ -462,7 +462,7 @@ impl Project {
         let (hits, truncated) =
             search::symbols(&snapshot, &self.root, &search.query, &filter(search), search.limit as usize)
                 .map_err(|error| fault::from_engine(&error))?;
-        let hits = hits.into_iter().map(|(hit, text, stale)| {
+        let hits = hits.into_iter().map(|search::Symbol { found: hit, text, stale }| {
             let why = if search.explain { vec![contribution(hit.fit.as_str(), hit.score)] } else { Vec::new() };
             let (name, kind, line) = (hit.symbol.name, hit.symbol.kind, hit.symbol.line);
             let symbol = SymbolMatch { name, kind, line, fit: hit.fit.as_str().to_owned() };

@@ -119,20 +119,30 @@ fn is_implemented(snapshot: &Snapshot, rel: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Definitions whose name fits, best first, each with its chunk as it is on disk now and whether that changed; then
-/// whether there are more.
+/// A definition whose name fits, with its chunk.
+#[derive(Clone, Debug)]
+pub struct Symbol {
+    /// What was found.
+    pub found: SymbolHit,
+    /// The chunk's text as it is on disk now; empty where it cannot be read.
+    pub text: String,
+    /// The file changed since it was indexed.
+    pub stale: bool,
+}
+
+/// Definitions whose name fits, best first, and whether there are more.
 pub fn symbols(
     snapshot: &Snapshot,
     root: &Path,
     name: &str,
     filter: &Filter,
     limit: usize,
-) -> Result<(Vec<(SymbolHit, String, bool)>, bool)> {
+) -> Result<(Vec<Symbol>, bool)> {
     let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
     let mut files = Files::default();
-    let shown = |hit: SymbolHit| {
-        let (text, stale) = files.read(root, &hit.chunk);
-        (hit, text, stale)
+    let shown = |found: SymbolHit| {
+        let (text, stale) = files.read(root, &found.chunk);
+        Symbol { found, text, stale }
     };
     Ok((hits.into_iter().map(shown).collect(), more))
 }

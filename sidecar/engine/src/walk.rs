@@ -291,7 +291,7 @@ fn walker(
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
             if let Some(paths) = &part {
                 let (rel, _) = rel_of(&owned_root, entry.path());
-                if !is_within(paths, &rel) && !(is_dir && leads_to(paths, &rel)) {
+                if !(is_within(paths, &rel) || is_dir && leads_to(paths, &rel)) {
                     return false;
                 }
             }

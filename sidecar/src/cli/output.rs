@@ -187,7 +187,7 @@ pub fn hits(report: &SearchReport, text: bool) {
         } else if !text || hit.first_line == hit.last_line {
             // As grep prints it.
             let line = if text { clean(&hit.text) } else { String::new() };
-            say(&format!("{} {line}", bold(place(hit) + ":")).trim_end());
+            say(format!("{} {line}", bold(place(hit) + ":")).trim_end());
             continue;
         } else {
             say(&bold(place(hit)));
