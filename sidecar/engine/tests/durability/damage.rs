@@ -36,7 +36,7 @@ fn index_run(store: &mut Store, wanted: impl Iterator<Item = u8>) -> offheap_eng
                 first_line: 1,
                 last_line: 1,
                 scope: "",
-                symbols: vec![(&name, "function")],
+                symbols: vec![(&name, "function", 1)],
                 text: &text,
                 key: [file + 1; 32],
             };
