@@ -113,7 +113,7 @@ export interface IndexReport {
   reused: number;
   /** Tokens read by the model in this run. */
   tokens: number;
-  /** Milliseconds until text search answered. */
+  /** Milliseconds until all of the text could be searched; the first part of a large tree answers after half a second. */
   textMs: number;
   totalMs: number;
 }

@@ -1,6 +1,7 @@
 //! Brings a project's index up to date: text first, vectors next.
 //!
-//! 1. Walk the tree, compare with the file table, chunk what changed, commit. Text search answers from here on.
+//! 1. Walk the tree, compare with the file table, chunk what changed, commit: the first part of a large tree after half a
+//!    second. Text search answers from there on.
 //! 2. Compute vectors for every committed chunk that has none, from the embedding cache where it knows the
 //!    content, and commit as they come.
 //!
@@ -21,6 +22,9 @@ const GROUP: usize = 32;
 /// Vectors become searchable at least this often.
 const COMMIT_ROWS: usize = 4_096;
 const COMMIT_EVERY: Duration = Duration::from_secs(20);
+/// A large tree's text is committed for the first time after this long, so that searches answer within a second; then
+/// whenever the time since the run began has doubled, which bounds what committing costs.
+const FIRST_TEXT: Duration = Duration::from_millis(500);
 
 /// What belongs to the index and how it is cut.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +92,7 @@ pub struct Report {
     pub reused: u64,
     /// Tokens the model read.
     pub tokens: u64,
-    /// Time until text search answered.
+    /// Time until all of the text could be searched.
     pub text: Duration,
     /// Time in all.
     pub total: Duration,
@@ -162,6 +166,7 @@ fn sync_text<H: Host>(
     report.skipped = walk.skipped;
     let total = walk.files.len() as u64;
     let mut present = BTreeSet::new();
+    let (started, mut next_commit) = (Instant::now(), FIRST_TEXT);
     for (done, file) in walk.files.iter().enumerate() {
         if host.cancelled() {
             commit(store, host)?;
@@ -195,6 +200,10 @@ fn sync_text<H: Host>(
         put_file(store, &file.rel, &text, record, &settings.limits)?;
         put.insert(file.rel.clone());
         report.files_changed += 1;
+        if started.elapsed() >= next_commit {
+            commit(store, host)?;
+            next_commit = started.elapsed() * 2;
+        }
     }
     for gone in known.keys().filter(|rel| !present.contains(rel.as_str())) {
         store.remove_file(gone)?;

@@ -244,7 +244,7 @@ pub struct IndexReport {
     pub reused: u64,
     /// Tokens the model read in this run.
     pub tokens: u64,
-    /// Milliseconds until text search answered.
+    /// Milliseconds until all of the text could be searched; the first part of a large tree answers after half a second.
     pub text_ms: u64,
     /// Milliseconds in all.
     pub total_ms: u64,
