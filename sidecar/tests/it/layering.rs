@@ -31,6 +31,9 @@ const RULES: &[Rule] = &[
         allowed: &[
             "candle-core",
             "candle-nn",
+            "grep-matcher",
+            "grep-regex",
+            "grep-searcher",
             "half",
             "ignore",
             "instant-distance",
