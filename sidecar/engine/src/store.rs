@@ -463,7 +463,12 @@ impl Drop for Store {
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        !self.text && !self.cleared && self.space.is_none() && self.rows.is_empty() && self.files.is_empty()
+        !self.text
+            && !self.cleared
+            && self.space.is_none()
+            && self.rows.is_empty()
+            && self.replaced.is_none()
+            && self.files.is_empty()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use offheap_engine::store::{Step, Store};
 
-use crate::play::{check_survivor, copy_dir, play, rendered, undisturbed};
+use crate::play::{check_survivor, copy_dir, copy_moment, play, rendered, undisturbed};
 
 const STEPS: [Step; 7] =
     [Step::Segment, Step::Manifest, Step::Prepare, Step::CommitPoint, Step::Cache, Step::Publish, Step::Garbage];
@@ -22,7 +22,7 @@ fn a_kill_between_any_two_steps_leaves_a_whole_generation() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (from, to, steps) = (dir.path().to_path_buf(), copies.path().to_path_buf(), seen.clone());
         store.on_step(move |step| {
-            copy_dir(&from, &to.join(format!("{step:?}")));
+            copy_moment(&from, &to.join(format!("{step:?}")));
             steps.lock().unwrap().push(step);
             Ok(())
         });
