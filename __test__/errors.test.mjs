@@ -180,13 +180,13 @@ describe('abort', () => {
     await until('the daemon has stopped indexing', async () => !(await indexed.status({ timeoutMs: 30_000 })).indexing);
     const partial = await indexed.search('socket', { mode: 'text' });
     assert.ok(partial.hits.length > 0, 'text search answers already');
-    assert.ok(partial.vectors > 0 && partial.vectors < partial.chunks, `${partial.vectors} of ${partial.chunks}`);
+    assert.ok(partial.coverage.vectors > 0 && partial.coverage.vectors < partial.coverage.chunks, JSON.stringify(partial.coverage));
     const hybrid = await indexed.search('socket');
     assert.match(hybrid.degraded, /of \d+ chunks have vectors/);
     const report = await indexed.index();
     assert.equal(report.filesChanged, 0, 'no file is read twice');
     assert.equal(report.vectors, report.chunks);
-    assert.equal(report.embedded, report.chunks - partial.vectors, 'no vector is computed twice');
+    assert.equal(report.embedded, report.chunks - partial.coverage.vectors, 'no vector is computed twice');
     const whole = await (await connect({ project: project(files) })).index();
     assert.deepEqual([report.files, report.chunks, report.vectors], [whole.files, whole.chunks, whole.vectors]);
   });

@@ -214,6 +214,9 @@ impl Daemon {
                     if let Some(is_in) = watch.is_in(ticket, text_only) {
                         return Ok(is_in);
                     }
+                    if watch.is_held_up() {
+                        project.interrupt();
+                    }
                 }
             }
             let now = tokio::time::Instant::now();

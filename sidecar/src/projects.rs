@@ -101,10 +101,15 @@ impl Project {
     /// Makes a run for nobody give way.
     fn want(&self) -> Wanted<'_> {
         self.wanted.fetch_add(1, Ordering::AcqRel);
+        self.interrupt();
+        Wanted(self)
+    }
+
+    /// Ends a run for nobody; what it computed is kept, and the next run goes on from there.
+    pub fn interrupt(&self) {
         if let Some(stop) = &*self.background.lock().expect(UNPOISONED) {
             stop.store(true, Ordering::Relaxed);
         }
-        Wanted(self)
     }
 
     /// An index run that was asked for is in progress.

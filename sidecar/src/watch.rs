@@ -257,6 +257,12 @@ impl Watch {
         (state.cookies_seen >= ticket.cookie && state.changes.is_empty() && !running).then_some(true)
     }
 
+    /// Whether changes wait for a run whose own text is in and that computes vectors: text goes first.
+    pub fn is_held_up(&self) -> bool {
+        let state = self.lock();
+        !state.changes.is_empty() && matches!(state.running, Some((Stage::Vectors, _)))
+    }
+
     /// How long the ticket's event is worth waiting for.
     pub fn patience(&self) -> Duration {
         COOKIE_PATIENCE
@@ -425,9 +431,17 @@ impl Thread {
             if changes.all {
                 self.follow_config();
             }
-            let mut folders: Vec<String> = Vec::new();
-            let outcome = project.refresh(&changes, &self.batcher, &mut |walked| folders = walked.to_vec());
-            let news = self.watch_folders(folders);
+            let batcher = self.batcher.clone();
+            let outcome = project.refresh(&changes, &batcher, &mut |walked| {
+                let news = self.watch_folders(walked);
+                if !news.is_empty() {
+                    // What appeared in them before they were watched was not told. This run did not see it either, and
+                    // must not pass for up to date while it computes vectors.
+                    let mut state = watch.lock();
+                    state.changes.merge(news);
+                    watch.noticed(state);
+                }
+            });
             let mut state = watch.lock();
             state.running = None;
             state.finished += 1;
@@ -437,8 +451,6 @@ impl Thread {
                 Ok(()) => {
                     state.problem = None;
                     state.caught_up |= changes.all;
-                    // What appeared in them before they were watched was not told.
-                    state.changes.merge(news);
                 }
                 // Somebody else needed the index; this is done after.
                 Err(fault) if fault.code == Code::IndexBusy => state.changes.merge(changes),
@@ -560,20 +572,20 @@ impl Thread {
     }
 
     /// Watches folders that are not yet watched, and gives these.
-    fn watch_folders(&mut self, folders: Vec<String>) -> Changes {
+    fn watch_folders(&mut self, folders: &[String]) -> Changes {
         let mut news = Changes::default();
         let Some(watcher) = &mut self.watcher else { return news };
         if !cfg!(target_os = "linux") {
             return news;
         }
         for rel in folders {
-            if self.watched.contains(&rel) {
+            if self.watched.contains(rel) {
                 continue;
             }
-            match watcher.watch(&self.project.root().join(&rel), RecursiveMode::NonRecursive) {
+            match watcher.watch(&self.project.root().join(rel), RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.watched.insert(rel.clone());
-                    news.add(rel);
+                    news.add(rel.clone());
                 }
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {} // gone again
                 Err(error) => {
