@@ -141,5 +141,5 @@ try {
   await large();
 } finally {
   for (const client of clients) await client.shutdown().catch(() => {});
-  rmSync(temp, { recursive: true, force: true, maxRetries: 5 });
+  rmSync(temp, { recursive: true, force: true, maxRetries: 30 });
 }
