@@ -2,7 +2,7 @@
 //!
 //! A row is a unit vector kept twice: as int8 with one scale, which scans read, and as f16, which rescoring reads; a
 //! large segment also has one bit per value ([`codes`]) and may have a graph ([`graph`]). Rows live in immutable
-//! [`segment`] files that are mapped, never rewritten, only unlinked ([`write`] makes them). Equal vectors are one row;
+//! [`segment`] files that are mapped, never rewritten, only unlinked (`write.rs` makes them). Equal vectors are one row;
 //! an entry says which chunk has which row. A [`manifest`] names the segments of one generation and the entries that
 //! are dead; [`search`] finds the nearest.
 

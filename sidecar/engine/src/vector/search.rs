@@ -1,7 +1,7 @@
 //! The nearest vectors of one generation.
 //!
 //! Coarse to fine: bits choose rows for int8, int8 chooses rows for f16, f16 orders the answer. A small segment begins
-//! at int8, a large one at its [`codes`], and one with a sound graph walks that and comes out at int8. Dead and filtered
+//! at int8, a large one at its codes (`codes.rs`), and one with a sound graph walks that and comes out at int8. Dead and filtered
 //! rows are dropped on the way, never after, so a narrow filter still fills the answer.
 
 mod collect;
