@@ -13,6 +13,7 @@ pub struct EmbedCall {
     pub query: bool,
     pub bulk: bool,
     pub parse_specials: bool,
+    pub or_hash: bool,
 }
 
 /// Vectors of one call.
@@ -30,6 +31,8 @@ pub struct VectorsResult {
     pub space: String,
     /// Milliseconds of waiting, tokenising and computing.
     pub timing: TimingResult,
+    /// Why these are not what the model would give.
+    pub degraded: Option<String>,
 }
 
 /// Milliseconds.
@@ -53,6 +56,7 @@ impl From<(Vectors, Vec<f32>)> for VectorsResult {
                 tokenise_ms: ms(vectors.timing.tokenise_us),
                 model_ms: ms(vectors.timing.model_us),
             },
+            degraded: vectors.degraded,
         }
     }
 }
@@ -176,6 +180,7 @@ pub struct SearchResult {
     pub wait_ms: f64,
     pub embed_ms: f64,
     pub search_ms: f64,
+    pub read_only: bool,
 }
 
 /// What an answer was made from.
@@ -275,6 +280,7 @@ impl From<SearchReport> for SearchResult {
             wait_ms: ms(report.wait_us),
             embed_ms: ms(report.embed_us),
             search_ms: ms(report.search_us),
+            read_only: report.read_only,
         }
     }
 }
@@ -296,6 +302,10 @@ pub struct StatusResult {
     pub anon_bytes: Option<f64>,
     pub file_bytes: Option<f64>,
     pub watch: Option<WatchResult>,
+    pub transport: String,
+    pub starts: f64,
+    pub crashes: f64,
+    pub read_only: bool,
 }
 
 /// How changes of the project are noticed.
@@ -371,6 +381,10 @@ impl From<StatusReport> for StatusResult {
                 busy: watch.busy,
                 problem: watch.problem,
             }),
+            transport: status.transport,
+            starts: status.starts as f64,
+            crashes: status.crashes as f64,
+            read_only: status.read_only,
         }
     }
 }

@@ -181,6 +181,7 @@ impl NativeClient {
             kind: if options.query { TextKind::Query } else { TextKind::Document },
             priority: if options.bulk { Priority::Bulk } else { Priority::Interactive },
             parse_specials: options.parse_specials,
+            or_hash: options.or_hash,
             deadline: duration(timeout_ms),
         };
         let call = self.session.begin(call);

@@ -162,6 +162,9 @@ pub struct Daemon {
     /// Directory of the default model's package
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
+    /// Serve one client over standard input and output, and end with it
+    #[arg(long)]
+    pub stdio: bool,
 }
 
 /// Parses, or prints help or the mistake: help to standard output with 0, mistakes to standard error with 2.

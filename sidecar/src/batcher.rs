@@ -19,6 +19,7 @@ use offheap_protocol::{Code, Fault};
 use tokio::sync::oneshot;
 
 use crate::config;
+use crate::failpoint;
 use crate::fault;
 use crate::log::log;
 use crate::models::ModelFile;
@@ -320,6 +321,7 @@ impl Shared {
 
     fn open(&self) -> Result<(Embedder, Loaded), Fault> {
         let started = Instant::now();
+        failpoint::pass("load");
         let file = (self.source)()?;
         let kernel = config::kernel();
         let options = Options { kernel: kernel.as_deref(), threads: config::threads(), sha256: file.sha256.as_deref() };
@@ -331,6 +333,7 @@ impl Shared {
             path: Arc::new(file.path),
             kernel: KernelRef(embedder.kernel()),
         };
+        failpoint::pass("loaded");
         log!(
             "loaded {} with {} on {} threads in {:?}",
             loaded.info.name,
@@ -364,12 +367,14 @@ impl Shared {
             return;
         }
         let tokenised = Instant::now();
+        failpoint::pass("batch");
         let guard = FailOnPanic(&taken);
         let dim = loaded.info.dim;
         let mut rows = vec![0.0; taken.len() * dim];
         let ids: Vec<&[u32]> = taken.iter().map(|(_, encoding)| &encoding.ids[..]).collect();
         let outcome = model.embed(&ids, &mut rows);
         std::mem::forget(guard);
+        failpoint::pass("batched");
         let done = Instant::now();
         if let Err(error) = outcome {
             // The text at fault is known by its place in this batch; its neighbours are computed alone.

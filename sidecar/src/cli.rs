@@ -23,6 +23,8 @@ use crate::args::{self, CaseRule, Command, Common, Mode};
 use crate::{config, models, start};
 use output::{Bar, out};
 
+pub use output::note;
+
 /// Nothing there.
 const NOTHING: u8 = 3;
 const INTERRUPTED: u8 = 130;
@@ -122,7 +124,7 @@ async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
             _ = &mut interrupted => {
                 drop(bar);
                 // Ending the connection cancels the run; the daemon commits what it has.
-                output::note("stopping; what is done is kept, `offheap index` continues");
+                note("stopping; what is done is kept, `offheap index` continues");
                 return stop_indexing(&client).await;
             }
         }
@@ -202,7 +204,7 @@ async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let (client, _) = start::connect_or_start(&endpoint(&args.common)?).await?;
     let n = texts.len();
     let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
-    let options = EmbedOptions { kind, priority, parse_specials: true, deadline: None };
+    let options = EmbedOptions { kind, priority, parse_specials: true, or_hash: false, deadline: None };
     let (vectors, rows) = interruptible(client.embed(texts, options)).await?;
     let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
     if args.common.json {
@@ -218,7 +220,7 @@ async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
 fn read_lines() -> Result<Vec<String>, Fault> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        output::note("reading texts from the terminal, one a line; Ctrl-D ends");
+        note("reading texts from the terminal, one a line; Ctrl-D ends");
     }
     let mut bytes = Vec::new();
     let failed = |error: std::io::Error| Fault::new(Code::Io, format!("cannot read standard input: {error}"));

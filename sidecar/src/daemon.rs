@@ -5,6 +5,8 @@
 //! nothing forks. Everything that could be slow or fail for reasons of the project happens where a client is
 //! there to be told. Other files point here instead of repeating this.
 
+mod runs;
+
 use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use offheap_protocol::connection::Accept;
+use offheap_protocol::connection::{self, Accept, Transport};
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 use tokio::sync::watch;
@@ -20,11 +22,14 @@ use tokio::sync::watch;
 use crate::args;
 use crate::batcher::Batcher;
 use crate::config::{Config, DaemonConfig};
+use crate::failpoint;
 use crate::handler::Daemon;
-use crate::log::log;
+use crate::log::{self, log};
 use crate::models;
 use crate::projects::Project;
 use crate::serve::serve;
+
+pub use runs::Runs;
 
 /// Version of the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -40,6 +45,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Runs the daemon to its end.
 pub fn main(options: &args::Daemon) -> ExitCode {
     close_inherited();
+    if options.stdio {
+        return standalone(options);
+    }
     let outcome = start(options);
     let ready = match &outcome {
         Ok(Started::Owner(_)) => Ready::Ready { pid: std::process::id(), version: VERSION.to_owned() },
@@ -51,6 +59,7 @@ pub fn main(options: &args::Daemon) -> ExitCode {
         },
     };
     say_ready(&ready);
+    failpoint::pass("ready");
     match outcome {
         Ok(Started::Owner(owner)) => run(*owner),
         Ok(Started::AlreadyRunning) => ExitCode::SUCCESS,
@@ -76,57 +85,39 @@ struct Owner {
 }
 
 fn start(options: &args::Daemon) -> Result<Started, Fault> {
-    let failed = |what: &str, error: std::io::Error| Fault::new(Code::DaemonStartFailed, format!("{what}: {error}"));
     let project = options.project.as_deref().map(offheap_protocol::endpoint::canonical).transpose()?;
     let endpoint = Endpoint::new(project.clone())?;
     endpoint.prepare_dir()?;
     let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-    // One thread for the sockets; blocking work has its own, short-lived ones.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(16)
-        .thread_keep_alive(Duration::from_secs(5))
-        .build()
-        .map_err(|error| failed("cannot start the event loop", error))?;
-
-    let lock = open_private(&endpoint.lock()).map_err(|error| failed("cannot open the lock file", error))?;
+    let runtime = event_loop()?;
+    let lock = log::open_private(&endpoint.lock()).map_err(|error| failed("cannot open the lock file", error))?;
     if !runtime.block_on(become_owner(&lock, &endpoint))? {
         return Ok(Started::AlreadyRunning);
     }
-    redirect_stderr(&endpoint).map_err(|error| failed("cannot open the log file", error))?;
+    failpoint::pass("lock");
+    log::begin(&endpoint.log()).map_err(|error| failed("cannot open the log file", error))?;
     // Before the socket and the ready line: whoever knows of us may end us properly.
     let signals = {
         let _context = runtime.enter();
         Signals::watch().map_err(|error| failed("cannot watch signals", error))?
     };
-    let bind = async {
-        #[cfg(unix)]
-        match std::fs::remove_file(endpoint.socket()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {} // a stale socket: only the lock's holder may remove it
+    // What a predecessor left: only the lock's holder may remove it.
+    clear(&endpoint).map_err(|error| failed("cannot remove a stale socket", error))?;
+    let accept = runtime.block_on(Accept::bind(&endpoint)).map_err(|error| {
+        let refused = connection::is_refusal(&error);
+        let fault = failed(&format!("cannot listen at `{}`", endpoint.socket().display()), error);
+        if !refused {
+            return fault;
         }
-        Accept::bind(&endpoint)
-    };
-    let accept = runtime.block_on(bind).map_err(|error| {
-        let socket = endpoint.socket();
-        failed(&format!("cannot listen at `{}`", socket.display()), error)
-            .hint("local sockets may be forbidden here; set OFFHEAP_RUNTIME_DIR to a directory where they are allowed")
+        Fault { code: Code::SocketsRefused, ..fault }
+            .hint("allow local sockets in that directory, or set OFFHEAP_RUNTIME_DIR to one where they are allowed")
     })?;
-
-    let model_dir = options.model_dir.clone();
-    let (named, root) = (config.model.clone(), project.clone());
-    let source = Box::new(move || models::resolve(&named, root.as_deref(), model_dir.as_deref()));
-    let batcher = Batcher::new(source).map_err(|error| failed("cannot start the model thread", error))?;
-    let daemon = Arc::new(Daemon {
-        batcher: Arc::new(batcher),
-        project: project.map(|root| Arc::new(Project::new(root))),
-        started: Instant::now(),
-        connections: AtomicUsize::new(0),
-        in_flight: AtomicUsize::new(0),
-        requests: AtomicU64::new(0),
-        faults: AtomicU64::new(0),
-        leaving: watch::channel(false).0,
-    });
+    failpoint::pass("bind");
+    let runs = Runs::begin(&endpoint.runs());
+    if runs.crashes > 0 {
+        log!("{} of {} predecessors ended without a word", runs.crashes, runs.starts - 1);
+    }
+    let daemon = Arc::new(daemon(options, &config, project, accept.transport(), runs)?);
     Ok(Started::Owner(Box::new(Owner {
         runtime,
         endpoint,
@@ -136,6 +127,104 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         config: config.daemon,
         signals,
     })))
+}
+
+fn failed(what: &str, error: std::io::Error) -> Fault {
+    Fault::new(Code::DaemonStartFailed, format!("{what}: {error}"))
+}
+
+/// One thread for the sockets; blocking work has its own, short-lived ones.
+fn event_loop() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .map_err(|error| failed("cannot start the event loop", error))
+}
+
+/// What requests share. Nothing is loaded or opened yet.
+fn daemon(
+    options: &args::Daemon,
+    config: &Config,
+    project: Option<std::path::PathBuf>,
+    transport: Transport,
+    runs: Runs,
+) -> Result<Daemon, Fault> {
+    let model_dir = options.model_dir.clone();
+    let (named, root) = (config.model.clone(), project.clone());
+    let source = Box::new(move || models::resolve(&named, root.as_deref(), model_dir.as_deref()));
+    let batcher = Batcher::new(source).map_err(|error| failed("cannot start the model thread", error))?;
+    Ok(Daemon {
+        batcher: Arc::new(batcher),
+        project: project.map(|root| Arc::new(Project::new(root))),
+        started: Instant::now(),
+        transport,
+        runs,
+        connections: AtomicUsize::new(0),
+        in_flight: AtomicUsize::new(0),
+        requests: AtomicU64::new(0),
+        faults: AtomicU64::new(0),
+        leaving: watch::channel(false).0,
+    })
+}
+
+/// Serves one client over our own standard streams: no lock, no socket, no ready line. It ends with that client. An
+/// index that another process owns is read, not written.
+fn standalone(options: &args::Daemon) -> ExitCode {
+    let prepare = || -> Result<_, Fault> {
+        let project = options.project.as_deref().map(offheap_protocol::endpoint::canonical).transpose()?;
+        let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let runtime = event_loop()?;
+        let connection = {
+            let _context = runtime.enter();
+            connection::standard_streams().map_err(|error| failed("standard input and output must be pipes", error))?
+        };
+        let daemon = Arc::new(daemon(options, &config, project, Transport::Pipes, Runs::default())?);
+        Ok((runtime, connection, daemon, config.daemon))
+    };
+    let (runtime, connection, daemon, config) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(fault) => {
+            log!("{}: {}", fault.code, fault.message);
+            return ExitCode::FAILURE;
+        }
+    };
+    leave_on_lost_map();
+    // A stray line or read must not meet the frames.
+    if let Ok(null) = File::options().read(true).write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" }) {
+        let _ = log::replace(&null, 0).and_then(|()| log::replace(&null, 1));
+    }
+    runtime.block_on(async {
+        // Nobody else can come, so being idle only empties the caches.
+        tokio::spawn(watch_idleness(daemon.clone(), DaemonConfig { auto_shutdown_on_idle: false, ..config }));
+        if let Ok(signals) = Signals::watch() {
+            tokio::spawn(leave_on(signals, daemon.clone()));
+        }
+        let mut leaving = daemon.leaving.subscribe();
+        tokio::select! {
+            () = serve(daemon.clone(), connection) => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+        }
+        drain(&daemon).await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ExitCode::SUCCESS
+}
+
+/// Removes the endpoint's socket and the file that says how to reach it otherwise.
+fn clear(endpoint: &Endpoint) -> std::io::Result<()> {
+    let mut files = vec![endpoint.door()];
+    if cfg!(unix) {
+        files.push(endpoint.socket());
+    }
+    for file in files {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Waits for the lock. `false`: another daemon holds it and answers.
@@ -152,17 +241,21 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
                 ));
             }
         }
-        // The holder is up, coming up, or leaving; only one that says hello counts.
-        if Client::connect(endpoint, "offheap-starting").await.is_ok() {
-            return Ok(false);
+        // The holder is up, coming up, or leaving; only one that says hello counts, or says that we are outdated.
+        match Client::connect(endpoint, "offheap-starting").await {
+            Ok(_) => return Ok(false),
+            Err(fault) if fault.code == Code::ClientTooOld => return Ok(false),
+            // A sandbox: waiting would not open it.
+            Err(fault) if fault.code == Code::SocketsRefused => return Err(fault),
+            Err(_) => {}
         }
         if Instant::now() > patience {
             let lock = endpoint.lock();
             return Err(Fault::new(
-                Code::DaemonStartFailed,
+                Code::DaemonUnresponsive,
                 format!("another process holds `{}` and does not answer", lock.display()),
             )
-            .hint("look for a stopped or stuck `offheap` process and end it"));
+            .hint("look for a stopped or stuck `offheap` process; `offheap restart --force` ends it if it accepts connections"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -177,6 +270,9 @@ fn run(owner: Owner) -> ExitCode {
         std::process::id(),
         endpoint.project().map_or("no project", |_| "project daemon")
     );
+    if accept.transport() == Transport::Tcp {
+        log!("local sockets are refused here: listening on loopback TCP");
+    }
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
         tokio::spawn(watch_idleness(daemon.clone(), config));
@@ -198,6 +294,7 @@ fn run(owner: Owner) -> ExitCode {
         leave(&daemon, &endpoint, &accept).await;
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    Runs::end(&endpoint.runs());
     log!("left");
     ExitCode::SUCCESS
 }
@@ -205,14 +302,18 @@ fn run(owner: Owner) -> ExitCode {
 /// Drains: nobody new, everybody in flight answered, everything committed.
 async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept) {
     log!("leaving");
-    #[cfg(unix)]
-    let _ = std::fs::remove_file(endpoint.socket()); // under the lock: it is ours
-    #[cfg(not(unix))]
-    let _ = endpoint;
+    let _ = clear(endpoint); // under the lock: it is ours
+    failpoint::pass("leave");
     // Who connected before that gets a proper answer.
     while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(1), accept.accept()).await {
         tokio::spawn(serve(daemon.clone(), connection));
     }
+    drain(daemon).await;
+    failpoint::pass("drained");
+}
+
+/// Everybody in flight is answered, everything is committed, the model thread has ended.
+async fn drain(daemon: &Arc<Daemon>) {
     let patience = tokio::time::Instant::now() + DRAIN;
     let project = daemon.project.clone();
     let closing = tokio::task::spawn_blocking(move || project.iter().for_each(|project| project.close()));
@@ -314,27 +415,6 @@ fn close_inherited() {
 #[cfg(not(unix))]
 fn close_inherited() {}
 
-/// A file that only its owner reads; not emptied, not inherited.
-fn open_private(path: &std::path::Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.create(true).append(true).read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Logs of that size begin anew, keeping one predecessor.
-const LOG_BYTES: u64 = 1 << 20;
-
-fn redirect_stderr(endpoint: &Endpoint) -> std::io::Result<()> {
-    let path = endpoint.log();
-    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
-        let _ = std::fs::rename(&path, path.with_extension("log.1"));
-    }
-    let log = open_private(&path)?;
-    replace(&log, 2)
-}
-
 /// Tells the starter, once, then lets go of its pipe.
 fn say_ready(ready: &Ready) {
     let line = serde_json::to_string(ready).expect("plain data");
@@ -343,34 +423,8 @@ fn say_ready(ready: &Ready) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     drop(stdout);
     if let Ok(null) = File::options().write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" }) {
-        let _ = replace(&null, 1);
+        let _ = log::replace(&null, 1);
     }
-}
-
-/// Puts `file` in the place of a standard descriptor.
-#[cfg(unix)]
-fn replace(file: &File, descriptor: i32) -> std::io::Result<()> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: both descriptors are open; dup2 is atomic and keeps Rust's own handle of `descriptor` valid.
-    if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Windows: standard handles are looked up at each use, so setting them is enough.
-#[cfg(windows)]
-fn replace(file: &File, descriptor: i32) -> std::io::Result<()> {
-    use std::os::windows::io::{AsRawHandle, IntoRawHandle};
-    use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle};
-    let which = if descriptor == 1 { STD_OUTPUT_HANDLE } else { STD_ERROR_HANDLE };
-    let own = file.try_clone()?;
-    // SAFETY: the handle is open and is leaked below, so it stays valid for the process's life.
-    if unsafe { SetStdHandle(which, own.as_raw_handle()) } == 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    let _ = own.into_raw_handle();
-    Ok(())
 }
 
 /// Reading a page of a mapped file that was cut is SIGBUS, from which no thread can recover: say so and leave with

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use offheap_engine::hash;
 use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
-use offheap_protocol::connection::Payload;
+use offheap_protocol::connection::{Payload, Transport};
 use offheap_protocol::message::{
     Fresh, ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest, StatusReport,
     Vectors,
@@ -15,7 +16,7 @@ use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
 use crate::batcher::{Batcher, Loaded};
-use crate::daemon::VERSION;
+use crate::daemon::{Runs, VERSION};
 use crate::projects::{Project, space_id};
 use crate::watch::{Ticket, Watch};
 
@@ -36,6 +37,10 @@ pub struct Daemon {
     pub project: Option<Arc<Project>>,
     /// When it was ready.
     pub started: Instant,
+    /// How clients reach it.
+    pub transport: Transport,
+    /// It and its predecessors.
+    pub runs: Runs,
     /// Open connections.
     pub connections: AtomicUsize,
     /// Requests begun and not yet answered.
@@ -69,9 +74,12 @@ impl Daemon {
             Request::Hello { .. } => plain(Response::Hello { version: VERSION.to_owned(), max_body: MAX_BODY }),
             Request::Ping => plain(Response::Pong),
             // No architecture so far prefixes its texts, so `kind` changes nothing yet.
-            Request::Embed { lengths, kind: _, priority, parse_specials } => {
+            Request::Embed { lengths, kind: _, priority, parse_specials, or_hash } => {
                 let specials = if parse_specials { Specials::Parse } else { Specials::Text };
-                self.embed(&lengths, body, specials, priority, cancelled).await
+                match self.embed(&lengths, &body, specials, priority, cancelled).await {
+                    Err(fault) if or_hash && is_without_model(&fault) => hashed(texts(&lengths, &body)?, &fault),
+                    outcome => outcome,
+                }
             }
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
@@ -112,18 +120,19 @@ impl Daemon {
     async fn embed(
         &self,
         lengths: &[u32],
-        body: Vec<u8>,
+        body: &[u8],
         specials: Specials,
         priority: Priority,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Response, Payload), Fault> {
-        let embedded = self.batcher.embed(texts(lengths, &body)?, specials, priority, cancelled).await?;
+        let embedded = self.batcher.embed(texts(lengths, body)?, specials, priority, cancelled).await?;
         let vectors = Vectors {
             dim: embedded.model.info.dim as u32,
             tokens: embedded.tokens,
             truncated: embedded.truncated,
             space: space_id(&embedded.model),
             timing: embedded.timing,
+            degraded: None,
         };
         Ok((Response::Vectors(vectors), Payload::Floats(embedded.rows)))
     }
@@ -204,6 +213,8 @@ impl Daemon {
                 // The first index run of all has nothing to show yet.
                 (_, Err(fault)) if fault.code == Code::NoIndex && project.is_indexing() => {}
                 (_, Err(fault)) => return Err(fault),
+                // The owner's commits are all that can be seen, and they are.
+                (None, Ok(())) if project.is_guest() => return Ok(false),
                 (None, Ok(())) => {
                     Watch::start(project, &self.batcher);
                     let asking = project.clone();
@@ -270,8 +281,31 @@ impl Daemon {
             anon_bytes,
             file_bytes,
             watch: self.project.as_ref().map(|project| project.watch().status()),
+            transport: self.transport.as_str().to_owned(),
+            starts: self.runs.starts,
+            crashes: self.runs.crashes,
+            read_only: self.project.as_ref().is_some_and(|project| project.is_guest()),
         })
     }
+}
+
+/// Faults that another try with this model will meet again.
+fn is_without_model(fault: &Fault) -> bool {
+    matches!(fault.code, Code::ModelNotFound | Code::ModelDamaged | Code::ModelUnsupported)
+}
+
+/// Vectors without a model, of a space that nothing else is in.
+fn hashed(texts: Vec<String>, why: &Fault) -> Result<(Response, Payload), Fault> {
+    let rows: Vec<f32> = texts.iter().flat_map(|text| hash::embed(text)).collect();
+    let vectors = Vectors {
+        dim: hash::DIM as u32,
+        tokens: vec![0; texts.len()],
+        truncated: vec![false; texts.len()],
+        space: hash::SPACE.to_owned(),
+        degraded: Some(format!("hashed, not embedded: {} ({})", why.message, why.code)),
+        ..Vectors::default()
+    };
+    Ok((Response::Vectors(vectors), Payload::Floats(rows)))
 }
 
 /// Work that blocks, away from the sockets. A panic is this caller's fault only.

@@ -1,12 +1,93 @@
 //! The daemon's log: lines on standard error, which is the log file. Never a user's text.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// A log of that size begins anew, keeping one predecessor.
+const LOG_BYTES: u64 = 1 << 20;
+
+/// The file behind standard error and how long it is, once it is one of ours.
+static FILE: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
 
 /// One line with a time stamp.
 pub fn line(message: std::fmt::Arguments<'_>) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let text = format!("{}.{:03} {message}\n", now.as_secs(), now.subsec_millis());
+    let mut file = FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // A log that cannot be written (full disk) must not take the daemon down, as `eprintln!` would.
-    let _ = writeln!(std::io::stderr().lock(), "{}.{:03} {message}", now.as_secs(), now.subsec_millis());
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    if let Some((path, bytes)) = &mut *file {
+        *bytes += text.len() as u64;
+        if *bytes > LOG_BYTES {
+            // Where that fails the file goes on growing for another round.
+            *bytes = 0;
+            let _ =
+                std::fs::rename(&*path, older(path)).and_then(|()| open_private(path)).and_then(|new| replace(&new, 2));
+        }
+    }
+}
+
+/// Sends standard error to `path` from here on, appending.
+pub fn begin(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
+        let _ = std::fs::rename(path, older(path));
+    }
+    let log = open_private(path)?;
+    let bytes = log.metadata().map_or(0, |meta| meta.len());
+    replace(&log, 2)?;
+    *FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((path.to_path_buf(), bytes));
+    Ok(())
+}
+
+/// The last lines of a log, for those whose daemon did not come up.
+pub fn tail(path: &Path) -> String {
+    const BYTES: usize = 4 << 10;
+    const LINES: usize = 20;
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(BYTES)..]).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn older(path: &Path) -> PathBuf {
+    path.with_extension("log.1")
+}
+
+/// A file that only its owner reads; not emptied, not inherited.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).append(true).read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Puts `file` in the place of a standard descriptor.
+#[cfg(unix)]
+pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: both descriptors are open; dup2 is atomic and keeps Rust's own handle of `descriptor` valid.
+    if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Windows: standard handles are looked up at each use, so setting them is enough.
+#[cfg(windows)]
+pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
+    use std::os::windows::io::{AsRawHandle, IntoRawHandle};
+    use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle};
+    let which = [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE][descriptor as usize];
+    let own = file.try_clone()?;
+    // SAFETY: the handle is open and is leaked below, so it stays valid for the process's life.
+    if unsafe { SetStdHandle(which, own.as_raw_handle()) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let _ = own.into_raw_handle();
+    Ok(())
 }
 
 /// `log!("format", ...)`: see [`line()`].

@@ -12,6 +12,7 @@ mod watch;
 mod batcher;
 mod models;
 mod fault;
+mod failpoint;
 mod log;
 mod memory;
 

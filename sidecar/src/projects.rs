@@ -24,6 +24,7 @@ use tokio::sync::watch::Sender;
 
 use crate::batcher::{Batcher, Loaded};
 use crate::config::{self, Config, IndexConfig};
+use crate::failpoint;
 use crate::fault;
 use crate::log::log;
 use crate::watch::{self, Changes, Stage, Watch};
@@ -48,7 +49,28 @@ pub struct Project {
     stopping: Arc<AtomicBool>,
     /// The check after an unclean stop found damage: what is open is let go, and opening says so.
     damaged: Arc<AtomicBool>,
+    /// Another process owns the index: what of it is open here.
+    guest: Mutex<Option<Visit>>,
     watch: Watch,
+}
+
+/// A committed generation of an index that another process owns.
+struct Visit {
+    snapshot: Arc<Snapshot>,
+    /// When its commit point was written: another one there means a newer generation.
+    stamp: Stamp,
+}
+
+/// Tells commit points apart without reading them: time, length, and on Unix the file itself.
+type Stamp = (Option<std::time::SystemTime>, u64, u64);
+
+fn stamp(data_dir: &Path) -> Stamp {
+    let Ok(meta) = std::fs::metadata(Store::commit_point(data_dir)) else { return (None, 0, 0) };
+    #[cfg(unix)]
+    let file = std::os::unix::fs::MetadataExt::ino(&meta);
+    #[cfg(not(unix))]
+    let file = 0;
+    (meta.modified().ok(), meta.len(), file)
 }
 
 /// Needs the store, for as long as it lives.
@@ -76,6 +98,7 @@ impl Project {
             indexing: AtomicBool::new(false),
             stopping: Arc::default(),
             damaged: Arc::default(),
+            guest: Mutex::new(None),
             wanted: AtomicUsize::new(0),
             background: Mutex::new(None),
             paused: AtomicBool::new(false),
@@ -110,6 +133,11 @@ impl Project {
         if let Some(stop) = &*self.background.lock().expect(UNPOISONED) {
             stop.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Another process owns the index, and this one only reads it.
+    pub fn is_guest(&self) -> bool {
+        self.guest.lock().expect(UNPOISONED).is_some()
     }
 
     /// An index run that was asked for is in progress.
@@ -155,6 +183,7 @@ impl Project {
         };
         *store = None;
         *self.snapshot.lock().expect(UNPOISONED) = None;
+        *self.guest.lock().expect(UNPOISONED) = None; // the owner may have left: the next use finds out
     }
 
     /// Brings the index up to date. Blocks for as long as that takes.
@@ -184,13 +213,15 @@ impl Project {
             // Everything in there is made from the tree: a damaged index is begun again, its embeddings stay.
             empty => {
                 let opened = Store::open_or_rebuild(&data_dir, rebuild);
-                let (store, why) = opened.map_err(|error| fault::from_engine(&error))?;
+                let (mut store, why) = opened.map_err(|error| fault::from_engine(&error))?;
                 if let Some(why) = why {
                     log!("rebuilding the index: {}", fault::chain(&why));
                 }
                 if store.was_unclean() {
                     self.check_in_background(store.check());
                 }
+                failpoint::watch_commits(&mut store);
+                *self.guest.lock().expect(UNPOISONED) = None;
                 empty.insert(store)
             }
         };
@@ -201,6 +232,7 @@ impl Project {
             // Searches go on over the last generation while this run holds the store.
             *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         }
+        failpoint::pass("index");
         let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default() };
         let mut host = Run {
             project: self,
@@ -375,19 +407,46 @@ impl Project {
         if !data_dir.join("format").is_file() {
             return Err(no_index());
         }
+        if self.is_guest() {
+            return self.visit(&data_dir);
+        }
         let Some(mut slot) = self.store_for_reading() else { return self.published().ok_or_else(no_index) };
         if let Some(snapshot) = self.published() {
             return Ok(snapshot); // another request opened it meanwhile
         }
         let store = match &mut *slot {
             Some(store) => store,
-            empty => empty.insert(self.open(&data_dir)?),
+            empty => match self.open(&data_dir) {
+                Ok(store) => empty.insert(store),
+                // Whoever owns it cannot be asked from here, or we would be talking to it; its commits can be read.
+                Err(fault) if matches!(fault.code, Code::IndexLocked | Code::Io) => {
+                    drop(slot);
+                    return self.visit(&data_dir).map_err(|other| if fault.code == Code::Io { fault } else { other });
+                }
+                Err(fault) => return Err(fault),
+            },
         };
         let snapshot = store.snapshot();
         if snapshot.stats().chunks == 0 && snapshot.generation == 0 {
             return Err(no_index());
         }
         *self.snapshot.lock().expect(UNPOISONED) = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// The last generation that the index's owner, another process, has committed.
+    fn visit(&self, data_dir: &Path) -> Result<Arc<Snapshot>, Fault> {
+        let now = stamp(data_dir);
+        let mut guest = self.guest.lock().expect(UNPOISONED);
+        if let Some(visit) = guest.as_ref().filter(|visit| visit.stamp == now) {
+            return Ok(visit.snapshot.clone());
+        }
+        // Stamped before it was opened: what is committed in between is opened the next time.
+        let snapshot = Store::open_read_only(data_dir).map_err(|error| fault::from_engine(&error))?;
+        if guest.is_none() {
+            log!("another process owns the index, or it cannot be written; it is read only here");
+        }
+        *guest = Some(Visit { snapshot: snapshot.clone(), stamp: now });
         Ok(snapshot)
     }
 
@@ -398,6 +457,7 @@ impl Project {
         embedded: Option<Result<(Vec<f32>, Loaded), Fault>>,
         brought_in: bool,
     ) -> Result<SearchReport, Fault> {
+        failpoint::pass("search");
         let started = Instant::now();
         let snapshot = self.snapshot()?;
         let stats = snapshot.stats();
@@ -453,6 +513,7 @@ impl Project {
             .to_owned(),
             degraded,
             space,
+            read_only: self.is_guest(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, search.mode == SearchMode::Text, brought_in),
             search_us: micros(started.elapsed()),
@@ -476,6 +537,7 @@ impl Project {
         Ok(SearchReport {
             hits: hits.collect(),
             mode: SearchMode::Symbol.as_str().to_owned(),
+            read_only: self.is_guest(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, true, brought_in),
             truncated,

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offheap_protocol::codec::{self, Envelope, Kind};
-use offheap_protocol::connection::{Body, Connection, FrameWriter, Payload};
+use offheap_protocol::connection::{Body, Connection, FrameWriter, Payload, Welcome};
 use offheap_protocol::message::{Progress, Request};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::failpoint;
 use crate::handler::{Call, Daemon};
 use crate::log::log;
 
@@ -41,13 +42,20 @@ type Flags = Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>;
 
 /// Serves a connection until its peer leaves, misbehaves, or the daemon leaves.
 pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
-    match tokio::time::timeout(GREETING, connection.greet()).await {
-        Ok(Ok(_version)) => {}
+    match tokio::time::timeout(GREETING, connection.welcome()).await {
+        Ok(Ok(Welcome::Talk(_version))) => {}
+        Ok(Ok(Welcome::HandOver)) => {
+            log!("a newer version takes over");
+            daemon.leaving.send_replace(true);
+            // It takes the end of this connection for ours.
+            return connection.end_of_peer().await;
+        }
         Ok(Err(error)) => return log!("a peer was refused: {error}"),
         Err(_) => return log!("a peer did not introduce itself"),
     }
+    failpoint::pass("greeted");
     daemon.connections.fetch_add(1, Ordering::Relaxed);
-    let Connection { mut reader, writer } = connection;
+    let Connection { mut reader, writer, .. } = connection;
     let (outbox, inbox) = mpsc::channel::<Outgoing>(MAX_IN_FLIGHT);
     let writing = tokio::spawn(write(writer, inbox));
     let flags: Flags = Arc::default();
@@ -103,6 +111,7 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                     break;
                 }
                 greeted = true;
+                failpoint::pass("request");
                 let body = match frame.body {
                     Body::Bytes(body) => body,
                     _ => Vec::new(),
@@ -143,8 +152,9 @@ const UNPOISONED: &str = "no code that panics runs under this lock";
 
 async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing { kind, id, control, payload }) = inbox.recv().await {
+        failpoint::pass("reply");
         match tokio::time::timeout(SEND, writer.send(kind, id, &control, &payload)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => failpoint::pass("replied"),
             Ok(Err(_)) => break, // the peer left
             Err(_) => {
                 log!("a peer does not read its answers and is cut off");

@@ -1,10 +1,14 @@
 //! Starting a daemon from the command line. `index.js` does the same from Node.
 
+use std::time::Duration;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cli::note;
 use crate::config::Config;
+use crate::log;
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 
@@ -34,47 +38,85 @@ const PASSED_ON: [&str; 17] = [
 
 /// Connects to the endpoint's daemon if there is one.
 pub async fn connect(endpoint: &Endpoint) -> Result<Client, Fault> {
-    if endpoint.dir().exists() {
-        endpoint.prepare_dir()?; // never talk through a directory that others control
-    }
+    check_dir(endpoint)?;
     Client::connect(endpoint, WHO).await
 }
 
-/// Connects, starting the daemon first where nobody answers. Says whether it was started.
+/// Never talk through a directory that others control.
+fn check_dir(endpoint: &Endpoint) -> Result<(), Fault> {
+    if endpoint.dir().exists() { endpoint.prepare_dir() } else { Ok(()) }
+}
+
+/// Starts in a row: a third daemon that dies is not chance.
+const MAX_STARTS: usize = 3;
+/// Before the second and the third.
+const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), Duration::from_millis(500)];
+
+/// Connects, starting the daemon first where nobody answers or an older one left for this version. Says whether it was
+/// started. Where the system allows no sockets, a private daemon serves this command alone.
 pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fault> {
-    match connect(endpoint).await {
-        Err(fault) if fault.code == Code::DaemonNotRunning => {}
-        other => return other.map(|client| (client, false)),
-    }
-    if let Some(project) = endpoint.project()
-        && !Config::read(project)?.daemon.enabled
-    {
-        return Err(Fault::new(
-            Code::DaemonNotRunning,
-            "no daemon runs, and this project's configuration forbids starting one",
-        )
-        .hint("set daemon.enabled to true in .offheap/config.json"));
+    check_dir(endpoint)?;
+    // A file with a mistake in it forbids a start, not talking to a daemon that runs.
+    let config = endpoint.project().map(Config::read).transpose();
+    if matches!(&config, Ok(Some(config)) if !config.daemon.enabled) {
+        return connect(endpoint).await.map(|client| (client, false)).map_err(|fault| match fault.code {
+            Code::DaemonNotRunning => Fault::new(
+                Code::DaemonNotRunning,
+                "no daemon runs, and this project's configuration forbids starting one",
+            )
+            .hint("set daemon.enabled to true in .offheap/config.json"),
+            _ => fault,
+        });
     }
     let exe = std::env::current_exe().map_err(|error| {
         Fault::new(Code::DaemonStartFailed, format!("cannot find this program's own file: {error}"))
     })?;
-    // A daemon that leaves just then is seen as none: the second start waits it out behind its lock.
-    for attempt in 0..3 {
-        let ready = spawn(&exe, endpoint)?;
-        match connect(endpoint).await {
-            Err(fault) if fault.code == Code::DaemonNotRunning && attempt < 2 => {}
-            other => return other.map(|client| (client, matches!(ready, Ready::Ready { .. }))),
+    let mut started = false;
+    let mut starts = 0;
+    loop {
+        let fault = match Client::connect_or_replace(endpoint, WHO).await {
+            Ok(client) => return Ok((client, started)),
+            Err(fault) => fault,
+        };
+        match fault.code {
+            Code::DaemonNotRunning if starts < MAX_STARTS => {}
+            // Perhaps a daemon could have loopback TCP, so it is asked; if not, it says so.
+            Code::SocketsRefused if starts == 0 => {}
+            Code::SocketsRefused => return standalone(&exe, endpoint).await,
+            Code::DaemonNotRunning => {
+                let why = format!("the daemon was started {starts} times and was gone each time");
+                let tail = log::tail(&endpoint.log());
+                return Err(Fault::new(Code::DaemonStartFailed, format!("{why}; its log ends with:\n{tail}"))
+                    .hint(format!("its log is `{}`; `offheap doctor` looks for the cause", endpoint.log().display())));
+            }
+            _ => return Err(fault),
+        }
+        config.as_ref().map_err(Clone::clone)?;
+        if starts > 0 {
+            tokio::time::sleep(RESTART_DELAYS[starts - 1]).await;
+        }
+        starts += 1;
+        match spawn(&exe, endpoint) {
+            Ok(ready) => started = matches!(ready, Ready::Ready { .. }),
+            Err(fault) if fault.code == Code::SocketsRefused => return standalone(&exe, endpoint).await,
+            Err(fault) if fault.code == Code::DaemonStartFailed && starts < MAX_STARTS => {}
+            Err(fault) => return Err(fault),
         }
     }
-    unreachable!("the last attempt returns")
 }
 
-fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
-    let failed = |why: String| {
-        Fault::new(Code::DaemonStartFailed, why).hint(format!("its log is `{}`", endpoint.log().display()))
-    };
+/// A daemon of our own, over pipes: nothing is shared and everything is loaded for this command.
+async fn standalone(exe: &Path, endpoint: &Endpoint) -> Result<(Client, bool), Fault> {
+    note("local sockets and loopback TCP are refused here: running a private daemon for this command");
+    let mut command = daemon_command(exe, endpoint);
+    command.arg("--stdio").stderr(Stdio::null());
+    Client::standalone(command, WHO).await.map(|client| (client, true))
+}
+
+/// The daemon, with the environment that is its business.
+fn daemon_command(exe: &Path, endpoint: &Endpoint) -> Command {
     let mut command = Command::new(exe);
-    command.arg("daemon").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg("daemon").env_clear();
     command.envs(PASSED_ON.iter().filter_map(|name| Some((name, passed_on(name)?))));
     command.env("OFFHEAP_RUNTIME_DIR", endpoint.dir());
     if let Some(project) = endpoint.project() {
@@ -83,6 +125,17 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
     if let Some(dir) = std::env::var_os("OFFHEAP_MODEL_DIR") {
         command.arg("--model-dir").arg(std::path::absolute(&dir).map_or(dir, PathBuf::into_os_string));
     }
+    command
+}
+
+fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
+    let began = std::time::SystemTime::now();
+    let failed = |why: String| {
+        let fault = Fault::new(Code::DaemonStartFailed, why + &last_words(endpoint, began));
+        fault.hint(format!("its log is `{}`", endpoint.log().display()))
+    };
+    let mut command = daemon_command(exe, endpoint);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     detach(&mut command);
     let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
     let mut line = String::new();
@@ -103,6 +156,16 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
             let end = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(failed(format!("the daemon ended before it was ready ({end})")))
         }
+    }
+}
+
+/// The end of the log, if a daemon wrote there since.
+fn last_words(endpoint: &Endpoint, since: std::time::SystemTime) -> String {
+    let path = endpoint.log();
+    let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
+    match log::tail(&path) {
+        tail if !tail.is_empty() && written.is_ok_and(|at| at >= since) => format!("; it logged:\n{tail}"),
+        _ => String::new(),
     }
 }
 

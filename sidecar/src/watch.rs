@@ -163,6 +163,9 @@ impl Watch {
     /// Starts the thread, once. The index must exist.
     pub fn start(project: &Arc<Project>, batcher: &Arc<Batcher>) {
         let watch = project.watch();
+        if project.is_guest() {
+            return; // the owner watches
+        }
         let mut state = watch.lock();
         if state.started || state.stop {
             return;

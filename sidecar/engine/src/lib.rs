@@ -10,6 +10,7 @@ pub mod error;
 pub mod gguf;
 pub mod tokenizer;
 pub mod quant;
+pub mod hash;
 pub mod kernel;
 pub mod model;
 pub mod embedder;

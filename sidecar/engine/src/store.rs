@@ -201,6 +201,11 @@ impl Store {
         self.spare_embeddings = n;
     }
 
+    /// The file whose replacement is a commit: a reader that sees another one there can open a newer generation.
+    pub fn commit_point(data_dir: &Path) -> PathBuf {
+        data_dir.join("text").join("meta.json")
+    }
+
     /// The last committed generation, for a process that is not the owner; works beside one and on a read-only disk.
     ///
     /// It holds what it maps: later commits do not show, open again to see them.

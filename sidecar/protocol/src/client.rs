@@ -5,23 +5,33 @@
 //! (`index.js` for Node, `sidecar/src/start.rs` for the command line).
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::codec::{self, Envelope, Kind, MAX_TEXTS_BODY};
-use crate::connection::{self, Body, Connection, FrameReader, FrameWriter, Payload};
+use crate::codec::{self, Envelope, Kind, MAX_TEXTS_BODY, Preamble, Purpose};
+use crate::connection::{self, Body, Connection, FrameReader, FrameWriter, Payload, Transport};
 use crate::endpoint::Endpoint;
 use crate::message::{Code, EmbedTiming, Fault, Priority, Progress, Request, Response, TextKind, Vectors};
 
 /// How long a daemon may take to accept and introduce itself.
 const GREETING: Duration = Duration::from_secs(5);
 
-/// Longer than a deadline by this much, the daemon is taken to be stuck: it should have answered `TIMEOUT` itself.
+/// Longer than a deadline by this much is not waited: the daemon should have answered `TIMEOUT` itself.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
+
+/// A daemon that owes an answer and says nothing for this long is asked whether it is still there,
+const ASK_AFTER: Duration = Duration::from_secs(10);
+/// and taken to be stopped when it does not answer that for this long. Pings are answered beside all work.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
+
+/// How long an older daemon may take to finish and leave. Longer than its own limit.
+const HAND_OVER: Duration = Duration::from_secs(15);
+
+/// The id of our own pings; callers' ids count up from 1.
+const PING_ID: u64 = u64::MAX;
 
 /// How to embed.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +42,8 @@ pub struct EmbedOptions {
     pub priority: Priority,
     /// See [`Request::Embed`].
     pub parse_specials: bool,
+    /// See [`Request::Embed`].
+    pub or_hash: bool,
     /// For the whole call.
     pub deadline: Option<Duration>,
 }
@@ -51,6 +63,8 @@ pub struct Client {
     shared: Arc<Shared>,
     outbox: mpsc::Sender<Outgoing>,
     version: String,
+    transport: Transport,
+    peer_pid: Option<u32>,
 }
 
 struct Outgoing {
@@ -65,6 +79,12 @@ struct Shared {
     next_id: AtomicU64,
     /// No new requests: the daemon is leaving or gone.
     over: AtomicBool,
+    /// The daemon said that it is leaving.
+    farewell: AtomicBool,
+    /// Frames that came.
+    heard: AtomicU64,
+    /// A request was put in.
+    asked: Notify,
     /// The connection has ended.
     gone: AtomicBool,
 }
@@ -96,29 +116,61 @@ impl Client {
     ///
     /// [`Code::DaemonNotRunning`] means that nobody was there and nothing was asked: start one and try again.
     pub async fn connect(endpoint: &Endpoint, who: &str) -> Result<Self, Fault> {
-        let unresponsive = || {
-            Fault::new(Code::DaemonUnresponsive, format!("the daemon did not answer within {GREETING:?}"))
-                .hint("look for a stopped or stuck `offheap` process and end it")
-        };
-        let connection = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())??;
-        let Connection { reader, writer } = connection;
+        let opened = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())?;
+        Self::over(opened?.0, who).await
+    }
+
+    /// The same, for a caller that may start a daemon: an older one is asked to leave first, which is then
+    /// [`Code::DaemonNotRunning`] as well.
+    pub async fn connect_or_replace(endpoint: &Endpoint, who: &str) -> Result<Self, Fault> {
+        let opened = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())?;
+        match opened {
+            Ok((connection, theirs)) if !Preamble::ours().is_newer_than(&theirs) => Self::over(connection, who).await,
+            Ok((_, theirs)) => hand_over(endpoint, &theirs).await,
+            Err(fault) if fault.code == Code::DaemonTooOld => hand_over(endpoint, &Preamble::ours()).await,
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// A private daemon: `command` speaks the protocol on its standard streams and ends with this client.
+    pub async fn standalone(command: std::process::Command, who: &str) -> Result<Self, Fault> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |why: String| Fault::new(Code::DaemonStartFailed, format!("cannot run `{program}`: {why}"));
+        let mut connection = connection::private_child(command).await.map_err(|error| failed(error.to_string()))?;
+        let greeted = tokio::time::timeout(GREETING, connection.greet(Purpose::Talk)).await;
+        let theirs = greeted.map_err(|_| unresponsive())?.map_err(|error| failed(error.to_string()))?;
+        if Preamble::ours().common(&theirs).is_none() {
+            return Err(failed("it speaks another protocol".to_owned()).hint("install offheap again"));
+        }
+        Self::over(connection, who).await
+    }
+
+    /// Says hello over a connection whose preambles were exchanged.
+    async fn over(connection: Connection, who: &str) -> Result<Self, Fault> {
+        let (transport, peer_pid) = (connection.transport(), connection.peer_pid());
+        let Connection { reader, writer, .. } = connection;
         let (outbox, inbox) = mpsc::channel(64);
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             next_id: AtomicU64::new(1),
             over: AtomicBool::new(false),
+            farewell: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            asked: Notify::new(),
         });
         // By `Drop`: a runtime that is shut down drops its tasks, and those who wait must hear of that too.
         let end = End(shared.clone());
+        let pings = outbox.downgrade();
         tokio::spawn(async move {
-            // Either end is the end: the daemon left, or the last `Client` was dropped.
+            // Each end is the end: the daemon left or hangs, or the last `Client` was dropped.
             tokio::select! {
                 () = write(writer, inbox) => {}
                 () = read(reader, end.0.clone()) => {}
+                () = watch_over(&end.0, pings) => {}
             }
         });
-        let mut client = Client { shared, outbox, version: String::new() };
+        let mut client = Client { shared, outbox, version: String::new(), transport, peer_pid };
         let hello = Request::Hello { client: who.to_owned() };
         match client.call(hello, Payload::None, Some(GREETING), None).await {
             Ok(Reply { response: Response::Hello { version, .. }, .. }) => client.version = version,
@@ -138,6 +190,16 @@ impl Client {
         &self.version
     }
 
+    /// How the daemon is reached.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The daemon's process, where the system tells. Of this very connection: what a file says could be outdated.
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
+    }
+
     /// False once the daemon is leaving or gone: connect anew for further requests.
     pub fn is_usable(&self) -> bool {
         !self.shared.over.load(Ordering::Acquire)
@@ -146,6 +208,11 @@ impl Client {
     /// True once the daemon's end of the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.shared.gone.load(Ordering::Acquire)
+    }
+
+    /// True when the daemon's end went without a farewell: it crashed or was killed.
+    pub fn has_crashed(&self) -> bool {
+        self.is_closed() && !self.shared.farewell.load(Ordering::Acquire)
     }
 
     /// Asks the daemon to stop working on everything that was asked on this connection. The answers still come:
@@ -177,6 +244,8 @@ impl Client {
         if !self.is_usable() {
             return Err(lost());
         }
+        self.shared.asked.notify_one();
+        let heard = self.shared.heard.load(Ordering::Relaxed);
         let work = async {
             let outgoing = Outgoing { kind: Kind::Request, id, control, payload };
             self.outbox.send(outgoing).await.map_err(|_| lost())?;
@@ -186,6 +255,8 @@ impl Client {
             None => work.await,
             Some(deadline) => match tokio::time::timeout(deadline + DEADLINE_GRACE, work).await {
                 Ok(outcome) => outcome,
+                // Not even its own word that the time is over, nor anything else since then.
+                Err(_) if self.shared.heard.load(Ordering::Relaxed) == heard => return Err(unresponsive()),
                 Err(_) => return Err(Fault::new(Code::Timeout, format!("no answer within {deadline:?}"))),
             },
         };
@@ -195,14 +266,14 @@ impl Client {
 
     /// Vectors for texts, in order: large requests travel as several, two of them in flight at a time.
     pub async fn embed(&self, texts: Vec<String>, options: EmbedOptions) -> Result<(Vectors, Vec<f32>), Fault> {
-        let EmbedOptions { kind, priority, parse_specials, deadline } = options;
+        let EmbedOptions { kind, priority, parse_specials, or_hash, deadline } = options;
         // One deadline for the call, however many requests it becomes.
         let until = deadline.map(|deadline| tokio::time::Instant::now() + deadline);
         let mut parts = split(texts)?.into_iter();
         let mut merged: Option<(Vectors, Vec<f32>)> = None;
         let call = |part: Option<Part>| async {
             let Some((lengths, body)) = part else { return Ok(None) };
-            let request = Request::Embed { lengths, kind, priority, parse_specials };
+            let request = Request::Embed { lengths, kind, priority, parse_specials, or_hash };
             let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
             let reply = self.call(request, Payload::Bytes(body), left, None).await?;
             match reply.response {
@@ -286,29 +357,114 @@ impl Shared {
 
     /// Fails everybody that still waits.
     fn end(&self) {
-        self.over.store(true, Ordering::Release);
         self.gone.store(true, Ordering::Release);
+        self.fail(&lost());
+    }
+
+    fn fail(&self, fault: &Fault) {
+        self.over.store(true, Ordering::Release);
         for (_, waiter) in self.lock().drain() {
-            let _ = waiter.answer.send(Err(lost()));
+            let _ = waiter.answer.send(Err(fault.clone()));
         }
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Result<Connection, Fault> {
+/// A connection whose preambles were exchanged, and the daemon's.
+async fn open(endpoint: &Endpoint) -> Result<(Connection, Preamble), Fault> {
+    let (connection, theirs) = greet(endpoint, Purpose::Talk).await?;
+    let ours = Preamble::ours();
+    if ours.common(&theirs).is_some() {
+        return Ok((connection, theirs));
+    }
+    let newer = theirs.is_newer_than(&ours);
+    let fault = Fault::new(
+        if newer { Code::ClientTooOld } else { Code::DaemonTooOld },
+        format!(
+            "the daemon is offheap {} and speaks protocol {} to {}, this is {} with {} to {}",
+            theirs.build_name(),
+            theirs.proto_min,
+            theirs.proto_max,
+            ours.build_name(),
+            ours.proto_min,
+            ours.proto_max
+        ),
+    );
+    Err(fault.hint(if newer {
+        "another package on this machine uses a newer offheap: update this one, or stop the daemon with the newer `offheap stop`"
+    } else {
+        "the next call that may start a daemon replaces it; or stop it with its own `offheap stop`"
+    }))
+}
+
+async fn greet(endpoint: &Endpoint, purpose: Purpose) -> Result<(Connection, Preamble), Fault> {
     let mut connection = connection::connect(endpoint).await.map_err(|error| {
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            return Fault::new(Code::Forbidden, format!("cannot use `{}`: {error}", endpoint.socket().display()));
+        if connection::is_refusal(&error) {
+            return Fault::new(Code::SocketsRefused, format!("cannot use `{}`: {error}", endpoint.socket().display()))
+                .hint(
+                    "allow local sockets in that directory, or set OFFHEAP_RUNTIME_DIR to one where they are allowed",
+                );
+        }
+        if error.get_ref().is_some_and(|inner| inner.is::<connection::Error>()) {
+            return Fault::new(Code::Forbidden, error.to_string());
         }
         Fault::new(Code::DaemonNotRunning, format!("no daemon answers at `{}`", endpoint.socket().display()))
     })?;
-    connection.greet().await.map_err(|error| match error {
+    let theirs = connection.greet(purpose).await.map_err(|error| match error {
         // It left between accepting and greeting, or the connection never came about (full backlog).
         connection::Error::Io(_) => Fault::new(Code::DaemonNotRunning, "the daemon left while we connected"),
         connection::Error::Foreign => Fault::new(Code::Forbidden, error.to_string()),
         other => Fault::new(Code::Protocol, other.to_string())
-            .hint("stop the other version with its own `offheap stop`, or update this one"),
+            .hint("something else listens there; set OFFHEAP_RUNTIME_DIR to a directory of its own"),
     })?;
-    Ok(connection)
+    Ok((connection, theirs))
+}
+
+/// Asks an older daemon to leave and waits until it has. Always an error: there is no daemon then.
+async fn hand_over(endpoint: &Endpoint, older: &Preamble) -> Result<Client, Fault> {
+    let asking = async {
+        let (mut connection, answer) = greet(endpoint, Purpose::HandOver).await?;
+        let granted = answer.purpose == Purpose::HandOver;
+        if granted {
+            connection.end_of_peer().await;
+        }
+        Ok(granted)
+    };
+    match tokio::time::timeout(HAND_OVER, asking).await {
+        Ok(Ok(true)) => Err(Fault::new(
+            Code::DaemonNotRunning,
+            format!("the daemon, offheap {}, left for this newer version", older.build_name()),
+        )),
+        // Somebody else was faster: whoever owns the endpoint now is asked again.
+        Ok(Ok(false)) => Err(Fault::new(Code::DaemonNotRunning, "another version took the endpoint meanwhile")),
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err(unresponsive()),
+    }
+}
+
+/// Returns when a daemon that owes an answer is not there any more although its connection is.
+async fn watch_over(shared: &Shared, outbox: mpsc::WeakSender<Outgoing>) {
+    let heard = || shared.heard.load(Ordering::Relaxed);
+    loop {
+        shared.asked.notified().await;
+        while !shared.lock().is_empty() {
+            let before = heard();
+            tokio::time::sleep(ASK_AFTER).await;
+            if heard() != before || shared.lock().is_empty() {
+                continue;
+            }
+            let ping = Envelope { deadline_ms: 0, request: Request::Ping };
+            let control = codec::encode(&ping).expect("a ping is small");
+            let Some(sender) = outbox.upgrade() else { return };
+            // A full outbox says the same: nothing is read there.
+            let _ = sender.try_send(Outgoing { kind: Kind::Request, id: PING_ID, control, payload: Payload::None });
+            drop(sender);
+            tokio::time::sleep(GIVE_UP_AFTER).await;
+            if heard() == before && !shared.lock().is_empty() {
+                shared.fail(&unresponsive());
+                return;
+            }
+        }
+    }
 }
 
 async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
@@ -323,6 +479,7 @@ async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
     // A clean end, a broken connection and a malformed frame are the same to those who wait: no answer came.
     while let Ok(Some(frame)) = reader.next(true).await {
         let id = frame.header.id;
+        shared.heard.fetch_add(1, Ordering::Relaxed);
         let outcome = match frame.header.kind {
             Kind::Progress => {
                 if let (Ok(progress), Some(waiter)) = (codec::decode(&frame.control), shared.lock().get(&id))
@@ -334,6 +491,7 @@ async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
             }
             Kind::GoingAway => {
                 // What is in flight will still be answered.
+                shared.farewell.store(true, Ordering::Release);
                 shared.over.store(true, Ordering::Release);
                 continue;
             }
@@ -356,6 +514,11 @@ async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
 
 fn lost() -> Fault {
     Fault::new(Code::DaemonLost, "the connection to the daemon broke")
+}
+
+fn unresponsive() -> Fault {
+    Fault::new(Code::DaemonUnresponsive, "the daemon accepts connections and does not answer")
+        .hint("it may be stopped (SIGSTOP, a debugger) or stuck; `offheap restart --force` ends it and starts another")
 }
 
 fn unexpected(response: &Response) -> Fault {

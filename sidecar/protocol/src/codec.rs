@@ -22,7 +22,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"OFHP");
 /// |---|---|
 /// | 0..8 | `OFFHEAP` and a zero |
 /// | 8 | preamble version, 1 |
-/// | 9 | zero |
+/// | 9 | what this connection is for, see [`Purpose`] |
 /// | 10..12 | oldest protocol spoken, u16 LE |
 /// | 12..14 | newest protocol spoken, u16 LE |
 /// | 14..16 | zero |
@@ -33,8 +33,21 @@ pub struct Preamble {
     pub proto_min: u16,
     /// Newest protocol version spoken.
     pub proto_max: u16,
+    /// What the connection is for; in an answer, whether that is granted.
+    pub purpose: Purpose,
     /// Which build this is: the package version, zero-padded.
     pub build: [u8; 16],
+}
+
+/// What a connection is for. Part of the bytes that never change: two releases that share no protocol can still hand
+/// over to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Frames follow.
+    Talk = 0,
+    /// A newer client asks the daemon to finish and leave, so that it can start its own. The daemon answers with the
+    /// same when it does, and the end of the connection is its end; with `Talk` when it refuses.
+    HandOver = 1,
 }
 
 impl Preamble {
@@ -48,7 +61,8 @@ impl Preamble {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
         let n = version.len().min(16);
         build[..n].copy_from_slice(&version[..n]);
-        Preamble { proto_min: crate::message::PROTO_MIN, proto_max: crate::message::PROTO_MAX, build }
+        let (proto_min, proto_max) = (crate::message::PROTO_MIN, crate::message::PROTO_MAX);
+        Preamble { proto_min, proto_max, purpose: Purpose::Talk, build }
     }
 
     /// The bytes.
@@ -56,6 +70,7 @@ impl Preamble {
         let mut out = [0; Self::BYTES];
         out[..8].copy_from_slice(Self::MAGIC);
         out[8] = 1;
+        out[9] = self.purpose as u8;
         out[10..12].copy_from_slice(&self.proto_min.to_le_bytes());
         out[12..14].copy_from_slice(&self.proto_max.to_le_bytes());
         out[16..].copy_from_slice(&self.build);
@@ -70,6 +85,7 @@ impl Preamble {
         Some(Preamble {
             proto_min: u16::from_le_bytes([bytes[10], bytes[11]]),
             proto_max: u16::from_le_bytes([bytes[12], bytes[13]]),
+            purpose: if bytes[9] == Purpose::HandOver as u8 { Purpose::HandOver } else { Purpose::Talk },
             build: bytes[16..].try_into().expect("sixteen bytes"),
         })
     }
@@ -78,6 +94,23 @@ impl Preamble {
     pub fn common(&self, other: &Preamble) -> Option<u16> {
         let newest = self.proto_max.min(other.proto_max);
         (newest >= self.proto_min.max(other.proto_min)).then_some(newest)
+    }
+
+    /// Whether this build replaces `other` as owner of an endpoint: strictly newer, so that of any two builds at most one
+    /// ever asks the other to leave, and versions that alternate cannot push each other out in turns.
+    pub fn is_newer_than(&self, other: &Preamble) -> bool {
+        (self.proto_max, self.version()) > (other.proto_max, other.version())
+    }
+
+    /// `None` sorts below every version: a build that does not say its version is replaced by one that does.
+    fn version(&self) -> Option<semver::Version> {
+        semver::Version::parse(self.build_name()).ok()
+    }
+
+    /// The build id as text.
+    pub fn build_name(&self) -> &str {
+        let end = self.build.iter().position(|byte| *byte == 0).unwrap_or(self.build.len());
+        std::str::from_utf8(&self.build[..end]).unwrap_or_default()
     }
 }
 
@@ -239,12 +272,35 @@ mod tests {
 
     #[test]
     fn preambles_agree_on_the_newest_common_version() {
-        let speaks = |proto_min, proto_max| Preamble { proto_min, proto_max, build: [0; 16] };
+        let speaks = |proto_min, proto_max| Preamble { proto_min, proto_max, purpose: Purpose::Talk, build: [0; 16] };
         assert_eq!(speaks(1, 3).common(&speaks(2, 5)), Some(3));
         assert_eq!(speaks(1, 1).common(&speaks(2, 5)), None);
         let ours = Preamble::ours();
         assert_eq!(Preamble::decode(&ours.encode()), Some(ours));
         assert_eq!(Preamble::decode(&[b'G'; 32]), None);
+    }
+
+    #[test]
+    fn of_two_builds_at_most_one_replaces_the_other() {
+        let build = |proto_max, version: &str| {
+            let mut build = [0; 16];
+            build[..version.len()].copy_from_slice(version.as_bytes());
+            Preamble { proto_min: 1, proto_max, purpose: Purpose::Talk, build }
+        };
+        let rising = [
+            build(1, "not a version"),
+            build(1, "0.1.0-beta.2"),
+            build(1, "0.1.0-beta.10"),
+            build(1, "0.1.0"),
+            build(1, "0.2.0"),
+            build(1, "0.10.0"),
+            build(2, "0.1.0"),
+        ];
+        for (i, a) in rising.iter().enumerate() {
+            for (j, b) in rising.iter().enumerate() {
+                assert_eq!(a.is_newer_than(b), i > j, "{} and {}", a.build_name(), b.build_name());
+            }
+        }
     }
 
     #[test]

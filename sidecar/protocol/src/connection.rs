@@ -1,16 +1,21 @@
-//! A socket as whole frames. The only other file beside `client.rs` that knows tokio and interprocess.
+//! A transport as whole frames. This file, those below `connection/` and `client.rs` are the only ones that know tokio
+//! and interprocess.
+//!
+//! The transport is a local socket; where the system refuses those, loopback TCP with a secret, or the pipes of a
+//! private child.
+
+mod local;
+mod pipes;
+mod tcp;
 
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
-use interprocess::local_socket::{ConnectOptions, ListenerOptions, Name};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use crate::codec::{self, HEADER_BYTES, Header, Kind, Preamble};
+use crate::codec::{self, HEADER_BYTES, Header, Kind, Preamble, Purpose};
 use crate::endpoint::Endpoint;
+
+pub use pipes::{private_child, standard_streams};
 
 /// A frame as it came from the peer.
 #[derive(Debug)]
@@ -62,9 +67,31 @@ pub enum Error {
     /// A body of vectors whose length is no multiple of four.
     #[error("a body of {0} bytes is no row of floats")]
     OddBody(u32),
-    /// The socket belongs to another user.
+    /// The peer belongs to another user, or does not know the secret.
     #[error("the peer runs as another user")]
     Foreign,
+}
+
+/// How two processes are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The endpoint's socket or pipe.
+    Local,
+    /// Loopback TCP: the system refuses local sockets.
+    Tcp,
+    /// The standard streams of a private child.
+    Pipes,
+}
+
+impl Transport {
+    /// The name that results and logs show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Local => "local",
+            Transport::Tcp => "tcp",
+            Transport::Pipes => "standalone",
+        }
+    }
 }
 
 /// Both directions of one connection.
@@ -73,103 +100,150 @@ pub struct Connection {
     pub reader: FrameReader,
     /// Where frames go.
     pub writer: FrameWriter,
+    transport: Transport,
+    /// The process at the other end, where the system tells.
+    peer_pid: Option<u32>,
+    /// What must be exchanged before the preambles.
+    secret: Option<tcp::Secret>,
 }
 
 /// Reads whole frames.
-pub struct FrameReader(BufReader<Half>);
+pub struct FrameReader(BufReader<Box<dyn AsyncRead + Send + Unpin>>);
 
 /// Writes whole frames.
-pub struct FrameWriter(Half);
-
-/// One stream, used from two tasks: one only reads, the other only writes.
-struct Half(Arc<Stream>);
-
-impl AsyncRead for Half {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Half {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self.0).poll_write(cx, buf)
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self.0).poll_shutdown(cx)
-    }
-}
-
-fn name(endpoint: &Endpoint) -> io::Result<Name<'static>> {
-    use interprocess::local_socket::{GenericFilePath, ToFsName};
-    endpoint.socket().to_fs_name::<GenericFilePath>()
-}
+pub struct FrameWriter(Box<dyn AsyncWrite + Send + Unpin>);
 
 /// Connects to whoever holds the endpoint. Sends nothing yet.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
-    let stream: Stream = ConnectOptions::new().name(name(endpoint)?).connect_tokio().await?;
-    Ok(Connection::new(stream))
+    match local::connect(endpoint).await {
+        Ok(connection) => Ok(connection),
+        // The file is only there while a daemon could not have a local socket.
+        Err(error) => tcp::connect(endpoint).await.unwrap_or(Err(error)),
+    }
+}
+
+/// Whether an error of binding or connecting says that the system allows no local sockets here, as sandboxes do.
+pub fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | Unsupported) || local::is_unknown_family(error)
 }
 
 /// The daemon's side of the endpoint. Whoever calls this holds the endpoint's lock.
-pub struct Accept(Listener);
+pub enum Accept {
+    /// The endpoint's own socket.
+    Local(local::Listener),
+    /// Loopback TCP.
+    Tcp(tcp::Listener),
+}
 
 impl Accept {
     /// Binds. A stale socket must have been removed by the lock's holder before.
-    pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
-        let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
-        #[cfg(unix)]
-        let options = interprocess::os::unix::local_socket::ListenerOptionsExt::mode(options, 0o600);
-        match options.create_tokio() {
-            Ok(listener) => Ok(Accept(listener)),
-            // Where the system cannot set the mode before binding (macOS), the 0700 directory is the wall.
-            #[cfg(all(unix, not(target_os = "linux")))]
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
-                options.create_tokio().map(Accept)
-            }
+    pub async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        match local::Listener::bind(endpoint) {
+            Ok(listener) => Ok(Accept::Local(listener)),
+            // Never for a name that is taken: the lock's holder has no rival, so that is a mistake to be seen.
+            Err(error) if is_refusal(&error) => tcp::Listener::bind(endpoint).await.map(Accept::Tcp).map_err(|_| error),
             Err(error) => Err(error),
         }
     }
 
     /// The next peer.
     pub async fn accept(&self) -> io::Result<Connection> {
-        self.0.accept().await.map(Connection::new)
+        match self {
+            Accept::Local(listener) => listener.accept().await,
+            Accept::Tcp(listener) => listener.accept().await,
+        }
+    }
+
+    /// What it listens on.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Accept::Local(_) => Transport::Local,
+            Accept::Tcp(_) => Transport::Tcp,
+        }
     }
 }
 
+/// What a client wants of the daemon, once both have introduced themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// Frames, in this version of the protocol.
+    Talk(u16),
+    /// It is newer and wants the endpoint; it was told that it gets it. Keep the connection until the end: its end says
+    /// that the endpoint is free.
+    HandOver,
+}
+
 impl Connection {
-    fn new(stream: Stream) -> Self {
-        let stream = Arc::new(stream);
+    fn new(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        transport: Transport,
+    ) -> Self {
         Connection {
-            reader: FrameReader(BufReader::with_capacity(64 << 10, Half(stream.clone()))),
-            writer: FrameWriter(Half(stream)),
+            reader: FrameReader(BufReader::with_capacity(64 << 10, Box::new(reader))),
+            writer: FrameWriter(Box::new(writer)),
+            transport,
+            peer_pid: None,
+            secret: None,
         }
     }
 
-    /// Exchanges preambles; both sides call this first. Gives the newest common protocol version.
-    pub async fn greet(&mut self) -> Result<u16, Error> {
-        #[cfg(unix)]
-        {
-            let peer = self.writer.0.0.peer_creds()?.euid();
-            // SAFETY: geteuid cannot fail and touches no memory.
-            if peer.is_some_and(|euid| euid != unsafe { libc::geteuid() }) {
-                return Err(Error::Foreign);
-            }
+    /// How the two are connected.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The process at the other end of exactly this connection, where the system tells.
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
+    }
+
+    /// The client's half of the greeting: sends our preamble and gives the daemon's.
+    pub async fn greet(&mut self, purpose: Purpose) -> Result<Preamble, Error> {
+        if let Some(secret) = self.secret.take() {
+            secret.show(self).await?;
         }
-        let ours = Preamble::ours();
+        self.send_preamble(purpose).await?;
+        self.read_preamble().await
+    }
+
+    /// The daemon's half. Nothing is said to a peer that has not shown the secret, where there is one.
+    pub async fn welcome(&mut self) -> Result<Welcome, Error> {
+        if let Some(secret) = self.secret.take() {
+            secret.check(self).await?;
+        }
+        let (ours, theirs) = (Preamble::ours(), self.read_preamble().await?);
+        let hands_over = theirs.purpose == Purpose::HandOver && theirs.is_newer_than(&ours);
+        self.send_preamble(if hands_over { Purpose::HandOver } else { Purpose::Talk }).await?;
+        match ours.common(&theirs) {
+            _ if hands_over => Ok(Welcome::HandOver),
+            Some(version) => Ok(Welcome::Talk(version)),
+            None => Err(Error::Version {
+                theirs_min: theirs.proto_min,
+                theirs_max: theirs.proto_max,
+                ours_min: ours.proto_min,
+                ours_max: ours.proto_max,
+            }),
+        }
+    }
+
+    async fn send_preamble(&mut self, purpose: Purpose) -> Result<(), Error> {
+        let ours = Preamble { purpose, ..Preamble::ours() };
         self.writer.0.write_all(&ours.encode()).await?;
+        Ok(self.writer.0.flush().await?)
+    }
+
+    async fn read_preamble(&mut self) -> Result<Preamble, Error> {
         let mut bytes = [0; Preamble::BYTES];
         self.reader.0.read_exact(&mut bytes).await?;
-        let theirs = Preamble::decode(&bytes).ok_or(Error::NotOffheap)?;
-        ours.common(&theirs).ok_or(Error::Version {
-            theirs_min: theirs.proto_min,
-            theirs_max: theirs.proto_max,
-            ours_min: ours.proto_min,
-            ours_max: ours.proto_max,
-        })
+        Preamble::decode(&bytes).ok_or(Error::NotOffheap)
+    }
+
+    /// Waits for the peer's end. Whatever it still sends is of no interest.
+    pub async fn end_of_peer(&mut self) {
+        let mut waste = [0; 1024];
+        while matches!(self.reader.0.read(&mut waste).await, Ok(n) if n > 0) {}
     }
 }
 

@@ -81,6 +81,16 @@ impl Endpoint {
         self.dir.join(format!("{}.lock", self.id))
     }
 
+    /// The file that says how to reach a daemon over TCP, where the system refuses local sockets.
+    pub fn door(&self) -> PathBuf {
+        self.dir.join(format!("{}.tcp", self.id))
+    }
+
+    /// How often a daemon began here and how often it ended without a word.
+    pub fn runs(&self) -> PathBuf {
+        self.dir.join(format!("{}.runs", self.id))
+    }
+
     /// The daemon's log.
     pub fn log(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.id))

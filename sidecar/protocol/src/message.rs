@@ -32,6 +32,8 @@ pub enum Request {
         priority: Priority,
         /// `[SEP]` and the like in a text are the model's special tokens, not characters.
         parse_specials: bool,
+        /// Where no model can be loaded: hashed vectors of a space of their own instead of a fault.
+        or_hash: bool,
     },
     /// Bring the project's index up to date. Since version 1.
     Index {
@@ -196,7 +198,7 @@ pub enum Response {
 }
 
 /// About the rows in the body.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vectors {
     /// Length of a row.
     pub dim: u32,
@@ -208,6 +210,8 @@ pub struct Vectors {
     pub space: String,
     /// Where the time went.
     pub timing: EmbedTiming,
+    /// Why these are not what the model would give, if so.
+    pub degraded: Option<String>,
 }
 
 /// Microseconds, the largest over the request's texts.
@@ -284,6 +288,8 @@ pub struct SearchReport {
     pub embed_us: u64,
     /// Microseconds to search and rank.
     pub search_us: u64,
+    /// Another process owns the index; the answer is from what that one has committed.
+    pub read_only: bool,
 }
 
 /// What an answer was made from.
@@ -394,6 +400,14 @@ pub struct StatusReport {
     pub file_bytes: Option<u64>,
     /// How changes of the project are noticed; none for the per-user daemon.
     pub watch: Option<WatchStatus>,
+    /// "local", "tcp" or "standalone": how clients reach it.
+    pub transport: String,
+    /// Daemons that began at this endpoint, this one included.
+    pub starts: u64,
+    /// Of its predecessors, those that died without a word.
+    pub crashes: u64,
+    /// Another process owns the index: this one reads what that one commits.
+    pub read_only: bool,
 }
 
 /// How changes of the project are noticed.
@@ -595,6 +609,14 @@ codes! {
     SidecarNotFound = "SIDECAR_NOT_FOUND",
     /// The client was closed.
     Closed = "CLOSED",
+    /// The daemon is a newer offheap that no longer speaks this one's protocol.
+    ClientTooOld = "CLIENT_TOO_OLD",
+    /// The daemon is an older offheap that does not speak this one's protocol yet.
+    DaemonTooOld = "DAEMON_TOO_OLD",
+    /// The system allows neither local sockets nor loopback TCP here, as some sandboxes do.
+    SocketsRefused = "SOCKETS_REFUSED",
+    /// The daemon crashed twice while it worked on this request; it is not sent again.
+    Poisoned = "POISONED",
 }
 
 impl std::fmt::Display for Code {

@@ -5,7 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use offheap_protocol::codec::{self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble};
+use offheap_protocol::codec::{
+    self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble, Purpose,
+};
 use offheap_protocol::message::{
     Case, Contribution, Coverage, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, ModelStatus, Phase, Priority,
     Progress, Request, Response, SearchMode, SearchReport, SearchRequest, SkippedFile, Span, StatusReport, SymbolMatch,
@@ -138,10 +140,10 @@ fn golden() -> Vec<(Message, &'static str)> {
             "fb8813 00 126f6666686561702d6e6f646520302e312e30"),
         (request(0, Request::Ping),
             "00 01"),
-        (request(0, Request::Embed { lengths: vec![5, 0, 70_000], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false }),
-            "00 02 030500fc70110100 00 01 00"),
-        (request(1, Request::Embed { lengths: vec![], kind: TextKind::Query, priority: Priority::Interactive, parse_specials: true }),
-            "01 02 00 01 00 01"),
+        (request(0, Request::Embed { lengths: vec![5, 0, 70_000], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false, or_hash: true }),
+            "00 02 030500fc70110100 00 01 00 01"),
+        (request(1, Request::Embed { lengths: vec![], kind: TextKind::Query, priority: Priority::Interactive, parse_specials: true, or_hash: false }),
+            "01 02 00 01 00 01 00"),
         (request(0, Request::Index { rebuild: true }),
             "00 03 01"),
         (search(SearchMode::Hybrid, Fresh::StaleOk, false, Case::Smart, 0),
@@ -166,9 +168,9 @@ fn golden() -> Vec<(Message, &'static str)> {
             "01"),
         (Message::Response(Response::Vectors(Vectors {
             dim: 384, tokens: vec![7, 512], truncated: vec![false, true], space: "mini:0123456789abcdef".into(),
-            timing: EmbedTiming { queue_us: 12, tokenise_us: 250, model_us: 251 },
+            timing: EmbedTiming { queue_us: 12, tokenise_us: 250, model_us: 251 }, degraded: Some("why".into()),
         })),
-            "02 fb8001 0207fb0002 020001 156d696e693a30313233343536373839616263646566 0c fa fbfb00"),
+            "02 fb8001 0207fb0002 020001 156d696e693a30313233343536373839616263646566 0c fa fbfb00 0103776879"),
         (Message::Response(Response::Indexed(IndexReport {
             generation: 3, files: 2, files_changed: 1, files_removed: 300, skipped: vec![SkippedFile { path: "a.bin".into(), reason: "binary".into() }],
             chunks: 9, vectors: 8, embedded: 7, reused: 6, tokens: 70_000, text_ms: 5, total_ms: 1 << 40, skipped_total: 1,
@@ -184,9 +186,9 @@ fn golden() -> Vec<(Message, &'static str)> {
             }],
             mode: "hybrid".into(), degraded: Some("why".into()), space: None, generation: 4,
             coverage: Coverage { files: 9, chunks: 5, vectors: 6, fresh: true, pending_files: Some(251) },
-            truncated: true, wait_us: 10, embed_us: 7, search_us: 8,
+            truncated: true, wait_us: 10, embed_us: 7, search_us: 8, read_only: true,
         })),
-            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 0104626d323500000040 01016208 66756e6374696f6e 03 056578616374 01030405 06687962726964 0103776879 00 04 09 05 06 01 01fbfb00 01 0a 07 08"),
+            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 0104626d323500000040 01016208 66756e6374696f6e 03 056578616374 01030405 06687962726964 0103776879 00 04 09 05 06 01 01fbfb00 01 0a 07 08 01"),
         (Message::Response(Response::Status(Box::new(StatusReport {
             version: "0.1.0".into(), pid: 4242, uptime_ms: 1, project: Some("/p".into()),
             model: Some(ModelStatus {
@@ -196,8 +198,9 @@ fn golden() -> Vec<(Message, &'static str)> {
             index: Some(IndexStatus { generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5 }),
             indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
             watch: Some(WatchStatus { state: "off".into(), folders: 3, pending: Some(2), busy: true, problem: Some("why".into()) }),
+            transport: "tcp".into(), starts: 3, crashes: 1, read_only: true,
         }))),
-            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879"),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01"),
         (Message::Response(Response::Cleared { embeddings: 65_536 }),
             "06 fc00000100"),
         (Message::Response(Response::Leaving),
@@ -245,6 +248,10 @@ const CODES: &[&str] = &[
     "FORBIDDEN",
     "SIDECAR_NOT_FOUND",
     "CLOSED",
+    "CLIENT_TOO_OLD",
+    "DAEMON_TOO_OLD",
+    "SOCKETS_REFUSED",
+    "POISONED",
 ];
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -301,10 +308,14 @@ fn codes_keep_their_place() {
 
 #[test]
 fn the_preamble_never_changes() {
-    let preamble = Preamble { proto_min: 1, proto_max: 0x0203, build: *b"0.1.0-beta.1\0\0\0\0" };
+    let preamble =
+        Preamble { proto_min: 1, proto_max: 0x0203, purpose: Purpose::Talk, build: *b"0.1.0-beta.1\0\0\0\0" };
     let bytes = "4f46464845415000 01 00 0100 0302 0000 302e312e302d626574612e3100000000";
     assert_eq!(hex(&preamble.encode()), hex(&unhex(bytes)));
     assert_eq!(Preamble::decode(&preamble.encode()), Some(preamble));
+    let asks = Preamble { purpose: Purpose::HandOver, ..preamble };
+    assert_eq!(asks.encode()[9], 1);
+    assert_eq!(Preamble::decode(&asks.encode()), Some(asks));
     for at in 0..8 {
         let mut other = preamble.encode();
         other[at] ^= 1;
@@ -421,8 +432,13 @@ fn the_readme_example_is_the_wire() {
     let lines: Vec<&str> = include_str!("../README.md").lines().collect();
     let at = lines.iter().position(|line| line.starts_with("4f464850 01")).expect("an example frame");
     let [head, control, body] = [0, 1, 2].map(|i| unhex(lines[at + i].split("   ").next().expect("one part")));
-    let embed =
-        Request::Embed { lengths: vec![2], kind: TextKind::Document, priority: Priority::Bulk, parse_specials: false };
+    let embed = Request::Embed {
+        lengths: vec![2],
+        kind: TextKind::Document,
+        priority: Priority::Bulk,
+        parse_specials: false,
+        or_hash: false,
+    };
     assert_eq!(control, request(0, embed).encode());
     assert_eq!(body, b"hi");
     let header = Header { kind: Kind::Request, id: 2, control: control.len() as u32, body: 2 };

@@ -165,7 +165,7 @@ pub fn search_json(report: &SearchReport, text: bool) -> Value {
             "files": report.coverage.files, "chunks": report.coverage.chunks, "vectors": report.coverage.vectors,
             "fresh": report.coverage.fresh, "pendingFiles": report.coverage.pending_files,
         },
-        "truncated": report.truncated, "waitUs": report.wait_us, "embedUs": report.embed_us, "searchUs": report.search_us,
+        "truncated": report.truncated, "readOnly": report.read_only, "waitUs": report.wait_us, "embedUs": report.embed_us, "searchUs": report.search_us,
     })
 }
 
@@ -291,6 +291,7 @@ pub fn status_json(status: &StatusReport) -> Value {
             "state": watch.state, "folders": watch.folders, "pending": watch.pending, "busy": watch.busy,
             "problem": watch.problem,
         })),
+        "transport": status.transport, "starts": status.starts, "crashes": status.crashes, "readOnly": status.read_only,
     })
 }
 

@@ -22,7 +22,19 @@ const RULES: &[Rule] = &[
     Rule {
         name: "protocol",
         manifest: "sidecar/protocol/Cargo.toml",
-        allowed: &["bincode", "interprocess", "libc", "serde", "sha2", "thiserror", "tokio", "windows-sys"],
+        allowed: &[
+            "bincode",
+            "getrandom",
+            "interprocess",
+            "libc",
+            "semver",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "tokio",
+            "windows-sys",
+        ],
         never: &["offheap-engine", "napi", "clap"],
     },
     Rule {
@@ -179,7 +191,7 @@ fn nobody_says(dir: &str, words: &[&str], but: &[&str]) {
 #[test]
 fn one_file_knows_the_encoding_and_two_the_socket() {
     nobody_says("sidecar/protocol/src", &["bincode"], &["protocol/src/codec.rs"]);
-    let sockets = ["protocol/src/connection.rs", "protocol/src/client.rs"];
+    let sockets = ["connection.rs", "connection/local.rs", "connection/tcp.rs", "connection/pipes.rs", "client.rs"];
     nobody_says("sidecar/protocol/src", &["tokio", "interprocess"], &sockets);
 }
 

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use offheap_protocol::codec::{self, Envelope, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble};
+use offheap_protocol::codec::{self, Envelope, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble, Purpose};
 use offheap_protocol::connection::{self, Connection, Frame, Payload};
 use offheap_protocol::message::{Priority, Request, Response, TextKind};
 use offheap_protocol::{Client, Code, EmbedOptions, Fault};
@@ -66,7 +66,7 @@ fn texts(n: usize, words: usize) -> Vec<String> {
 
 fn embed(texts: &[String], priority: Priority) -> (Request, Vec<u8>) {
     let lengths = texts.iter().map(|text| text.len() as u32).collect();
-    let request = Request::Embed { lengths, kind: TextKind::Document, priority, parse_specials: false };
+    let request = Request::Embed { lengths, kind: TextKind::Document, priority, parse_specials: false, or_hash: false };
     (request, texts.concat().into_bytes())
 }
 
@@ -201,6 +201,7 @@ fn the_daemon_keeps_deadlines() {
             kind: TextKind::Query,
             priority: Priority::Interactive,
             parse_specials: false,
+            or_hash: false,
             deadline: Some(PATIENCE),
         };
         assert_eq!(client.embed(vec!["still here".into()], options).await.expect("it goes on").0.dim, 384);
@@ -210,7 +211,7 @@ fn the_daemon_keeps_deadlines() {
 /// Connected and introduced, frame by frame.
 async fn by_hand(world: &World) -> Connection {
     let mut connection = connection::connect(&world.endpoint()).await.expect("a daemon runs");
-    connection.greet().await.expect("it is ours");
+    connection.greet(Purpose::Talk).await.expect("it is ours");
     let hello = control(Request::Hello { client: "by hand".into() });
     connection.writer.send(Kind::Request, 1, &hello, &Payload::None).await.expect("it reads");
     let frame = next(&mut connection).await;

@@ -1,0 +1,103 @@
+//! The endpoint's own socket: a Unix domain socket, on Windows a named pipe.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use interprocess::local_socket::tokio::{Listener as Inner, Stream, prelude::*};
+use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOptions, Name, ToFsName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Connection, Transport};
+use crate::endpoint::Endpoint;
+
+/// Accepts at the endpoint's socket.
+pub struct Listener(Inner);
+
+impl Listener {
+    /// Binds the socket, closed to others.
+    pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
+        #[cfg(unix)]
+        let options = interprocess::os::unix::local_socket::ListenerOptionsExt::mode(options, 0o600);
+        match options.create_tokio() {
+            Ok(listener) => Ok(Listener(listener)),
+            // Where the system cannot set the mode before binding (macOS), the 0700 directory is the wall.
+            #[cfg(all(unix, not(target_os = "linux")))]
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
+                options.create_tokio().map(Listener)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next peer of the same user.
+    pub async fn accept(&self) -> io::Result<Connection> {
+        self.0.accept().await.and_then(connection)
+    }
+}
+
+/// Connects to whoever is bound.
+pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
+    let stream: Stream = ConnectOptions::new().name(name(endpoint)?).connect_tokio().await?;
+    connection(stream)
+}
+
+/// A system without this kind of socket at all.
+pub fn is_unknown_family(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT));
+    #[cfg(not(unix))]
+    return {
+        let _ = error;
+        false
+    };
+}
+
+fn name(endpoint: &Endpoint) -> io::Result<Name<'static>> {
+    endpoint.socket().to_fs_name::<GenericFilePath>()
+}
+
+fn connection(stream: Stream) -> io::Result<Connection> {
+    #[cfg(unix)]
+    {
+        let peer = stream.peer_creds()?;
+        // SAFETY: geteuid cannot fail and touches no memory.
+        if peer.euid().is_some_and(|euid| euid != unsafe { libc::geteuid() }) {
+            return Err(io::Error::other(super::Error::Foreign));
+        }
+    }
+    let peer_pid = pid(&stream);
+    let stream = Arc::new(stream);
+    let mut connection = Connection::new(Half(stream.clone()), Half(stream), Transport::Local);
+    connection.peer_pid = peer_pid;
+    Ok(connection)
+}
+
+/// The process at the other end. The system remembers who connected or listened; a number in a file could be outdated.
+fn pid(stream: &Stream) -> Option<u32> {
+    stream.peer_creds().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
+}
+
+/// One stream, used from two tasks: one only reads, the other only writes.
+struct Half(Arc<Stream>);
+
+impl AsyncRead for Half {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Half {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self.0).poll_shutdown(cx)
+    }
+}
