@@ -14,13 +14,34 @@ export interface ConnectOptions extends CallOptions {
    * itself. Without one the client can embed, but not index or search.
    */
   project?: string;
+  /**
+   * `'hash'`: where no model can be loaded, `embed` gives hashed vectors, marked `degraded` and of a space of their own,
+   * instead of an error. They know shared words and nothing else. Search never uses them.
+   */
+  fallback?: 'hash';
+}
+
+/** How a client goes on where it cannot have a daemon of the usual kind. */
+export type Fallback =
+  /** The system refuses local sockets and loopback TCP: a private daemon of this process, over pipes. */
+  | 'standalone'
+  /** The system refuses local sockets: loopback TCP, with a secret that only this user can read. */
+  | 'tcp'
+  /** No model can be loaded, and `fallback: 'hash'` was asked for. */
+  | 'hash';
+
+/** What every answer says of the way it came. */
+export interface Answer {
+  /** Absent where the daemon of the usual kind answered. */
+  fallback?: Fallback;
 }
 
 /**
  * Opens a client. Starts the daemon if none runs; it leaves by itself after 10 idle minutes. A client never keeps
  * Node alive.
  *
- * @throws {OffheapError} `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `FORBIDDEN`, `CONFIG_INVALID`, `PROTOCOL`
+ * @throws {OffheapError} `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `DAEMON_UNRESPONSIVE`, `CLIENT_TOO_OLD`, `FORBIDDEN`,
+ * `CONFIG_INVALID`, `PROTOCOL`
  */
 export function connect(options?: ConnectOptions): Promise<Client>;
 
@@ -54,6 +75,10 @@ export interface Embedding {
   /** The vector space: never compare vectors of two spaces. */
   space: string;
   timing: EmbedTiming;
+  /** Why this is not what the model would give: `fallback: 'hash'`. */
+  degraded?: string;
+  /** See {@link Answer}. */
+  fallback?: Fallback;
 }
 
 /** Vectors of a batch, in the order of its texts. Iterating gives the rows. */
@@ -71,6 +96,10 @@ export interface Vectors extends Iterable<Float32Array> {
   /** The vector space; empty for an empty batch. */
   readonly space: string;
   readonly timing: EmbedTiming | null;
+  /** Why these are not what the model would give: `fallback: 'hash'`. */
+  readonly degraded?: string;
+  /** See {@link Answer}. */
+  readonly fallback?: Fallback;
   /** Row `i` as a view into `values`. @throws {RangeError} */
   row(i: number): Float32Array;
 }
@@ -94,7 +123,7 @@ export interface IndexOptions extends CallOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-export interface IndexReport {
+export interface IndexReport extends Answer {
   /** The committed generation that searches now see. */
   generation: number;
   files: number;
@@ -221,7 +250,7 @@ export interface Coverage {
   pendingFiles?: number;
 }
 
-export interface SearchResult {
+export interface SearchResult extends Answer {
   /** Best first. */
   hits: Hit[];
   /** The mode that was really used: `'text'` where `'hybrid'` had no vectors. */
@@ -241,9 +270,11 @@ export interface SearchResult {
   embedMs: number;
   /** Milliseconds to search and rank. */
   searchMs: number;
+  /** Another process owns the index and cannot be asked; the answer is from what that one has committed. */
+  readOnly: boolean;
 }
 
-export interface Status {
+export interface Status extends Answer {
   /** Version of the daemon. */
   version: string;
   pid: number;
@@ -277,6 +308,14 @@ export interface Status {
   fileBytes?: number;
   /** How changes of the project are noticed; absent without a project. */
   watch?: WatchStatus;
+  /** How clients reach it. */
+  transport: 'local' | 'tcp' | 'standalone';
+  /** Daemons that began at this endpoint, this one included. */
+  starts: number;
+  /** Of its predecessors, those that died without a word. */
+  crashes: number;
+  /** Another process owns the index: this one reads what that one commits. */
+  readOnly: boolean;
 }
 
 export interface WatchStatus {
@@ -299,6 +338,8 @@ export interface WatchStatus {
 export interface Client extends AsyncDisposable {
   /** The project's root, or null. */
   readonly project: string | null;
+  /** Hears once how the client goes on where it has no daemon of the usual kind. Without a listener Node prints a warning. */
+  on(event: 'fallback', listener: (fallback: { kind: Fallback; message: string }) => void): this;
   /** One vector. @throws {OffheapError} `MODEL_NOT_FOUND`, `MODEL_DAMAGED`, `MODEL_UNSUPPORTED`, `MODEL_FAILED`, `TOO_LARGE` */
   embed(text: string, options?: EmbedOptions): Promise<Embedding>;
   /** Vectors for many texts. More than 16 count as bulk: single questions pass them. */
@@ -348,7 +389,11 @@ export type ErrorCode =
   | 'PROTOCOL'
   | 'FORBIDDEN'
   | 'SIDECAR_NOT_FOUND'
-  | 'CLOSED';
+  | 'CLOSED'
+  | 'CLIENT_TOO_OLD'
+  | 'DAEMON_TOO_OLD'
+  | 'SOCKETS_REFUSED'
+  | 'POISONED';
 
 /** Every failure of this package. */
 export class OffheapError extends Error {

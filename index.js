@@ -3,9 +3,8 @@
 // The public API: options, abort signals, retries and starting the daemon. Bytes and sockets are the addon's
 // (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
-const { existsSync, mkdirSync, readFileSync } = require('node:fs');
-const path = require('node:path');
 const native = require('./native.js');
+const { Supervisor, settings, standalone } = require('./sidecar/start.js');
 
 /** Every failure of this package. `code` is stable, `hint` says what to do about it. */
 class OffheapError extends Error {
@@ -19,6 +18,7 @@ class OffheapError extends Error {
   /** The addon sends faults as JSON; anything else is a mistake in how it was called. */
   static from(error) {
     if (error instanceof OffheapError) return error;
+    if (error.fault) return new OffheapError(error.fault.code, error.fault.message, error.fault.hint);
     try {
       const { code, message, hint } = JSON.parse(error.message);
       if (typeof code === 'string') return new OffheapError(code, message, hint);
@@ -31,24 +31,20 @@ class OffheapError extends Error {
 
 const ERROR_CODES = Object.freeze(Object.fromEntries(native.errorCodes().map(({ code, meaning }) => [code, meaning])));
 
-/** Lost daemons that are worth asking again: the request was not answered, and every request can be repeated. */
-const RETRIED = new Set(['DAEMON_LOST', 'DAEMON_NOT_RUNNING', 'LEAVING']);
-/** Daemons that one call may start: a third crash in a row is not chance. */
-const MAX_STARTS = 3;
+/** Daemons that leave in order while they are asked: so many in a row are no coincidence any more. */
+const MAX_RACES = 100;
+/** A daemon that was this long asked for a greeting and gave none is stuck, not slow. */
+const GREETING_MS = 250;
 /** Longer texts than this many are bulk work and let single questions pass. */
 const BULK_TEXTS = 16;
 const MODES = ['hybrid', 'semantic', 'text', 'regex', 'symbol'];
 const CASES = ['smart', 'sensitive', 'insensitive'];
-/** Variables that the daemon is given; it outlives this process, whose other variables are none of its business. */
-const PASSED_ON = [
-  'HOME', 'USERPROFILE', 'LOCALAPPDATA', 'SystemRoot', 'TEMP', 'TMP', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'HF_HOME', 'HF_ENDPOINT',
-  'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'OFFHEAP_WATCH', 'RUST_BACKTRACE',
-];
-
-/** Longer than any daemon takes to say that it is ready, or why not: it may wait 10 s for its predecessor. */
-const START_LIMIT_MS = 20_000;
-/** Longer than any ready line. */
-const MAX_READY_CHARS = 64 << 10;
+/** How a client that has no daemon of the usual kind goes on. */
+const FALLBACKS = {
+  standalone: 'local sockets and loopback TCP are refused here: this process runs a private daemon',
+  tcp: 'local sockets are refused here: the daemon is reached over loopback TCP',
+  hash: 'no model can be loaded: vectors are hashed, of the space hash-v1',
+};
 /** `setTimeout` takes no more. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -66,10 +62,11 @@ const sleep = (ms, signal) =>
 /** Opens a client. The daemon is started if none runs; a directory's project is the nearest `.offheap` upwards. */
 async function connect(options = {}) {
   check(isObject(options), 'connect(options) takes an object');
-  known('connect', options, ['project', 'signal', 'timeoutMs']);
-  const { project, signal, timeoutMs } = options;
+  known('connect', options, ['project', 'fallback', 'signal', 'timeoutMs']);
+  const { project, fallback, signal, timeoutMs } = options;
   check(project === undefined || typeof project === 'string', 'project must be a path');
-  const client = new Client(guard(() => native.locate(project)));
+  check(fallback === undefined || fallback === 'hash', "fallback must be 'hash'");
+  const client = new Client(guard(() => native.locate(project)), fallback === 'hash');
   await client.ping({ signal, timeoutMs });
   return client;
 }
@@ -77,14 +74,22 @@ async function connect(options = {}) {
 class Client {
   #location;
   #settings;
+  #supervisor;
   #native = null;
   #opening = null;
+  /** Since when a daemon is asked for a greeting. */
+  #asking = Infinity;
   #nextCall = 1;
   #closed = false;
+  #orHash;
+  #announced = new Set();
+  #listeners = new Set();
 
-  constructor(location) {
+  constructor(location, orHash) {
     this.#location = location;
     this.#settings = settings(location.project);
+    this.#supervisor = Supervisor.for(location);
+    this.#orHash = orHash;
   }
 
   /** The project's root, or null. */
@@ -94,8 +99,8 @@ class Client {
 
   async embed(text, options = {}) {
     check(typeof text === 'string', 'embed(text) takes a string');
-    const { values, tokens, truncated, space, timing } = await this.#embed([text], options, 'embed');
-    return { vector: values, tokens: tokens[0], truncated: truncated[0], space, timing };
+    const { values, tokens, truncated, space, timing, degraded, fallback } = await this.#embed([text], options, 'embed');
+    return { vector: values, tokens: tokens[0], truncated: truncated[0], space, timing, degraded, fallback };
   }
 
   async embedBatch(texts, options = {}) {
@@ -103,14 +108,18 @@ class Client {
     if (texts.length === 0) {
       embedOptions('embedBatch', options);
       this.#mayCall(options);
-      return new Vectors({ dim: 0, values: new Float32Array(0), tokens: new Uint32Array(0), truncated: [], space: '', timing: null });
+      const none = { values: new Float32Array(0), tokens: new Uint32Array(0), truncated: [] };
+      return new Vectors({ dim: 0, ...none, space: '', timing: null, degraded: undefined, fallback: undefined });
     }
     return new Vectors(await this.#embed(texts, options, 'embedBatch'));
   }
 
-  #embed(texts, options, name) {
-    const how = { ...embedOptions(name, options), bulk: texts.length > BULK_TEXTS };
-    return this.#call(options, (client, call, timeout) => client.embed(call, texts, how, timeout));
+  async #embed(texts, options, name) {
+    const how = { ...embedOptions(name, options), bulk: texts.length > BULK_TEXTS, orHash: this.#orHash };
+    const result = await this.#call(options, (client, call, timeout) => client.embed(call, texts, how, timeout));
+    if (result.degraded === undefined) return { degraded: undefined, fallback: undefined, ...result };
+    this.#announce('hash');
+    return { ...result, fallback: 'hash' };
   }
 
   index(options = {}) {
@@ -120,11 +129,15 @@ class Client {
       check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
       check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
       this.#needsProject('index');
+      let reached = '';
       const progress = (event) => {
+        reached = `${event.phase} ${event.done}`;
         report(event);
         onProgress?.(event);
       };
-      return this.#call(options, (client, call, timeout) => client.index(call, rebuild, timeout, progress));
+      const work = (client, call, timeout) => client.index(call, rebuild, timeout, progress);
+      // A run goes on where a lost one ended: only one that gets no further is at fault itself.
+      return this.#call(options, work, { progress: () => reached });
     });
   }
 
@@ -181,6 +194,24 @@ class Client {
     await this.close();
   }
 
+  /** Hears how the client goes on where it has no daemon of the usual kind; without a listener Node prints a warning. */
+  on(event, listener) {
+    check(event === 'fallback', "the only event is 'fallback'");
+    check(typeof listener === 'function', 'the listener must be a function');
+    this.#listeners.add(listener);
+    return this;
+  }
+
+  /** Once for each kind. Later, so that a listener that is added right after `connect` hears of it. */
+  #announce(kind) {
+    if (this.#announced.has(kind)) return;
+    this.#announced.add(kind);
+    setImmediate(() => {
+      if (this.#listeners.size === 0) process.emitWarning(FALLBACKS[kind], { type: 'OffheapWarning', code: 'OFFHEAP_FALLBACK' });
+      for (const listener of this.#listeners) listener({ kind, message: FALLBACKS[kind] });
+    });
+  }
+
   /** What is wrong with a call before anything is asked. Gives its deadline. */
   #mayCall({ signal, timeoutMs = 0 }) {
     check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
@@ -206,70 +237,132 @@ class Client {
   }
 
   /** Runs one request: with its signal and deadline, on a daemon that runs, again if the daemon is lost. */
-  async #call(options, work, { start = true } = {}) {
+  async #call(options, work, { start = true, progress = () => '' } = {}) {
     const { signal, timeoutMs = 0 } = options;
     const deadline = this.#mayCall(options);
-    const budget = { starts: start ? MAX_STARTS : 0 };
-    let lost = null;
-    for (let attempt = 0; ; attempt++) {
+    const wait = (work) => interruptible(work, signal, deadline, () => this.#late(timeoutMs));
+    let races = 0;
+    let crashes = 0;
+    let reached = null;
+    for (;;) {
       throwIfOver(signal, deadline, timeoutMs);
+      let client = null;
+      let endTurn = null;
       try {
-        const client = this.#usable ?? (await interruptible(this.#connected(budget), signal, deadline, timeoutMs));
+        // It was there when a daemon died. If it is again, and alone, it is the reason.
+        if (crashes > 0) endTurn = await wait(this.#supervisor.turn());
+        client = this.#usable ?? (await wait(this.#connected(start)));
         throwIfOver(signal, deadline, timeoutMs);
-        const call = this.#nextCall++ >>> 0;
-        const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
-        const stop = () => client.cancel(call);
-        signal?.addEventListener('abort', stop, { once: true });
-        try {
-          return await work(client, call, left);
-        } finally {
-          signal?.removeEventListener('abort', stop);
-        }
+        const result = await this.#ask(client, work, signal, deadline);
+        this.#supervisor.answered();
+        return result;
       } catch (raw) {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw aborted(signal);
         if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // the addon knows what was left of it
-        const again = start && RETRIED.has(error.code) && attempt < this.#settings.maxRetries && budget.starts > 0;
-        if (error.code === 'DAEMON_LOST') lost = error;
-        // That none runs now is not what happened to this call.
-        if (!again) throw error.code === 'DAEMON_NOT_RUNNING' && lost !== null ? lost : error;
-        this.#native = null;
-        if (error.code === 'LEAVING') continue;
-        const delays = this.#settings.retryDelaysMs;
-        // A lost daemon is asked for at once the first time; then the delays hold off a crash loop.
-        const delay = delays[Math.min(attempt - 1, delays.length - 1)] * (0.75 + Math.random() / 2);
-        if (attempt > 0) await sleep(Math.min(delay, deadline - performance.now()), signal);
+        if (!start) throw error;
+        if (client !== null && error.code === 'DAEMON_LOST') {
+          if (this.#native === client) this.#native = null;
+          if (this.#supervisor.lost(client)) {
+            crashes++;
+            if (crashes > this.#settings.maxRetries) throw error;
+            if (crashes > 1 && progress() === reached) throw poisoned(crashes, error);
+            reached = progress();
+            continue;
+          }
+        } else if (error.code !== 'LEAVING' && (client === null || error.code !== 'DAEMON_NOT_RUNNING')) {
+          throw error;
+        }
+        // It left in order. The next one is asked at once, and after a few with a pause.
+        if (++races > MAX_RACES || this.#settings.maxRetries === 0) throw error;
+        if (races > 3) await sleep(Math.min(races, 20, deadline - performance.now()), signal);
+      } finally {
+        endTurn?.();
       }
     }
+  }
+
+  /** One request on one connection. */
+  async #ask(client, work, signal, deadline) {
+    const call = this.#nextCall++ >>> 0;
+    const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
+    const stop = () => client.cancel(call);
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      const result = await work(client, call, left);
+      if (isObject(result) && client.transport !== 'local') result.fallback = client.transport;
+      return result;
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  /** What to say to a caller whose time is over before there is a connection. */
+  #late(timeoutMs) {
+    if (performance.now() - this.#asking < GREETING_MS) return timedOut(timeoutMs);
+    const hint = 'it may be stopped (SIGSTOP, a debugger) or stuck; `offheap restart --force` ends it and starts another';
+    return new OffheapError('DAEMON_UNRESPONSIVE', `the daemon accepted the connection and did not answer within ${timeoutMs} ms`, hint);
   }
 
   get #usable() {
     return this.#native?.usable ? this.#native : null;
   }
 
-  async #connected(budget) {
+  async #connected(start) {
     if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
     if (this.#usable) return this.#usable;
-    this.#opening ??= this.#open(budget).finally(() => (this.#opening = null));
+    if (!start) return this.#reach(false);
+    this.#opening ??= this.#open().finally(() => (this.#opening = null));
     return this.#opening;
   }
 
-  async #open(budget) {
-    const { project } = this.#location;
-    for (;;) {
+  async #reach(mayStart) {
+    this.#asking = performance.now();
+    try {
+      const client = await native.connect(this.#location.project, mayStart);
+      if (client.transport !== 'local') this.#announce(client.transport);
+      return (this.#native = client);
+    } finally {
+      this.#asking = Infinity;
+    }
+  }
+
+  /** Connects; starts daemons where none is, as long as that has a prospect. */
+  async #open() {
+    const mayStart = this.#settings.enabled;
+    let child = null;
+    let why = null;
+    let refused = false;
+    for (let races = 0; ; races++) {
       try {
-        return (this.#native = await native.connect(project));
+        return await this.#reach(mayStart);
       } catch (raw) {
         const error = OffheapError.from(raw);
-        if (error.code !== 'DAEMON_NOT_RUNNING' || budget.starts === 0) throw error;
-        if (!this.#settings.enabled) {
-          budget.starts = 0; // asking again would only delay the answer
+        // A daemon can have loopback TCP where sockets are refused; if it cannot, it says so below.
+        if (error.code === 'SOCKETS_REFUSED' && mayStart && !refused) refused = true;
+        else if (error.code === 'SOCKETS_REFUSED' && mayStart) return this.#alone();
+        else if (error.code !== 'DAEMON_NOT_RUNNING' || races > MAX_RACES) throw error;
+        if (!mayStart) {
           throw new OffheapError(error.code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
         }
       }
-      budget.starts--;
-      await startOnce(this.#location);
+      if (child !== null) await this.#supervisor.unreachable(child);
+      const delay = this.#supervisor.delayBeforeStart(this.#settings.retryDelaysMs, why);
+      if (delay > 0) await sleep(delay);
+      try {
+        child = await this.#supervisor.start();
+      } catch (error) {
+        if (error.fault?.code === 'SOCKETS_REFUSED') return this.#alone();
+        if (!error.died) throw error;
+        why = error;
+      }
     }
+  }
+
+  /** A private daemon, for where the system refuses sockets. */
+  async #alone() {
+    this.#announce('standalone');
+    return (this.#native = await standalone(this.#location));
   }
 }
 
@@ -301,6 +394,7 @@ class IndexRun {
   #latest = null;
   #waiting = [];
   #over = false;
+  #taken = false;
 
   constructor(start) {
     const end = () => {
@@ -311,7 +405,11 @@ class IndexRun {
       this.#latest = event;
       this.#wake();
     });
-    this.#report.then(end, end);
+    this.#report.then(end, (error) => {
+      end();
+      // As with any promise: a failure that nobody takes must not go unseen.
+      setImmediate(() => this.#taken || Promise.reject(error));
+    });
   }
 
   #wake() {
@@ -319,19 +417,23 @@ class IndexRun {
   }
 
   then(onFulfilled, onRejected) {
+    this.#taken = true;
     return this.#report.then(onFulfilled, onRejected);
   }
 
   catch(onRejected) {
+    this.#taken = true;
     return this.#report.catch(onRejected);
   }
 
   finally(onFinally) {
+    this.#taken = true;
     return this.#report.finally(onFinally);
   }
 
   /** Progress as it comes, the newest only; ends with the run, throws what the run throws. */
   async *[Symbol.asyncIterator]() {
+    this.#taken = true;
     for (;;) {
       if (this.#latest !== null) {
         const event = this.#latest;
@@ -347,110 +449,8 @@ class IndexRun {
   }
 }
 
-/** Starts in progress, by endpoint: many calls, one process. */
-const starting = new Map();
-
-function startOnce(location) {
-  const key = location.log;
-  let start = starting.get(key);
-  if (start === undefined) {
-    start = startDaemon(location).finally(() => starting.delete(key));
-    starting.set(key, start);
-  }
-  return start;
-}
-
-/** Runs the sidecar detached and waits for its ready line. */
-function startDaemon(location) {
-  const { spawn } = require('node:child_process'); // a third of the package's load time, for one call of many
-  const binary = guard(() => native.sidecarPath());
-  const args = ['daemon'];
-  if (location.project !== undefined) args.push('--project', location.project);
-  const modelDir = findModelDir();
-  if (modelDir !== null) args.push('--model-dir', modelDir);
-  // A worker thread's own environment may lack the variable by which the addon, which sees the process's, chose it.
-  const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
-  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
-  // The daemon works from another directory.
-  if (env.OFFHEAP_MODEL !== undefined && existsSync(env.OFFHEAP_MODEL)) env.OFFHEAP_MODEL = path.resolve(env.OFFHEAP_MODEL);
-  if (env.HF_HOME !== undefined) env.HF_HOME = path.resolve(env.HF_HOME);
-  return new Promise((resolve, reject) => {
-    const fail = (why) => {
-      clearTimeout(timer);
-      reject(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}`));
-    };
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      child.stdout.destroy();
-      fail(`${binary} did not say within ${START_LIMIT_MS / 1000} s that it is ready`);
-    }, START_LIMIT_MS).unref();
-    // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
-    let child;
-    try {
-      mkdirSync(location.runtimeDir, { recursive: true, mode: 0o700 });
-      child = spawn(binary, args, { detached: true, windowsHide: true, stdio: ['ignore', 'pipe', 'ignore'], cwd: location.runtimeDir, env });
-    } catch (error) {
-      return fail(`cannot run ${binary}: ${error.message}`);
-    }
-    child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
-    if (!child.stdout) return; // out of descriptors: 'error' follows
-    // Whoever waits for the start keeps Node alive (`interruptible`); a start that nobody waits for does not.
-    child.unref();
-    child.stdout.unref();
-    let text = '';
-    child.stdout.setEncoding('utf8');
-    child.stdout.on('data', (part) => {
-      text += part;
-      if (!text.includes('\n') && text.length < MAX_READY_CHARS) return;
-      child.stdout.destroy();
-      let ready;
-      try {
-        ready = JSON.parse(text);
-      } catch {
-        // said below
-      }
-      if (typeof ready?.error?.code === 'string') {
-        clearTimeout(timer);
-        reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
-      } else if (ready === 'already_running' || isObject(ready?.ready)) {
-        clearTimeout(timer);
-        resolve(ready);
-      } else {
-        fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
-      }
-    });
-    // Not 'exit': its line may still be in the pipe then.
-    child.on('close', (code, signal) => fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})`));
-  });
-}
-
-/** The default model's package, as this program resolves it; null leaves the search to the sidecar. */
-function findModelDir() {
-  try {
-    return path.dirname(require.resolve('offheap-model-all-minilm-l6-v2/package.json'));
-  } catch {
-    return null;
-  }
-}
-
-/** The client's part of the project's configuration. The daemon checks the whole file and reports mistakes in it. */
-function settings(project) {
-  let daemon = {};
-  try {
-    if (project !== undefined) daemon = JSON.parse(readFileSync(path.join(project, '.offheap', 'config.json'), 'utf8')).daemon ?? {};
-  } catch {
-    // none, or one that the daemon will refuse with its reason
-  }
-  const delays = Array.isArray(daemon.retry_delays_ms) ? daemon.retry_delays_ms.filter((ms) => Number.isFinite(ms) && ms >= 0) : [];
-  return {
-    enabled: daemon.enabled !== false,
-    maxRetries: Number.isInteger(daemon.max_retries) ? daemon.max_retries : 4,
-    retryDelaysMs: delays.length > 0 ? delays : [100, 500, 1000, 2000],
-  };
-}
-
 /** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
-function interruptible(work, signal, deadline, timeoutMs) {
+function interruptible(work, signal, deadline, late) {
   return new Promise((resolve, reject) => {
     const done = () => {
       clearTimeout(timer);
@@ -458,7 +458,7 @@ function interruptible(work, signal, deadline, timeoutMs) {
     };
     const over = () => {
       done();
-      reject(signal?.aborted ? aborted(signal) : timedOut(timeoutMs));
+      reject(signal?.aborted ? aborted(signal) : late());
     };
     const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
     signal?.addEventListener('abort', over, { once: true });
@@ -472,6 +472,8 @@ function throwIfOver(signal, deadline, timeoutMs) {
 }
 
 const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
+const poisoned = (crashes, cause) =>
+  new OffheapError('POISONED', `the daemon crashed ${crashes} times while it worked on this request`, 'its log may say why; other requests are served', cause);
 const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
 /** `every` would pass over holes. */
 const areStrings = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;

@@ -69,7 +69,7 @@ async function leaveNone() {
       const native = require(${JSON.stringify(path.join(root, 'native.js'))});
       for (const project of projects) {
         try {
-          await native.connect(native.locate(project ?? undefined).project);
+          await native.connect(native.locate(project ?? undefined).project, false);
         } catch {
           continue; // none runs there
         }

@@ -105,24 +105,55 @@ struct Session {
     calls: Arc<Mutex<HashMap<u32, Arc<Notify>>>>,
 }
 
-/// Connects, or fails with DAEMON_NOT_RUNNING where nobody answers.
+/// Connects, or fails with DAEMON_NOT_RUNNING where nobody answers. `may_start`: the caller starts a daemon then, so an
+/// older one is asked to leave.
 #[napi]
-pub async fn connect(project: Option<String>) -> Result<NativeClient> {
+pub async fn connect(project: Option<String>, may_start: bool) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
-    let session = |client| NativeClient { session: Session { client, calls: Arc::default() } };
     if let Some(client) = shared(&endpoint) {
-        return Ok(session(client));
+        return Ok(client.into());
     }
     if endpoint.dir().exists() {
         endpoint.prepare_dir().map_err(js)?; // never talk through a directory that others control
     }
-    let client = Client::connect(&endpoint, WHO).await.map_err(js)?;
+    let client = match may_start {
+        true => Client::connect_or_replace(&endpoint, WHO).await,
+        false => Client::connect(&endpoint, WHO).await,
+    };
+    Ok(share(endpoint, client.map_err(js)?).into())
+}
+
+/// Runs a private daemon over pipes, for where the system refuses sockets. `env` is its whole environment, pairs of a
+/// name and a value.
+#[napi]
+pub async fn standalone(
+    project: Option<String>,
+    binary: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+) -> Result<NativeClient> {
+    let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
+    if let Some(client) = shared(&endpoint) {
+        return Ok(client.into());
+    }
+    let mut command = std::process::Command::new(binary);
+    command.args(args).env_clear().envs(env).stderr(std::process::Stdio::null());
+    let client = Client::standalone(command, WHO).await.map_err(js)?;
+    Ok(share(endpoint, client).into())
+}
+
+impl From<Client> for NativeClient {
+    fn from(client: Client) -> Self {
+        NativeClient { session: Session { client, calls: Arc::default() } }
+    }
+}
+
+/// Another environment may have been faster; ours then ends with its last request.
+fn share(endpoint: Endpoint, client: Client) -> Client {
     let mut open = OPEN.lock().expect(UNPOISONED);
     let open = open.get_or_insert_default();
     open.retain(|_, client| client.is_usable());
-    // Another environment may have been faster; ours then ends with its last request.
-    let client = open.entry(endpoint).or_insert(client).clone();
-    Ok(session(client))
+    open.entry(endpoint).or_insert(client).clone()
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
@@ -138,6 +169,18 @@ impl NativeClient {
     #[napi(getter)]
     pub fn usable(&self) -> bool {
         self.session.client.is_usable()
+    }
+
+    /// True when the daemon's end went without a farewell.
+    #[napi(getter)]
+    pub fn crashed(&self) -> bool {
+        self.session.client.has_crashed()
+    }
+
+    /// "local", "tcp" or "standalone".
+    #[napi(getter)]
+    pub fn transport(&self) -> String {
+        self.session.client.transport().as_str().to_owned()
     }
 
     /// The daemon's version.

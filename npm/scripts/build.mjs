@@ -12,7 +12,8 @@ export function build() {
   ]);
   // A new file each time: a running daemon keeps the old one.
   const target = path.join(root, exe('offheap'));
-  copyFileSync(path.join(root, 'target', 'release', exe('offheap')), `${target}.new`);
+  const built = process.env.CARGO_TARGET_DIR ?? path.join(root, 'target');
+  copyFileSync(path.join(built, 'release', exe('offheap')), `${target}.new`);
   renameSync(`${target}.new`, target);
 }
 
