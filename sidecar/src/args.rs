@@ -30,6 +30,10 @@ pub enum Command {
     Start(Common),
     /// Ask the daemon to finish and leave; never starts one
     Stop(Common),
+    /// Stop the daemon and start it anew
+    Restart(Restart),
+    /// Look for everything that can be wrong here, and say what to do about it; never starts a daemon
+    Doctor(Common),
     /// Fetch a model into the Hugging Face cache
     Pull(Pull),
     /// Run the daemon in the foreground (what `start` runs in the background)
@@ -141,6 +145,15 @@ pub struct Embed {
     /// The texts are queries, not documents
     #[arg(long)]
     pub query: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Restart {
+    /// End a daemon that does not answer, at once; what it had not committed is lost
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub common: Common,
 }

@@ -3,7 +3,9 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing there (`status`, `stop` without a daemon; `search` without
 //! hits), 130 interrupted.
 
+mod doctor;
 mod output;
+mod restart;
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use offheap_protocol::connection::Payload;
 use offheap_protocol::endpoint::{canonical, find_project};
 use offheap_protocol::message::{
-    Case, Fresh, Priority, Progress, Request, Response, SearchMode, SearchRequest, StatusReport, TextKind,
+    Case, Fresh, IndexReport, Priority, Progress, Request, Response, SearchMode, SearchRequest, StatusReport, TextKind,
 };
 use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
 use serde_json::json;
@@ -42,6 +44,8 @@ pub fn main(command: Command) -> ExitCode {
         | Command::Status(common)
         | Command::Start(common)
         | Command::Stop(common) => common.json,
+        Command::Restart(args) => args.common.json,
+        Command::Doctor(common) => common.json,
         Command::Daemon(_) => false,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -75,6 +79,8 @@ async fn run(command: Command) -> Result<ExitCode, Fault> {
         Command::Status(common) => status(&common).await,
         Command::Start(common) => start_daemon(&common).await,
         Command::Stop(common) => stop(&common).await,
+        Command::Restart(args) => restart::restart(&args).await,
+        Command::Doctor(common) => doctor::doctor(&common).await,
         Command::Pull(args) => pull(&args),
         Command::Daemon(_) => unreachable!("main.rs runs the daemon without a client's event loop"),
     }
@@ -111,7 +117,21 @@ fn init(args: &args::Init) -> Result<ExitCode, Fault> {
 async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     let root = project(&args.common)?;
     config::init(&root)?;
-    let (client, _) = start::connect_or_start(&Endpoint::new(Some(root.clone()))?).await?;
+    let endpoint = Endpoint::new(Some(root.clone()))?;
+    // A run that lost its daemon goes on where it ended: what was committed stays.
+    let Some(report) = start::ask(&endpoint, async |client| run_index(args, client).await).await? else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    if args.common.json {
+        out(&output::index_json(&root, &report));
+    } else {
+        output::index_report(&root, &report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One run to its end; `None` where the user ended it.
+async fn run_index(args: &args::Index, client: &Client) -> Result<Option<IndexReport>, Fault> {
     let (sender, mut progress) = watch::channel(Progress::default());
     let bar = (!args.quiet).then(Bar::new);
     let request = client.call(Request::Index { rebuild: args.rebuild }, Payload::None, None, Some(sender));
@@ -125,25 +145,19 @@ async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
                 drop(bar);
                 // Ending the connection cancels the run; the daemon commits what it has.
                 note("stopping; what is done is kept, `offheap index` continues");
-                return stop_indexing(&client).await;
+                stop_indexing(client).await;
+                return Ok(None);
             }
         }
     };
-    drop(bar);
-    let report = match reply?.response {
-        Response::Indexed(report) => report,
-        other => return Err(odd(&other)),
-    };
-    if args.common.json {
-        out(&output::index_json(&root, &report));
-    } else {
-        output::index_report(&root, &report);
+    match reply?.response {
+        Response::Indexed(report) => Ok(Some(report)),
+        other => Err(odd(&other)),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Cancels every request of this connection and waits, briefly, until the run has ended.
-async fn stop_indexing(client: &Client) -> Result<ExitCode, Fault> {
+async fn stop_indexing(client: &Client) {
     client.cancel_all();
     let patience = Instant::now() + Duration::from_secs(2);
     while Instant::now() < patience {
@@ -152,12 +166,10 @@ async fn stop_indexing(client: &Client) -> Result<ExitCode, Fault> {
             _ => break,
         }
     }
-    Ok(ExitCode::from(INTERRUPTED))
 }
 
 async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
     let root = project(&args.common)?;
-    let (client, _) = start::connect_or_start(&Endpoint::new(Some(root))?).await?;
     if !matches!(args.mode, Mode::Regex) && (args.case.is_some() || args.context.is_some()) {
         return Err(Fault::new(Code::InvalidArgument, "--case and --context belong to --mode regex"));
     }
@@ -186,10 +198,14 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
         },
         context: args.context.unwrap_or(0),
     });
-    let report = match interruptible(client.call(request, Payload::None, None, None)).await?.response {
-        Response::Found(report) => report,
-        other => return Err(odd(&other)),
-    };
+    let endpoint = Endpoint::new(Some(root))?;
+    let asking = start::ask(&endpoint, async |client| {
+        match client.call(request.clone(), Payload::None, None, None).await?.response {
+            Response::Found(report) => Ok(report),
+            other => Err(odd(&other)),
+        }
+    });
+    let report = interruptible(asking).await?;
     if args.common.json {
         out(&output::search_json(&report, !args.no_text));
     } else {
@@ -201,11 +217,12 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
 async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let texts = if args.texts.is_empty() { read_lines()? } else { args.texts };
     let kind = if args.query { TextKind::Query } else { TextKind::Document };
-    let (client, _) = start::connect_or_start(&endpoint(&args.common)?).await?;
+    let endpoint = endpoint(&args.common)?;
     let n = texts.len();
     let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
     let options = EmbedOptions { kind, priority, parse_specials: true, or_hash: false, deadline: None };
-    let (vectors, rows) = interruptible(client.embed(texts, options)).await?;
+    let asking = start::ask(&endpoint, async |client| client.embed(texts.clone(), options).await);
+    let (vectors, rows) = interruptible(asking).await?;
     let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
     if args.common.json {
         out(&json!({
@@ -283,16 +300,7 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
     let stopped = match start::connect(&endpoint).await {
         Ok(client) => {
-            client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await?;
-            // The end of the connection is the end of the daemon.
-            let patience = Instant::now() + Duration::from_secs(15);
-            while !client.is_closed() && Instant::now() < patience {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            if !client.is_closed() {
-                return Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to leave and is still there")
-                    .hint("look for a stuck `offheap` process and end it"));
-            }
+            leave(&client).await?;
             true
         }
         Err(fault) if fault.code == Code::DaemonNotRunning => false,
@@ -304,6 +312,21 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
         output::say(if stopped { "Stopped." } else { "No daemon is running here." });
     }
     Ok(if stopped { ExitCode::SUCCESS } else { ExitCode::from(NOTHING) })
+}
+
+/// Asks a daemon to finish and leave, and waits until it has.
+async fn leave(client: &Client) -> Result<(), Fault> {
+    client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await?;
+    // The end of the connection is the end of the daemon.
+    let patience = Instant::now() + Duration::from_secs(15);
+    while !client.is_closed() && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if client.is_closed() {
+        return Ok(());
+    }
+    Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to leave and is still there")
+        .hint("`offheap restart --force` ends it at once"))
 }
 
 fn pull(args: &args::Pull) -> Result<ExitCode, Fault> {

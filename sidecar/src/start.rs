@@ -49,6 +49,8 @@ fn check_dir(endpoint: &Endpoint) -> Result<(), Fault> {
 
 /// Starts in a row: a third daemon that dies is not chance.
 const MAX_STARTS: usize = 3;
+/// Daemons in a row that leave just when they are asked.
+const MAX_RACES: usize = 20;
 /// Before the second and the third.
 const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), Duration::from_millis(500)];
 
@@ -101,6 +103,30 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
             Err(fault) if fault.code == Code::SocketsRefused => return standalone(&exe, endpoint).await,
             Err(fault) if fault.code == Code::DaemonStartFailed && starts < MAX_STARTS => {}
             Err(fault) => return Err(fault),
+        }
+    }
+}
+
+/// Asks something of the daemon; of another one where it is lost. Every request can be repeated.
+pub async fn ask<T>(endpoint: &Endpoint, work: impl AsyncFn(&Client) -> Result<T, Fault>) -> Result<T, Fault> {
+    let (mut crashes, mut races) = (0, 0);
+    loop {
+        let (client, _) = connect_or_start(endpoint).await?;
+        match work(&client).await {
+            // Its own doing, then: whoever comes next shall not meet the same.
+            Err(fault) if fault.code == Code::DaemonLost && crashes > 0 => {
+                let message = "the daemon crashed twice while it worked on this request";
+                return Err(
+                    Fault::new(Code::Poisoned, message).hint(format!("its log is `{}`", endpoint.log().display()))
+                );
+            }
+            Err(fault) if fault.code == Code::DaemonLost => {
+                tokio::time::sleep(RESTART_DELAYS[crashes]).await;
+                crashes += 1;
+            }
+            // It left in order, which can happen now and then.
+            Err(fault) if fault.code == Code::Leaving && races < MAX_RACES => races += 1,
+            outcome => return outcome,
         }
     }
 }

@@ -1,30 +1,16 @@
 //! Starting, sharing, dying, leaving.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Guard, World, finish, signal, until};
+use crate::support::{Guard, World, daemon, finish, signal, until};
 
 fn mode(path: impl AsRef<std::path::Path>) -> u32 {
     std::fs::symlink_metadata(path).expect("exists").permissions().mode() & 0o777
-}
-
-/// The project's daemon in the foreground, and its ready line.
-fn daemon(world: &World) -> (Guard, Value) {
-    let mut command = world.command(["daemon", "--project", world.project().to_str().expect("UTF-8")]);
-    let mut child = Guard(command.spawn().expect("the program starts"));
-    let mut stdout = BufReader::new(child.0.stdout.take().expect("piped"));
-    let mut line = String::new();
-    stdout.read_line(&mut line).expect("a ready line");
-    let mut rest = String::new();
-    // It lets go of the pipe after the line, long before it ends.
-    stdout.read_to_string(&mut rest).expect("the pipe is closed");
-    assert_eq!(rest, "", "one line, no more");
-    (child, serde_json::from_str(&line).expect("the line is JSON"))
 }
 
 #[test]

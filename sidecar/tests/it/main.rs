@@ -13,3 +13,9 @@ mod socket;
 mod cli;
 #[cfg(unix)]
 mod search;
+#[cfg(unix)]
+mod upgrade;
+#[cfg(unix)]
+mod recovery;
+#[cfg(target_os = "linux")]
+mod fallback;

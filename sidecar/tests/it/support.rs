@@ -290,6 +290,35 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The project's daemon in the foreground, and its ready line.
+pub fn daemon(world: &World) -> (Guard, Value) {
+    daemon_as(world, |_| {})
+}
+
+/// The same, started differently.
+pub fn daemon_as(world: &World, prepare: impl FnOnce(&mut Command)) -> (Guard, Value) {
+    use std::io::BufRead;
+    let mut command = world.command(["daemon", "--project", world.project().to_str().expect("UTF-8")]);
+    command.arg("--model-dir").arg(model_dir()); // what a client would say
+    prepare(&mut command);
+    let mut child = Guard(command.spawn().expect("the program starts"));
+    let mut stdout = std::io::BufReader::new(child.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a ready line, or the end");
+    let mut rest = String::new();
+    // It lets go of the pipe after the line, long before it ends.
+    stdout.read_to_string(&mut rest).expect("the pipe is closed");
+    assert_eq!(rest, "", "one line, no more");
+    (child, serde_json::from_str(&line).unwrap_or(Value::Null))
+}
+
+/// Whether a process runs. One that only waits to be reaped does not.
+#[cfg(target_os = "linux")]
+pub fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
 /// Sends a signal.
 #[cfg(unix)]
 pub fn signal(pid: u32, signal: i32) {

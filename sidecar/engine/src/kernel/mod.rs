@@ -106,12 +106,22 @@ static TABLES: &[Entry] = &[
 ///
 /// `Err` carries the names that this processor can run, best first.
 pub fn choose(forced: Option<&str>) -> Result<&'static Kernel, Vec<&'static str>> {
-    let usable: Vec<_> = TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel).collect();
+    let mut usable = TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel);
     let found = match forced {
-        None => usable.first(),
-        Some(name) => usable.iter().find(|kernel| kernel.name == name),
+        None => usable.next(),
+        Some(name) => usable.find(|kernel| kernel.name == name),
     };
-    found.copied().ok_or_else(|| usable.iter().map(|kernel| kernel.name).collect())
+    found.ok_or_else(|| usable_names().collect())
+}
+
+/// The kernels that this processor can run, best first.
+pub fn usable_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| kernel.name)
+}
+
+/// The kernels of this build that this processor cannot run.
+pub fn unusable_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(|(_, runs)| !runs()).map(|(kernel, _)| kernel.name)
 }
 
 #[cfg(test)]

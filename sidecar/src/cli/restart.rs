@@ -1,0 +1,102 @@
+//! `offheap restart`: another daemon in the place of this one, by force where it does not answer.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use offheap_protocol::{Client, Code, Endpoint, Fault, connection};
+use serde_json::json;
+
+use super::output::{self, out};
+use super::{endpoint, leave};
+use crate::{args, log, start};
+
+/// How long a killed daemon's lock may take to become free.
+const GONE: Duration = Duration::from_secs(10);
+
+pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
+    let endpoint = endpoint(&args.common)?;
+    let mut killed = None;
+    match polite(&endpoint).await {
+        Ok(()) => {}
+        Err(fault) if fault.code == Code::DaemonNotRunning => {}
+        Err(fault) if args.force && fault.code != Code::Forbidden => killed = Some(kill(&endpoint).await?),
+        Err(fault) => return Err(fault),
+    }
+    let (client, _) = start::connect_or_start(&endpoint).await?;
+    if args.common.json {
+        out(
+            &json!({ "restarted": true, "killed": killed, "version": client.version(), "project": endpoint.project() }),
+        );
+    } else {
+        if let Some(pid) = killed {
+            output::note(&format!("process {pid} did not answer and was ended"));
+        }
+        output::say("Restarted.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn polite(endpoint: &Endpoint) -> Result<(), Fault> {
+    let client: Client = start::connect(endpoint).await?;
+    leave(&client).await
+}
+
+/// Ends the process at the other end of a connection to this very endpoint: no file that could be outdated says which.
+async fn kill(endpoint: &Endpoint) -> Result<u32, Fault> {
+    let cannot = |why: &str| {
+        Fault::new(Code::DaemonUnresponsive, format!("the daemon cannot be ended from here: {why}"))
+            .hint("look for a stuck `offheap` process and end it")
+    };
+    // Held until it is over: while it is open its peer is the process that is meant.
+    let connection = connection::connect(endpoint).await.map_err(|error| cannot(&error.to_string()))?;
+    let pid = connection.peer_pid().ok_or_else(|| cannot("this system does not tell its process"))?;
+    if !is_offheap(pid) {
+        return Err(cannot(&format!("process {pid}, which listens there, is not offheap")));
+    }
+    end(pid).map_err(|error| cannot(&format!("process {pid}: {error}")))?;
+    drop(connection);
+    let lock = log::open_private(&endpoint.lock()).map_err(|error| cannot(&error.to_string()))?;
+    let patience = Instant::now() + GONE;
+    while lock.try_lock().is_err() {
+        if Instant::now() > patience {
+            return Err(cannot(&format!("process {pid} was killed and still holds its lock")));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(pid)
+}
+
+/// Whether a process runs a program of our name, where the system tells.
+fn is_offheap(pid: u32) -> bool {
+    if !cfg!(target_os = "linux") {
+        return true; // it holds our endpoint, in a directory that only this user can enter
+    }
+    let Ok(exe) = std::fs::read_link(format!("/proc/{pid}/exe")) else { return false };
+    // A daemon goes on when its file is replaced by an update.
+    let name = exe.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.trim_end_matches(" (deleted)").starts_with("offheap")
+}
+
+#[cfg(unix)]
+fn end(pid: u32) -> std::io::Result<()> {
+    let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
+    // SAFETY: kill takes two numbers and touches no memory. A stopped process is ended by this signal, too.
+    if unsafe { libc::kill(pid, libc::SIGKILL) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[cfg(windows)]
+fn end(pid: u32) -> std::io::Result<()> {
+    use windows_sys::Win32::Foundation::CloseHandle;
+    use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_TERMINATE, TerminateProcess};
+    // SAFETY: the handle is checked, used and closed here.
+    unsafe {
+        let process = OpenProcess(PROCESS_TERMINATE, 0, pid);
+        if process.is_null() {
+            return Err(std::io::Error::last_os_error());
+        }
+        let ended = TerminateProcess(process, 1);
+        let error = std::io::Error::last_os_error();
+        CloseHandle(process);
+        if ended == 0 { Err(error) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,228 @@
+//! Where the system refuses what a daemon needs: TCP, pipes, reading what another owns. Linux, where a test can forbid
+//! itself sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Done, World, finish, grow, until};
+
+/// What a sandbox leaves.
+#[derive(Clone, Copy)]
+enum Sandbox {
+    /// No local sockets.
+    Tcp,
+    /// No sockets at all.
+    Pipes,
+}
+
+/// Makes `socket` fail with EPERM for the families that the sandbox forbids, in the command and all its children.
+fn confine(command: &mut Command, sandbox: Sandbox) {
+    let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    let inet = if matches!(sandbox, Sandbox::Pipes) { 0 } else { 9 };
+    let program = vec![
+        op(load, 0, 0, 0), // the call's number
+        op(equal, libc::SYS_socket as u32, 0, 5),
+        op(load, 16, 0, 0), // its first argument
+        op(equal, libc::AF_UNIX as u32, 2, 0),
+        op(equal, libc::AF_INET as u32 + inet * 1000, 1, 0),
+        op(equal, libc::AF_INET6 as u32 + inet * 1000, 0, 1),
+        op(answer, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        op(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    // SAFETY: prctl is async-signal-safe, and the program lives in the closure until the exec.
+    unsafe {
+        command.pre_exec(move || {
+            let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+            if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+fn run(world: &World, sandbox: Sandbox, args: &[&str]) -> Done {
+    let mut command = world.command(args);
+    confine(&mut command, sandbox);
+    finish(command, b"")
+}
+
+#[track_caller]
+fn json(world: &World, sandbox: Sandbox, args: &[&str]) -> Value {
+    let done = run(world, sandbox, args);
+    assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
+    done.json()
+}
+
+fn world() -> World {
+    let world = World::new();
+    assert_eq!(world.run(&["init"]).code, Some(0));
+    world.write("a.py", "def alpha():\n    return 1\n");
+    world
+}
+
+fn door(world: &World) -> std::path::PathBuf {
+    world.endpoint().door()
+}
+
+#[test]
+fn without_local_sockets_the_daemon_is_reached_over_tcp() {
+    let world = world();
+    json(&world, Sandbox::Tcp, &["index", "--json"]);
+    let status = json(&world, Sandbox::Tcp, &["status", "--json"]);
+    assert_eq!(status["transport"], "tcp");
+    // One daemon for all, those outside of the sandbox included.
+    assert_eq!(world.status()["pid"], status["pid"]);
+    assert_eq!(world.json(&["search", "--json", "alpha"])["hits"][0]["path"], "a.py");
+    assert!(!world.endpoint().socket().exists());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(door(&world)).expect("there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let doctor = json(&world, Sandbox::Tcp, &["doctor", "--json"]);
+    let sockets =
+        doctor["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "sockets").cloned();
+    assert_eq!(sockets.expect("a check")["state"], "warning");
+    assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(0));
+    assert!(!door(&world).exists(), "nothing is left");
+}
+
+/// A port is open to every user of the machine, and to their browsers.
+#[test]
+fn who_does_not_know_the_secret_is_told_nothing() {
+    let world = world();
+    json(&world, Sandbox::Tcp, &["start", "--json"]);
+    let file: Value = serde_json::from_slice(&std::fs::read(door(&world)).expect("there")).expect("JSON");
+    let port = file["port"].as_u64().expect("a port") as u16;
+    let key: Vec<u8> = serde_json::from_value(file["key"].clone()).expect("bytes");
+    let mut wrong = key.clone();
+    wrong[31] ^= 1;
+    let preamble = offheap_protocol::codec::Preamble::ours().encode().to_vec();
+    let get = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser\r\n\r\n".to_vec();
+    for (what, bytes) in [("a wrong key", [wrong, preamble.clone()].concat()), ("a preamble", preamble), ("HTTP", get)]
+    {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        stream.write_all(&bytes).expect("written");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{what}: {answer:?}");
+    }
+    // A daemon that does not know the answer is no daemon of ours.
+    assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(0));
+    let liar = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut forged = file;
+    forged["port"] = liar.local_addr().expect("bound").port().into();
+    std::fs::write(door(&world), forged.to_string()).expect("writable");
+    std::fs::set_permissions(door(&world), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = liar.accept().expect("a client");
+        let _ = stream.write_all(&[7; 64]);
+        let mut seen = Vec::new();
+        let _ = stream.read_to_end(&mut seen);
+        seen
+    });
+    let done = run(&world, Sandbox::Tcp, &["status", "--json"]);
+    assert_eq!(done.json()["error"]["code"], "FORBIDDEN", "{done:?}");
+    assert_eq!(thread.join().expect("ended"), key, "the liar saw the key and no request");
+}
+
+#[test]
+fn without_any_sockets_a_private_daemon_does_it() {
+    let world = world();
+    let done = run(&world, Sandbox::Pipes, &["index", "--json"]);
+    assert_eq!((done.code, done.json()["files"].as_u64()), (Some(0), Some(1)), "{done:?}");
+    assert!(done.stderr.contains("private daemon"), "{done:?}");
+    assert_eq!(json(&world, Sandbox::Pipes, &["search", "--json", "alpha"])["hits"][0]["path"], "a.py");
+    let embedded = json(&world, Sandbox::Pipes, &["embed", "--json", "x"]);
+    assert_eq!(embedded["dim"], 384);
+    assert_eq!(embedded, world.json(&["embed", "--json", "x"]), "the same vector as from a daemon of the usual kind");
+    until("private daemons end with their command", || {
+        let left = world.daemons().into_iter().filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(7).any(|part| part == b"--stdio"))
+        });
+        (left.count() == 0).then_some(())
+    });
+}
+
+/// In a sandbox, beside an owner outside of it: reading goes on, and says what it is.
+#[test]
+fn a_private_daemon_reads_what_another_owns() {
+    let world = world();
+    world.json(&["index", "--json"]);
+    let found = json(&world, Sandbox::Pipes, &["search", "--json", "alpha"]);
+    assert_eq!((&found["hits"][0]["path"], &found["readOnly"]), (&json!("a.py"), &json!(true)));
+    let done = run(&world, Sandbox::Pipes, &["index", "--json"]);
+    assert_eq!(done.json()["error"]["code"], "INDEX_LOCKED", "{done:?}");
+    // The owner is not disturbed and not hidden by that.
+    assert_eq!(world.json(&["search", "--json", "alpha"])["readOnly"], false);
+}
+
+/// Two daemons, one project: one owns and indexes, the other sees whatever was committed before it looked.
+#[test]
+fn a_reader_beside_the_owner_sees_every_commit() {
+    let world = world();
+    world.json(&["index", "--json"]);
+    let reader = World::beside(&world);
+    let find = |word: &str| {
+        let found = reader.json(&["search", "--json", "--mode", "text", word]);
+        assert_eq!(found["readOnly"], true, "{found}");
+        found["hits"][0]["path"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(find("alpha"), "a.py");
+    for round in 0..8 {
+        let word = format!("needle{round}");
+        world.write(&format!("b{round}.py"), format!("def {word}():\n    return 1\n"));
+        world.json(&["index", "--json"]);
+        assert_eq!(find(&word), format!("b{round}.py"), "committed before the question");
+    }
+    assert_eq!(reader.status()["readOnly"], true);
+    // While the owner is busy writing, too.
+    grow(&world, 60);
+    let mut indexing = crate::support::Guard(world.command(["index", "--json"]).spawn().expect("starts"));
+    let mut seen = 0;
+    while indexing.0.try_wait().expect("our child").is_none() {
+        assert_eq!(find("needle3"), "b3.py");
+        seen += 1;
+    }
+    assert!(seen > 0, "some questions came while it was indexed");
+    assert!(find("function_59").ends_with("file059.py"));
+}
+
+#[test]
+fn hashed_vectors_where_no_model_loads() {
+    use offheap_protocol::message::{Priority, TextKind};
+    let mut world = world();
+    world.unset("OFFHEAP_MODEL_DIR");
+    world.set("OFFHEAP_MODEL", "/no/such/model.gguf");
+    world.start();
+    let options = |or_hash| offheap_protocol::EmbedOptions {
+        kind: TextKind::Document,
+        priority: Priority::Interactive,
+        parse_specials: false,
+        or_hash,
+        deadline: None,
+    };
+    crate::support::block_on(async {
+        let client = crate::support::client(&world).await;
+        let fault = client.embed(vec!["x".to_owned()], options(false)).await.expect_err("not asked for");
+        assert_eq!(fault.code, offheap_protocol::Code::ModelNotFound);
+        let texts = vec!["open the file".to_owned(), String::new()];
+        let (vectors, rows) = client.embed(texts, options(true)).await.expect("asked for");
+        assert_eq!((vectors.space.as_str(), vectors.dim, rows.len()), ("hash-v1", 384, 768));
+        assert!(vectors.degraded.expect("said").contains("MODEL_NOT_FOUND"));
+    });
+    // They never reach an index.
+    let report = world.run(&["index", "--json"]);
+    assert_ne!(report.code, Some(0), "{report:?}");
+    let found = world.json(&["search", "--json", "alpha"]);
+    assert_eq!((&found["mode"], &found["space"]), (&json!("text"), &Value::Null));
+}
