@@ -19,3 +19,5 @@ mod upgrade;
 mod recovery;
 #[cfg(target_os = "linux")]
 mod fallback;
+#[cfg(target_os = "linux")]
+mod soak;

@@ -28,9 +28,9 @@ const POINTS: &[(&str, &[&str])] = &[
     ("commit-cache", &["index"]),
     ("commit-publish", &["index"]),
     ("commit-garbage", &["index"]),
-    // The third commit of a run: text, vectors, and what merges them.
-    ("commit-point:3", &["index"]),
-    ("commit-cache:3", &["index"]),
+    // The second commit of a run: the vectors.
+    ("commit-point:2", &["index"]),
+    ("commit-cache:2", &["index"]),
     ("leave", &["stop"]),
     ("drained", &["stop"]),
 ];
