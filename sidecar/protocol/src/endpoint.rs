@@ -174,6 +174,8 @@ pub fn canonical(dir: &Path) -> Result<PathBuf, Fault> {
     let path = std::fs::canonicalize(dir).map_err(|error| {
         Fault::new(Code::InvalidArgument, format!("cannot open directory `{}`: {error}", dir.display()))
     })?;
+    #[cfg(windows)]
+    let path = crate::windows::without_prefix(path);
     if !path.is_dir() {
         return Err(Fault::new(Code::InvalidArgument, format!("`{}` is not a directory", dir.display())));
     }
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(find_project(&deep).expect("readable"), None);
         std::fs::create_dir_all(temp.path().join("a/.offheap")).expect("directory");
         std::fs::write(temp.path().join("a/.offheap/config.json"), "{}").expect("file");
-        let root = temp.path().join("a").canonicalize().expect("exists");
+        let root = canonical(&temp.path().join("a")).expect("exists");
         assert_eq!(find_project(&deep).expect("readable"), Some(root));
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 
@@ -21,7 +21,9 @@ use windows_sys::Win32::Security::{
     RevertToSelf, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::CreateDirectoryW;
-use windows_sys::Win32::System::Pipes::{GetNamedPipeServerProcessId, ImpersonateNamedPipeClient};
+use windows_sys::Win32::System::Pipes::{
+    GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, ImpersonateNamedPipeClient,
+};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
     PROCESS_QUERY_LIMITED_INFORMATION,
@@ -138,14 +140,27 @@ pub fn server_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     if owner != us {
         return Ok(false);
     }
-    let mut process = 0;
-    // SAFETY: the handle is open.
-    check(unsafe { GetNamedPipeServerProcessId(raw(pipe), &mut process) })?;
-    match user_of_process(process) {
+    match user_of_process(server_process(pipe)?) {
         Ok(user) => Ok(user == us),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// The process that made a pipe.
+pub fn server_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
+    let mut process = 0;
+    // SAFETY: the handle is open.
+    check(unsafe { GetNamedPipeServerProcessId(raw(pipe), &mut process) })?;
+    Ok(process)
+}
+
+/// The process that opened a pipe.
+pub fn client_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
+    let mut process = 0;
+    // SAFETY: the handle is open.
+    check(unsafe { GetNamedPipeClientProcessId(raw(pipe), &mut process) })?;
+    Ok(process)
 }
 
 /// Is the client of this pipe our user? To be asked after something was read from it: before that the system does not
@@ -166,6 +181,21 @@ pub fn client_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     // SAFETY: just opened, and ours.
     let token = unsafe { OwnedHandle::from_raw_handle(token.cast()) };
     Ok(user_of_token(&token)? == user()?)
+}
+
+/// A path as people write it, where that means the same: without the `\\?\` that `canonicalize` puts before it. In paths
+/// with it `/` is a letter like others, and few programs take it.
+pub fn without_prefix(path: PathBuf) -> PathBuf {
+    let Some(text) = path.to_str() else { return path };
+    let short = match text.strip_prefix(r"\\?\UNC\") {
+        Some(share) => format!(r"\\{share}"),
+        None => text.strip_prefix(r"\\?\").unwrap_or(text).to_owned(),
+    };
+    // Not so for names that end in dots or are those of devices.
+    match std::fs::canonicalize(&short) {
+        Ok(same) if same == path => PathBuf::from(short),
+        _ => path,
+    }
 }
 
 /// Makes a directory that only this user can enter. One that exists must belong to the user or to the system's own.
@@ -298,5 +328,15 @@ mod tests {
         private_dir(&dir).expect("takes its own");
         std::fs::write(dir.join("file"), "x").expect("usable");
         assert_eq!(user_of_process(std::process::id()).expect("our own"), user().expect("known"));
+    }
+
+    #[test]
+    fn paths_are_as_people_write_them() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let long = temp.path().canonicalize().expect("exists");
+        let short = without_prefix(long.clone());
+        assert!(short.to_str().expect("Unicode").as_bytes()[1] == b':', "{short:?} of {long:?}");
+        std::fs::write(short.join("a/../b"), "x").expect("slashes work");
+        assert_eq!(without_prefix(short.clone()), short);
     }
 }

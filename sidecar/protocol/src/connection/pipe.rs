@@ -34,7 +34,8 @@ pub enum Stream {
 
 /// Opens the pipe. Waits while all its instances are taken: the caller sets the limit.
 ///
-/// `NotFound` where no daemon is, `PermissionDenied` where the pipe is another user's.
+/// `NotFound` where no daemon is, `PermissionDenied` where the system does not let us in, [`super::Error::Foreign`] where
+/// another user has made the pipe.
 pub async fn connect(name: &Path) -> io::Result<Stream> {
     let mut pause = Duration::from_millis(1);
     let pipe = loop {
@@ -47,7 +48,7 @@ pub async fn connect(name: &Path) -> io::Result<Stream> {
         pause = (pause * 2).min(Duration::from_millis(20));
     };
     if !windows::server_is_us(borrow(&pipe))? {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the pipe belongs to another user"));
+        return Err(io::Error::other(super::Error::Foreign));
     }
     Ok(Stream::Client(pipe))
 }
@@ -61,12 +62,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the pipe. Fails with `PermissionDenied` where it exists: the lock is what says who may listen, this is the
-    /// second guard, against those who do not know the lock.
+    /// Makes the pipe. Fails with `AddrInUse` where it exists: the lock is what says who may listen, this is the second
+    /// guard, against those who do not know the lock.
     pub fn bind(name: PathBuf) -> io::Result<Self> {
         let descriptor = Descriptor::private()?;
-        let next = Mutex::new(instance(&name, &descriptor, true)?);
-        Ok(Listener { name, descriptor, next })
+        let next = instance(&name, &descriptor, true).map_err(|error| match error.kind() {
+            // The system says the same when it allows no pipes here at all; then there is none.
+            io::ErrorKind::PermissionDenied if exists(&name) => io::ErrorKind::AddrInUse.into(),
+            _ => error,
+        })?;
+        Ok(Listener { name, descriptor, next: Mutex::new(next) })
     }
 
     /// The next client. Nothing is lost when the future is dropped.
@@ -94,7 +99,20 @@ fn instance(name: &Path, descriptor: &Descriptor, first: bool) -> io::Result<Nam
     unsafe { options.create_with_security_attributes_raw(name, (&raw mut attributes).cast::<c_void>()) }
 }
 
+fn exists(name: &Path) -> bool {
+    let opened = ClientOptions::new().security_qos_flags(SECURITY_IDENTIFICATION).open(name);
+    !opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 impl Stream {
+    /// The process at the other end, as the system remembers it.
+    pub fn peer_pid(&self) -> Option<u32> {
+        match self {
+            Stream::Server(pipe) => windows::client_process(borrow(pipe)).ok(),
+            Stream::Client(pipe) => windows::server_process(borrow(pipe)).ok(),
+        }
+    }
+
     /// Is the other end our own user? A client knows since it connected, the daemon after it has read something.
     pub fn peer_is_us(&self) -> io::Result<bool> {
         match self {
