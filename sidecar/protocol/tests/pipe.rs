@@ -6,8 +6,9 @@ use std::os::windows::io::AsHandle;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use offheap_protocol::codec::Purpose;
 use offheap_protocol::connection::pipe::{self, Listener, Stream};
-use offheap_protocol::connection::{self, Accept};
+use offheap_protocol::connection::{self, Accept, Transport, Welcome};
 use offheap_protocol::windows::{Descriptor, pipe_owner, user};
 use offheap_protocol::{Client, Code, Endpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -192,11 +193,14 @@ fn endpoints_greet_over_the_pipe_and_runtime_directories_are_apart() {
     assert_ne!(here.socket(), there.socket());
     here.prepare_dir().expect("private");
     block_on(async {
-        let accept = Accept::bind(&here).expect("a fresh name");
+        let accept = Accept::bind(&here).await.expect("a fresh name");
+        assert_eq!(accept.transport(), Transport::Local);
         let (server, client) = tokio::join!(accept.accept(), connection::connect(&here));
         let (mut server, mut client) = (server.expect("accepted"), client.expect("connected"));
-        let (ours, theirs) = tokio::join!(server.greet(), client.greet());
-        assert_eq!(ours.expect("the same user"), theirs.expect("the same user"));
+        let (welcome, theirs) = tokio::join!(server.welcome(), client.greet(Purpose::Talk));
+        assert!(matches!(welcome.expect("the same user"), Welcome::Talk(_)));
+        theirs.expect("a daemon of the same user");
+        assert_eq!(client.peer_pid(), Some(std::process::id()));
         let nobody = Client::connect(&there, "test").await.err().expect("nobody there");
         assert_eq!(nobody.code, Code::DaemonNotRunning);
     });
