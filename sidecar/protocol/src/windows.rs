@@ -67,7 +67,7 @@ impl Descriptor {
         format!("O:{user}D:P(A;;GA;;;{user})(A;;GA;;;SY)")
     }
 
-    fn parse(text: &str) -> io::Result<Self> {
+    pub(crate) fn parse(text: &str) -> io::Result<Self> {
         let wide: Vec<u16> = text.encode_utf16().chain([0]).collect();
         let mut descriptor = null_mut();
         // SAFETY: the text ends in a zero; on success the descriptor is ours to free.

@@ -90,6 +90,7 @@ impl Listener {
     }
 }
 
+/// One instance. `descriptor` counts only for the first: it is the pipe's.
 fn instance(name: &Path, descriptor: &Descriptor, first: bool) -> io::Result<NamedPipeServer> {
     let mut options = ServerOptions::new();
     options.first_pipe_instance(first).reject_remote_clients(true);
@@ -190,5 +191,20 @@ impl AsyncWrite for &Stream {
     /// Pipes end when they are closed.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pipe_of_somebody_else_is_not_talked_to() {
+        let name = PathBuf::from(format!(r"\\.\pipe\offheap-test-{}-squatter", std::process::id()));
+        let descriptor = Descriptor::parse("O:SYD:(A;;GA;;;WD)").expect("well formed"); // the system's, open to everybody
+        // Windows lets only the system make what the system owns; wine lets us play it.
+        let Ok(_squatter) = instance(&name, &descriptor, true) else { return };
+        let error = connect(&name).await.err().expect("another owner");
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<super::super::Error>()), "{error:?}");
     }
 }
