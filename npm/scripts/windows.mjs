@@ -268,6 +268,29 @@ async function leaving(exe) {
   say(`leaving: ${LEAVES} times, 4 calls during it, all answered, ${askedAgain} after asking again`);
 }
 
+/** The private daemon over standard streams: it introduces itself, and ends with its input. */
+async function standalone(exe) {
+  const world = new World(exe);
+  const [program, ...first] = world.command;
+  const child = spawn(program, [...first, 'daemon', '--stdio'], { cwd: world.dir, env: world.env, stdio: ['pipe', 'pipe', 'ignore'] });
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  const preamble = Buffer.alloc(32); // sidecar/protocol/README.md
+  preamble.write('OFFHEAP\0', 'latin1');
+  preamble[8] = 1;
+  preamble.writeUInt16LE(1, 10);
+  preamble.writeUInt16LE(0xffff, 12);
+  const received = [];
+  const answered = new Promise((resolve) => child.stdout.on('data', (bytes) => received.push(bytes) && Buffer.concat(received).length >= 32 && resolve()));
+  child.stdin.write(preamble);
+  const limit = (what) => new Promise((_, reject) => setTimeout(() => reject(new Error(what)), 20_000).unref());
+  await Promise.race([answered, limit('the private daemon says nothing')]);
+  expect(Buffer.concat(received).subarray(0, 8).equals(preamble.subarray(0, 8)), 'the private daemon introduces itself');
+  child.stdin.end();
+  const code = await Promise.race([ended, limit('the private daemon does not end with its input')]);
+  expect(code === 0, 'the private daemon ends well', String(code));
+  say('standalone: greeted over standard streams, ended with its input');
+}
+
 function rotation(exe) {
   const world = new World(exe);
   world.offheap('start');
@@ -292,7 +315,7 @@ try {
   }
   const exe = built();
   say(`built ${path.basename(exe)}`);
-  for (const [name, part] of Object.entries({ lifeOfOne, project, herd, kills, leaving, rotation })) {
+  for (const [name, part] of Object.entries({ lifeOfOne, project, herd, kills, leaving, standalone, rotation })) {
     if (!only || only === name) await part(exe);
   }
   say(`all ${checks} checks passed`);
