@@ -35,6 +35,7 @@ pub use runs::Runs;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Exit code when the model file was cut or replaced under its map; a client starts the daemon again.
+#[cfg(unix)] // Windows does not let a mapped file be cut
 pub const EXIT_MAP_LOST: u8 = 75;
 
 /// How long a leaving predecessor is waited for.
@@ -308,7 +309,12 @@ async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept) {
     while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(1), accept.accept()).await {
         tokio::spawn(serve(daemon.clone(), connection));
     }
-    drain(daemon).await;
+    // A named pipe keeps its name until its last client leaves, a port its number: who still comes is told to wait for a
+    // successor.
+    tokio::select! {
+        () = drain(daemon) => {}
+        () = greet_late(daemon, accept) => {}
+    }
     failpoint::pass("drained");
 }
 
@@ -329,6 +335,16 @@ async fn drain(daemon: &Arc<Daemon>) {
     let batcher = daemon.batcher.clone();
     let _ = tokio::time::timeout(Duration::from_secs(2), tokio::task::spawn_blocking(move || batcher.shutdown())).await;
     tokio::time::sleep(Duration::from_millis(5)).await; // last answers reach their sockets
+}
+
+/// Accepts without end.
+async fn greet_late(daemon: &Arc<Daemon>, accept: &Accept) {
+    loop {
+        match accept.accept().await {
+            Ok(connection) => drop(tokio::spawn(serve(daemon.clone(), connection))),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
 }
 
 /// Drops caches, or leaves, when nothing was asked for `ttl`.
@@ -411,7 +427,7 @@ fn close_inherited() {
     }
 }
 
-/// Windows: only the handles named at the start are inherited.
+/// Windows: the starter keeps its handles to itself (`windows.rs`, `keep_standard_handles`; Node does the same).
 #[cfg(not(unix))]
 fn close_inherited() {}
 

@@ -75,20 +75,8 @@ pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Windows: standard handles are looked up at each use, so setting them is enough.
 #[cfg(windows)]
-pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
-    use std::os::windows::io::{AsRawHandle, IntoRawHandle};
-    use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetStdHandle};
-    let which = [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE][descriptor as usize];
-    let own = file.try_clone()?;
-    // SAFETY: the handle is open and is leaked below, so it stays valid for the process's life.
-    if unsafe { SetStdHandle(which, own.as_raw_handle()) } == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let _ = own.into_raw_handle();
-    Ok(())
-}
+pub use crate::windows::replace;
 
 /// `log!("format", ...)`: see [`line()`].
 macro_rules! log {

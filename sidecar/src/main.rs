@@ -15,6 +15,8 @@ mod fault;
 mod failpoint;
 mod log;
 mod memory;
+#[cfg(windows)]
+mod windows;
 
 use std::process::ExitCode;
 

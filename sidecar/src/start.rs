@@ -220,11 +220,12 @@ fn detach(command: &mut Command) {
     }
 }
 
-/// No console of its own, and none of ours.
+/// No console of its own, and none of our handles.
 #[cfg(windows)]
 fn detach(command: &mut Command) {
     use std::os::windows::process::CommandExt;
     const DETACHED_PROCESS: u32 = 0x8;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+    crate::windows::keep_standard_handles();
 }

@@ -5,6 +5,8 @@
 //! private child.
 
 mod local;
+#[cfg(windows)]
+pub mod pipe;
 mod pipes;
 mod tcp;
 
@@ -105,6 +107,9 @@ pub struct Connection {
     peer_pid: Option<u32>,
     /// What must be exchanged before the preambles.
     secret: Option<tcp::Secret>,
+    /// Whose other end is to be looked at once something was read.
+    #[cfg(windows)]
+    unchecked: Option<std::sync::Arc<pipe::Stream>>,
 }
 
 /// Reads whole frames.
@@ -186,6 +191,8 @@ impl Connection {
             transport,
             peer_pid: None,
             secret: None,
+            #[cfg(windows)]
+            unchecked: None,
         }
     }
 
@@ -214,6 +221,12 @@ impl Connection {
             secret.check(self).await?;
         }
         let (ours, theirs) = (Preamble::ours(), self.read_preamble().await?);
+        #[cfg(windows)]
+        if let Some(pipe) = self.unchecked.take()
+            && !pipe.peer_is_us()?
+        {
+            return Err(Error::Foreign);
+        }
         let hands_over = theirs.purpose == Purpose::HandOver && theirs.is_newer_than(&ours);
         self.send_preamble(if hands_over { Purpose::HandOver } else { Purpose::Talk }).await?;
         match ours.common(&theirs) {

@@ -68,8 +68,11 @@ impl Endpoint {
     pub fn socket(&self) -> PathBuf {
         #[cfg(windows)]
         {
-            let owner = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
-            let owner: String = owner[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+            // Pipes of all users have one set of names. Where the user is unknown nothing can be opened anyway.
+            let mut hash = Sha256::new_with_prefix(crate::windows::user().unwrap_or_default());
+            hash.update([0]);
+            hash.update(self.dir.as_os_str().to_ascii_lowercase().as_encoded_bytes());
+            let owner: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
             PathBuf::from(format!(r"\\.\pipe\offheap-{owner}-{}", self.id))
         }
         #[cfg(not(windows))]
@@ -102,6 +105,9 @@ impl Endpoint {
             Fault::new(Code::Forbidden, format!("the runtime directory `{}` {why}", self.dir.display()))
                 .hint("remove it, or set OFFHEAP_RUNTIME_DIR to a directory that only you can enter")
         };
+        #[cfg(windows)]
+        let create = || crate::windows::private_dir(&self.dir);
+        #[cfg(not(windows))]
         let create = || {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true);
@@ -168,6 +174,8 @@ pub fn canonical(dir: &Path) -> Result<PathBuf, Fault> {
     let path = std::fs::canonicalize(dir).map_err(|error| {
         Fault::new(Code::InvalidArgument, format!("cannot open directory `{}`: {error}", dir.display()))
     })?;
+    #[cfg(windows)]
+    let path = crate::windows::without_prefix(path);
     if !path.is_dir() {
         return Err(Fault::new(Code::InvalidArgument, format!("`{}` is not a directory", dir.display())));
     }
@@ -220,7 +228,7 @@ mod tests {
         assert_eq!(find_project(&deep).expect("readable"), None);
         std::fs::create_dir_all(temp.path().join("a/.offheap")).expect("directory");
         std::fs::write(temp.path().join("a/.offheap/config.json"), "{}").expect("file");
-        let root = temp.path().join("a").canonicalize().expect("exists");
+        let root = canonical(&temp.path().join("a")).expect("exists");
         assert_eq!(find_project(&deep).expect("readable"), Some(root));
     }
 }

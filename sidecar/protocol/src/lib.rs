@@ -10,6 +10,8 @@ pub mod endpoint;
 pub mod connection;
 pub mod client;
 pub mod ready;
+#[cfg(windows)]
+pub mod windows;
 
 pub use client::{Client, EmbedOptions, Reply};
 pub use endpoint::Endpoint;

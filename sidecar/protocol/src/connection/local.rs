@@ -5,10 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+#[cfg(unix)]
 use interprocess::local_socket::tokio::{Listener as Inner, Stream, prelude::*};
+#[cfg(unix)]
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOptions, Name, ToFsName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(windows)]
+use super::pipe::{self, Listener as Inner, Stream};
 use super::{Connection, Transport};
 use crate::endpoint::Endpoint;
 
@@ -16,15 +20,21 @@ use crate::endpoint::Endpoint;
 pub struct Listener(Inner);
 
 impl Listener {
+    /// Makes the pipe, closed to others.
+    #[cfg(windows)]
+    pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        Inner::bind(endpoint.socket()).map(Listener)
+    }
+
     /// Binds the socket, closed to others.
+    #[cfg(unix)]
     pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
-        #[cfg(unix)]
         let options = interprocess::os::unix::local_socket::ListenerOptionsExt::mode(options, 0o600);
         match options.create_tokio() {
             Ok(listener) => Ok(Listener(listener)),
             // Where the system cannot set the mode before binding (macOS), the 0700 directory is the wall.
-            #[cfg(all(unix, not(target_os = "linux")))]
+            #[cfg(not(target_os = "linux"))]
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
                 options.create_tokio().map(Listener)
@@ -41,6 +51,9 @@ impl Listener {
 
 /// Connects to whoever is bound.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
+    #[cfg(windows)]
+    let stream = pipe::connect(&endpoint.socket()).await?;
+    #[cfg(unix)]
     let stream: Stream = ConnectOptions::new().name(name(endpoint)?).connect_tokio().await?;
     connection(stream)
 }
@@ -56,6 +69,7 @@ pub fn is_unknown_family(error: &io::Error) -> bool {
     };
 }
 
+#[cfg(unix)]
 fn name(endpoint: &Endpoint) -> io::Result<Name<'static>> {
     endpoint.socket().to_fs_name::<GenericFilePath>()
 }
@@ -71,13 +85,22 @@ fn connection(stream: Stream) -> io::Result<Connection> {
     }
     let peer_pid = pid(&stream);
     let stream = Arc::new(stream);
+    #[cfg(windows)]
+    let unchecked = Some(stream.clone());
     let mut connection = Connection::new(Half(stream.clone()), Half(stream), Transport::Local);
+    #[cfg(windows)]
+    {
+        connection.unchecked = unchecked;
+    }
     connection.peer_pid = peer_pid;
     Ok(connection)
 }
 
 /// The process at the other end. The system remembers who connected or listened; a number in a file could be outdated.
 fn pid(stream: &Stream) -> Option<u32> {
+    #[cfg(windows)]
+    return stream.peer_pid();
+    #[cfg(unix)]
     stream.peer_creds().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
 }
 

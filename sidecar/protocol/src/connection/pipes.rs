@@ -8,6 +8,11 @@ use super::{Connection, Transport};
 /// Runs `command` as a private daemon of this process. It ends with the connection, because its input ends then.
 pub async fn private_child(mut command: Command) -> io::Result<Connection> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    #[cfg(windows)]
+    {
+        const CREATE_NO_WINDOW: u32 = 0x0800_0000; // a program without a console would see one open
+        std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NO_WINDOW);
+    }
     let mut child = command.spawn()?;
     let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
     let pid = child.id();
