@@ -1,10 +1,10 @@
 //! The model thread: takes texts from a queue up to a token budget, answers requests when their last text is done.
 //!
-//! Interactive texts pass bulk texts between two micro-batches. A request whose caller is gone is dropped there
+//! Interactive texts pass bulk texts between two micro-batches; within both, connections take turns, text by text. A request whose caller is gone is dropped there
 //! too. Identical texts of one request are computed once. The model is loaded by the first request that needs it
 //! and dropped when it was idle for long enough; loading it anew costs a checksum over the mapped file.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,12 +19,15 @@ use offheap_protocol::{Code, Fault};
 use tokio::sync::oneshot;
 
 use crate::config;
+use crate::fair::FairQueue;
 use crate::fault;
 use crate::log::log;
 use crate::models::ModelFile;
 
 /// Texts that may wait, over all requests; more are refused.
 const MAX_QUEUED: usize = 100_000;
+/// Who brings the texts of index runs: no connection, the daemon itself.
+const INDEX_RUNS: u64 = 0;
 
 /// Finds the model file; called on the model thread when one is needed.
 pub type Source = Box<dyn Fn() -> Result<ModelFile, Fault> + Send + Sync>;
@@ -80,8 +83,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    interactive: VecDeque<Item>,
-    bulk: VecDeque<Item>,
+    interactive: FairQueue<Item>,
+    bulk: FairQueue<Item>,
     loaded: Option<Loaded>,
     /// Asked to load now; answered by the model thread.
     loads: Vec<oneshot::Sender<Result<Loaded, Fault>>>,
@@ -90,7 +93,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn line(&mut self, priority: Priority) -> &mut VecDeque<Item> {
+    fn line(&mut self, priority: Priority) -> &mut FairQueue<Item> {
         match priority {
             Priority::Interactive => &mut self.interactive,
             Priority::Bulk => &mut self.bulk,
@@ -105,6 +108,8 @@ struct Item {
 }
 
 struct Job {
+    /// The connection.
+    owner: u64,
     texts: Vec<String>,
     specials: Specials,
     priority: Priority,
@@ -137,9 +142,10 @@ impl Batcher {
         Ok(Batcher { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Vectors for `texts`. Setting `cancelled` drops what has not begun.
+    /// Vectors for the `texts` of a connection. Setting `cancelled` drops what has not begun.
     pub async fn embed(
         &self,
+        owner: u64,
         texts: Vec<String>,
         specials: Specials,
         priority: Priority,
@@ -149,11 +155,11 @@ impl Batcher {
             return Err(Fault::new(Code::InvalidArgument, "no texts were given"));
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, specials, priority, cancelled, answer)?;
+        self.shared.push(owner, texts, specials, priority, cancelled, answer)?;
         answered.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
-    /// The same for a thread that may block, for texts of strangers.
+    /// The same for an index run, whose thread may block and whose texts are strangers'.
     pub fn embed_blocking(
         &self,
         texts: Vec<String>,
@@ -161,7 +167,7 @@ impl Batcher {
         cancelled: Arc<AtomicBool>,
     ) -> Result<Embedded, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, Specials::Text, priority, cancelled, answer)?;
+        self.shared.push(INDEX_RUNS, texts, Specials::Text, priority, cancelled, answer)?;
         answered.blocking_recv().unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
@@ -212,6 +218,7 @@ impl Shared {
 
     fn push(
         &self,
+        owner: u64,
         texts: Vec<String>,
         specials: Specials,
         priority: Priority,
@@ -243,6 +250,7 @@ impl Shared {
         };
         let distinct = texts.len();
         let job = Arc::new(Job {
+            owner,
             texts,
             specials,
             priority,
@@ -257,7 +265,7 @@ impl Shared {
             return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
         }
         self.queued.fetch_add(distinct, Ordering::Relaxed);
-        queue.line(priority).extend((0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
+        queue.line(priority).extend(owner, (0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
         self.work.notify_one();
         Ok(())
     }
@@ -405,21 +413,20 @@ impl Shared {
 
     fn next(&self) -> Option<Item> {
         let mut queue = self.lock();
-        let item = queue.interactive.pop_front().or_else(|| queue.bulk.pop_front())?;
+        let item = queue.interactive.pop().or_else(|| queue.bulk.pop())?;
         self.queued.fetch_sub(1, Ordering::Relaxed);
         Some(item)
     }
 
     fn put_back(&self, item: Item) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let line = item.job.priority;
-        self.lock().line(line).push_front(item);
+        let (line, owner) = (item.job.priority, item.job.owner);
+        self.lock().line(line).put_back(owner, item);
     }
 
     fn fail_all(&self, mut queue: MutexGuard<'_, Queue>, fault: &Fault) {
         let loads = std::mem::take(&mut queue.loads);
-        let items: Vec<Item> =
-            std::mem::take(&mut queue.interactive).into_iter().chain(std::mem::take(&mut queue.bulk)).collect();
+        let items: Vec<Item> = queue.interactive.take_all().into_iter().chain(queue.bulk.take_all()).collect();
         drop(queue);
         self.queued.fetch_sub(items.len(), Ordering::Relaxed);
         items.iter().for_each(|item| item.job.fail(fault));

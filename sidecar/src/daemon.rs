@@ -21,7 +21,9 @@ use crate::args;
 use crate::batcher::Batcher;
 use crate::config::{Config, DaemonConfig};
 use crate::handler::Daemon;
+use crate::limits::Limits;
 use crate::log::log;
+use crate::metrics::Metrics;
 use crate::models;
 use crate::projects::Project;
 use crate::serve::serve;
@@ -125,6 +127,8 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         in_flight: AtomicUsize::new(0),
         requests: AtomicU64::new(0),
         faults: AtomicU64::new(0),
+        limits: Limits::new(),
+        metrics: Metrics::default(),
         leaving: watch::channel(false).0,
     });
     Ok(Started::Owner(Box::new(Owner {
@@ -246,6 +250,7 @@ async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
                 return;
             }
             daemon.batcher.evict();
+            daemon.metrics.evicted();
             if let Some(project) = &daemon.project {
                 project.evict();
             }
