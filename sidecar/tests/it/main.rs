@@ -10,6 +10,8 @@ mod lifecycle;
 #[cfg(unix)]
 mod socket;
 #[cfg(unix)]
+mod load;
+#[cfg(unix)]
 mod cli;
 #[cfg(unix)]
 mod search;
