@@ -1,8 +1,9 @@
 //! The model thread: takes texts from a queue up to a token budget, answers requests when their last text is done.
 //!
-//! Interactive texts pass bulk texts between two micro-batches; within both, connections take turns, text by text. A request whose caller is gone is dropped there
-//! too. Identical texts of one request are computed once. The model is loaded by the first request that needs it
-//! and dropped when it was idle for long enough; loading it anew costs a checksum over the mapped file.
+//! Interactive texts pass bulk texts between two micro-batches, all but a few; within both, connections take turns,
+//! text by text. A request whose caller is gone is dropped there too. Identical texts of one request are computed
+//! once. The model is loaded by the first request that needs it and dropped when it was idle for long enough; loading
+//! it anew costs a checksum over the mapped file.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,8 @@ use crate::models::ModelFile;
 
 /// Texts that may wait, over all requests; more are refused.
 const MAX_QUEUED: usize = 100_000;
+/// Of so many texts one is a bulk text, where both kinds wait: a crowd of questions must not stop an index run.
+const BULK_SHARE: usize = 32;
 /// Who brings the texts of index runs: no connection, the daemon itself.
 const INDEX_RUNS: u64 = 0;
 
@@ -85,6 +88,8 @@ struct Shared {
 struct Queue {
     interactive: FairQueue<Item>,
     bulk: FairQueue<Item>,
+    /// Interactive texts taken since the last bulk text.
+    passed: usize,
     loaded: Option<Loaded>,
     /// Asked to load now; answered by the model thread.
     loads: Vec<oneshot::Sender<Result<Loaded, Fault>>>,
@@ -98,6 +103,13 @@ impl Queue {
             Priority::Interactive => &mut self.interactive,
             Priority::Bulk => &mut self.bulk,
         }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let bulk_first = self.passed + 1 >= BULK_SHARE && !self.bulk.is_empty();
+        let interactive = if bulk_first { None } else { self.interactive.pop() };
+        self.passed = if interactive.is_some() { self.passed + 1 } else { 0 };
+        interactive.or_else(|| self.bulk.pop())
     }
 }
 
@@ -413,7 +425,7 @@ impl Shared {
 
     fn next(&self) -> Option<Item> {
         let mut queue = self.lock();
-        let item = queue.interactive.pop().or_else(|| queue.bulk.pop())?;
+        let item = queue.pop()?;
         self.queued.fetch_sub(1, Ordering::Relaxed);
         Some(item)
     }

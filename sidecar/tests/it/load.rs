@@ -121,6 +121,27 @@ fn one_client_s_texts_do_not_hold_up_another_s() {
     });
 }
 
+/// A crowd of questions used to stop whatever was bulk for as long as it lasted.
+#[test]
+fn questions_do_not_stop_bulk_work() {
+    let daemon = daemon(&[]);
+    block_on(async {
+        let observer = warm(&daemon).await;
+        let mut greedy = by_hand(&daemon).await;
+        for id in 2..2 + IN_FLIGHT {
+            let (request, body) = embed(&texts(60, 30), Priority::Interactive);
+            send(&mut greedy, id, request, body).await;
+        }
+        until(&observer, "many questions wait", |status| status.queued > 2_000).await;
+        let (request, body) = embed(&texts(3, 30), Priority::Bulk);
+        call(&client(&daemon).await, request, body).await.expect("it answers");
+        let before = answered_so_far(&mut greedy).await;
+        assert!(before < IN_FLIGHT as usize / 2, "{before} of {IN_FLIGHT} were answered before the bulk work");
+        drop(greedy);
+        until(&observer, "its work is dropped", |status| status.queued == 0).await;
+    });
+}
+
 /// Lines that take a regular expression long: an automaton of that pattern has more states than fit.
 fn slow_files(world: &World) {
     let mut noise: u64 = 42;
@@ -305,7 +326,7 @@ fn length_bombs_cost_nothing() {
 async fn stalled(daemon: &World) -> Connection {
     let mut stalled = by_hand(daemon).await;
     for id in 2..10 {
-        let (request, body) = embed(&texts(256, 1), Priority::Bulk);
+        let (request, body) = embed(&texts(256, 1), Priority::Interactive);
         send(&mut stalled, id, request, body).await;
     }
     stalled
