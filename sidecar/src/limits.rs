@@ -146,14 +146,18 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
 }
 
-/// What a request and its answer may hold in memory, KiB: what was read, and an upper guess at what will be written.
-pub fn cost_kib(request: &Request, body: usize) -> usize {
-    let answer = match request {
+/// What a request holds in memory, KiB.
+pub fn request_kib(body: usize) -> usize {
+    REQUEST_KIB + (body >> 10)
+}
+
+/// An upper guess at what its answer will hold, KiB.
+pub fn answer_kib(request: &Request) -> usize {
+    match request {
         Request::Embed { lengths, .. } => lengths.len().min(MAX_TEXTS) * ROW_KIB,
         Request::Search(search) => search.limit.min(1_000) as usize * HIT_KIB,
         _ => 0,
-    };
-    REQUEST_KIB + (body >> 10) + answer
+    }
 }
 
 /// Refuses more texts than an answer has room for.

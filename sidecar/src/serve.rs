@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::{self, Envelope, Kind};
@@ -26,6 +26,8 @@ const MAX_IN_FLIGHT: usize = 64;
 /// What a connection's requests may hold until their answers are written, in KiB; beyond it frames are not read. Cancels
 /// are read before that.
 const BUDGET_KIB: usize = 2 * (codec::MAX_BODY as usize >> 10);
+/// What its answers may hold, in KiB: work is not begun while those that it has not taken leave no room for another.
+const ANSWERS_KIB: usize = 16 << 10;
 /// Progress frames: at most this often, and at least this often while nothing changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -35,8 +37,15 @@ struct Outgoing {
     id: u64,
     control: Vec<u8>,
     payload: Payload,
-    /// The request's part of the connection's budget; none for what no request asked for.
-    _held: Option<Arc<OwnedSemaphorePermit>>,
+    /// None for what no request asked for.
+    _held: Option<Arc<Held>>,
+}
+
+/// A request's part of what its connection may hold, until the work has ended and the answer is written.
+struct Held {
+    _request: OwnedSemaphorePermit,
+    /// From when the work begins.
+    answer: OnceLock<OwnedSemaphorePermit>,
 }
 
 impl Outgoing {
@@ -72,6 +81,7 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     let flags: Flags = Arc::default();
     let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     let budget = Arc::new(Semaphore::new(BUDGET_KIB));
+    let room = Arc::new(Semaphore::new(ANSWERS_KIB));
     let mut leaving = daemon.leaving.subscribe();
     let mut told = false;
     let mut greeted = false;
@@ -154,10 +164,12 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                 if admitted.is_err() {
                     body = Vec::new();
                 }
-                let kib = limits::cost_kib(&envelope.request, body.len()).min(BUDGET_KIB);
-                let held = Arc::new(budget.clone().acquire_many_owned(kib as u32).await.expect("never closed"));
+                let kib = limits::request_kib(body.len()) as u32;
+                let held = budget.clone().acquire_many_owned(kib).await.expect("never closed");
+                let held = Arc::new(Held { _request: held, answer: OnceLock::new() });
                 let asked = Asked { id, peer: peer.clone(), envelope, body, cancelled, began, admitted, held };
-                tokio::spawn(answer(daemon.clone(), asked, permits.clone(), outbox.clone(), flags.clone()));
+                let (permits, room) = (permits.clone(), room.clone());
+                tokio::spawn(answer(daemon.clone(), asked, permits, room, outbox.clone(), flags.clone()));
             }
             kind => {
                 malformed(&format_args!("a client sent {kind:?}"));
@@ -209,14 +221,14 @@ struct Asked {
     began: Instant,
     /// Its texts are counted, or too many wait.
     admitted: Result<Waiting, Fault>,
-    /// Its part of the connection's budget, until the work has ended and the answer is written.
-    held: Arc<OwnedSemaphorePermit>,
+    held: Arc<Held>,
 }
 
 async fn answer(
     daemon: Arc<Daemon>,
     asked: Asked,
     permits: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     outbox: mpsc::Sender<Outgoing>,
     flags: Flags,
 ) {
@@ -237,6 +249,10 @@ async fn answer(
         let handling = async {
             let waiting = admitted?;
             let permit = if quick { None } else { permits.acquire_owned().await.ok() };
+            let kib = limits::answer_kib(&call.request).min(ANSWERS_KIB) as u32;
+            if let Ok(room) = room.acquire_many_owned(kib).await {
+                let _ = held.answer.set(room);
+            }
             if call.cancelled.load(Ordering::Relaxed) {
                 return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
             }

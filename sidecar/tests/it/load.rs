@@ -326,10 +326,15 @@ fn length_bombs_cost_nothing() {
 async fn stalled(daemon: &World) -> Connection {
     let mut stalled = by_hand(daemon).await;
     for id in 2..10 {
-        let (request, body) = embed(&texts(256, 1), Priority::Interactive);
+        let (request, body) = large_answer();
         send(&mut stalled, id, request, body).await;
     }
     stalled
+}
+
+/// Little work, but 256 rows: equal texts are computed once.
+fn large_answer() -> (Request, Vec<u8>) {
+    embed(&vec!["the same".to_owned(); 256], Priority::Interactive)
 }
 
 #[test]
@@ -348,6 +353,39 @@ fn a_reader_that_stalls_is_alone_with_it() {
         assert_eq!(status.load.cut_off.slow_reader, 1, "{status:?}");
         until(&observer, "it is gone", |status| status.connections == 2).await;
         ping(&other).await;
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_that_nobody_takes_are_few() {
+    // Answers of 256 texts each: so many have room.
+    const ANSWERS: u64 = 32;
+    let daemon = daemon(&[("OFFHEAP_STALL_MS", "3600000")]);
+    block_on(async {
+        let observer = warm(&daemon).await;
+        let before = status_of(&observer).await;
+        let mut stalled = by_hand(&daemon).await;
+        for id in 2..2 + 3 * ANSWERS {
+            let (request, body) = large_answer();
+            send(&mut stalled, id, request, body).await;
+        }
+        let done = |status: &StatusReport| status.load.requests.embed - before.load.requests.embed;
+        until(&observer, "there is no more room", |status| done(status) >= ANSWERS).await;
+        // Others' work is done meanwhile, and nothing more of its own but what a socket takes.
+        for i in 0..20 {
+            let (request, body) = embed(&[format!("text {i}")], Priority::Interactive);
+            call(&observer, request, body).await.expect("it answers");
+        }
+        let status = status_of(&observer).await;
+        assert!(done(&status) <= ANSWERS + 20 + 2, "{status:?}");
+        let grown = |status: &StatusReport| status.anon_bytes.expect("Linux tells");
+        let grown = grown(&status).saturating_sub(grown(&before));
+        assert!(grown < 48 << 20, "{grown} bytes");
+        // Once it reads, the rest is done.
+        for _ in 0..3 * ANSWERS {
+            assert_eq!(next(&mut stalled).await.header.kind, Kind::Response);
+        }
     });
 }
 
