@@ -1,8 +1,9 @@
 //! Many peers at once, some of them greedy, slow or stuck: the others do not notice.
 //!
-//! What is asserted is the order of answers, never a time.
+//! What is asserted is the order of answers, never a time. Linux tells what is unread in a socket and what memory is our own.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -233,9 +234,7 @@ fn read_frame(stream: &mut UnixStream) -> Header {
 }
 
 /// Waits until the peer has read everything: what is written next comes to it on its own.
-#[cfg(target_os = "linux")]
 fn until_read(stream: &UnixStream) {
-    use std::os::fd::AsRawFd;
     crate::support::until("the peer has read it", || {
         let mut unread: libc::c_int = 0;
         // SAFETY: the descriptor is open, and the request writes one int.
@@ -245,7 +244,6 @@ fn until_read(stream: &UnixStream) {
     });
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_conversation_may_be_cut_anywhere() {
     let daemon = daemon(&[]);
@@ -274,7 +272,6 @@ fn a_conversation_may_be_cut_anywhere() {
     });
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn length_bombs_cost_nothing() {
     const PEERS: usize = 64;
@@ -356,7 +353,6 @@ fn a_reader_that_stalls_is_alone_with_it() {
     });
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn answers_that_nobody_takes_are_few() {
     // Answers of 256 texts each: so many have room.
@@ -500,7 +496,6 @@ async fn crowd(daemon: &World, name: &str, time: Duration) -> Vec<Duration> {
     all
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "minutes; OFFHEAP_SOAK_SECONDS is the length of each of its two parts"]
 fn soak_a_crowd_with_a_stalled_reader() {
@@ -528,7 +523,6 @@ fn soak_a_crowd_with_a_stalled_reader() {
     });
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "a minute"]
 fn soak_a_thousand_searches() {

@@ -9,7 +9,7 @@ mod layering;
 mod lifecycle;
 #[cfg(unix)]
 mod socket;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(unix)]
 mod cli;
