@@ -306,7 +306,7 @@ describe('worker threads', () => {
          const { Worker } = require('node:worker_threads');
          const code = ${JSON.stringify(code)};
          const start = (bulk) => new Worker(code, { eval: true, workerData: { root: ${JSON.stringify(root)}, bulk } });
-         const bulk = (seed) => Array.from({ length: 100 }, (_, i) => seed + ' ' + i + ' socket buffer parse'.repeat(7));
+         const bulk = (seed) => Array.from({ length: 20 }, (_, i) => seed + ' ' + i + ' socket buffer parse'.repeat(7));
          let ended = 0;
          for (let batch = 0; batch < 10; batch++) {
            const workers = await Promise.all(Array.from({ length: 10 }, (_, i) => new Promise((resolve, reject) => {
