@@ -316,6 +316,42 @@ export interface Status extends Answer {
   crashes: number;
   /** Another process owns the index: this one reads what that one commits. */
   readOnly: boolean;
+  /** What was done since the daemon was ready, and what is going on. */
+  load: LoadStatus;
+}
+
+/** Numbers only: nothing of what was asked. */
+export interface LoadStatus {
+  /** Bytes of texts whose calls are not answered. */
+  waitingBytes: number;
+  /** Searches, greps and index runs that occupy a thread now. */
+  working: number;
+  /** Requests answered; a large `embedBatch` is several. */
+  requests: { embed: number; search: number; index: number; other: number };
+  /** Requests answered with `CANCELLED`. */
+  cancelled: number;
+  /** Requests answered with `TIMEOUT`. */
+  timedOut: number;
+  /** Requests answered with `OVERLOADED`. */
+  overloaded: number;
+  /** How long successful requests took in the daemon, waiting included. */
+  embed: Latency;
+  /** The same for searches. */
+  search: Latency;
+  /** Connections that the daemon ended, and why. */
+  cutOff: { malformed: number; slowReader: number; slowSender: number };
+  /** How often the model and the index were let go because nobody used them. */
+  evictions: number;
+}
+
+/** Quantiles are the ends of their buckets: no more than twice the truth. */
+export interface Latency {
+  p50Ms: number;
+  p90Ms: number;
+  p99Ms: number;
+  maxMs: number;
+  /** Bucket `i` counts what took less than `2^i` microseconds and fits no smaller one; the last one takes the rest. */
+  buckets: number[];
 }
 
 export interface WatchStatus {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe } from 'node:test';
-import { dot, manyFiles, project, rejects, root, test, texts, useOwnRuntime, within, write } from './support.mjs';
+import { cli, dot, manyFiles, project, rejects, root, test, texts, useOwnRuntime, within, write } from './support.mjs';
 
 const offheap = useOwnRuntime();
 const { connect, OffheapError, ERROR_CODES } = offheap;
@@ -299,6 +299,18 @@ describe('index and search', () => {
     assert.deepEqual([status.model.dim, status.model.architecture, status.model.contextLength], [384, 'bert', 512]);
     assert.match(status.model.fingerprint, /^[0-9a-f]{64}$/);
     assert.ok(status.index.bytes > 0 && status.index.chunks === status.index.vectors);
+    const { load } = status;
+    assert.deepEqual(Object.keys(load).sort(), [...fields('LoadStatus').keys()].sort());
+    for (const latency of [load.embed, load.search]) {
+      assert.deepEqual(Object.keys(latency).sort(), [...fields('Latency').keys()].sort());
+      assert.ok(latency.p50Ms <= latency.p90Ms && latency.p90Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs);
+    }
+    assert.ok(load.search.buckets.reduce((sum, n) => sum + n) > 0 && load.search.maxMs > 0);
+    assert.ok(load.requests.search > 0 && load.requests.index > 0 && load.requests.other > 0);
+    assert.deepEqual([load.waitingBytes, load.cutOff], [0, { malformed: 0, slowReader: 0, slowSender: 0 }]);
+    const fromCli = await cli(['status', '--json', '--project', dir]);
+    assert.deepEqual(Object.keys(fromCli.json.load).sort(), Object.keys(load).sort());
+    assert.deepEqual(Object.keys(fromCli.json.load.embed).sort(), Object.keys(load.embed).sort());
   });
 
   test('a directory inside a project is that project', async () => {

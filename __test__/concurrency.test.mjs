@@ -297,6 +297,36 @@ describe('worker threads', () => {
     assert.deepEqual(answers, [384, 384, 384, 384]);
   });
 
+  // The first half as most programs are; in the second nothing but workers ever loads the addon, so that its runtime goes
+  // with the last of each batch and comes again with the next.
+  for (const [where, main] of [['beside the main thread', true], ['alone', false]]) {
+    test(`100 of them, ${where}, terminated mid-flight in batches`, async () => {
+      const answers = await script(
+        `${main ? "await (await connect()).embed('warm');" : ''}
+         const { Worker } = require('node:worker_threads');
+         const code = ${JSON.stringify(code)};
+         const start = (bulk) => new Worker(code, { eval: true, workerData: { root: ${JSON.stringify(root)}, bulk } });
+         const bulk = (seed) => Array.from({ length: 20 }, (_, i) => seed + ' ' + i + ' socket buffer parse'.repeat(7));
+         let ended = 0;
+         for (let batch = 0; batch < 10; batch++) {
+           const workers = await Promise.all(Array.from({ length: 10 }, (_, i) => new Promise((resolve, reject) => {
+             const worker = start(bulk(batch * 10 + i));
+             worker.on('message', (message) => message === 'asked' && resolve(worker));
+             worker.on('error', reject);
+           })));
+           // Some at once, some in turn: both are how programs end them.
+           for (const worker of workers.splice(0, 3)) await worker.terminate();
+           await Promise.all(workers.map((worker) => worker.terminate()));
+           ended += 10;
+         }
+         const last = start();
+         out({ ended, length: await new Promise((resolve, reject) => last.on('message', (vector) => resolve(vector.length)).on('error', reject)) });`,
+        { bare: !main },
+      );
+      assert.deepEqual(answers, [{ ended: 100, length: 384 }]);
+    });
+  }
+
   test('with an environment of their own reach the same daemon', async () => {
     // They started daemons elsewhere, because the runtime directory was theirs and not the addon's.
     const own = runtimeDir();

@@ -2,8 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { alive, daemonPids, logsOf, runtimeDir, scriptSync, sidecar, startScript, test, until, useOwnRuntime, windows } from './support.mjs';
 import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import {
+  alive, daemonPids, linux, logsOf, manyFiles, project, root, runtimeDir, scriptSync, sidecar, start, startScript, tempDir, test, until, useOwnRuntime, windows,
+} from './support.mjs';
 
 useOwnRuntime();
 
@@ -69,8 +73,62 @@ describe('process.exit()', () => {
       }
     });
   }
+  for (const [when, where] of [
+    ['in a progress callback', 'process.exit(3);'],
+    ['with progress on its way', 'setImmediate(() => process.exit(3));'],
+  ]) {
+    test(when, () =>
+      endsPromptly(
+        `const client = await connect({ project: process.argv[1] });
+         client.index({ onProgress: () => { require('fs').writeSync(1, '"end"\\n'); ${where} } }).catch(() => {});
+         setInterval(() => {}, 1e6);`,
+        { code: 3, args: [project(manyFiles(200))] },
+      ));
+  }
   test('in the middle of a start', () =>
     endsPromptly(`connect().catch(() => {}); require('fs').writeSync(1, '"end"\\n'); process.exit(3);`, { code: 3, env: { OFFHEAP_RUNTIME_DIR: runtimeDir() } }));
+});
+
+describe('a second copy of the package in one process', () => {
+  test('works beside the first, and both end', async () => {
+    const copy = tempDir('ohy-');
+    const needed = ['index.js', 'native.js', 'package.json', path.basename(sidecar), ...readdirSync(root).filter((name) => name.endsWith('.node'))];
+    for (const name of needed) copyFileSync(path.join(root, name), path.join(copy, name));
+    await endsPromptly(
+      `const other = require(process.argv[1]);
+       if (other.connect === connect) throw new Error('one copy only');
+       const clients = [await connect(), await other.connect()];
+       const vectors = await Promise.all(clients.map((client) => client.embed('the same text')));
+       if (!vectors[0].vector.every((value, i) => value === vectors[1].vector[i])) throw new Error('two answers');
+       const pids = await Promise.all(clients.map(async (client) => (await client.status()).pid));
+       if (pids[0] !== pids[1]) throw new Error('two daemons');
+       const wrong = await clients[1].embed(1).catch((error) => error);
+       if (!(wrong instanceof other.OffheapError) || wrong instanceof OffheapError) throw new Error('errors of the wrong copy');
+       clients[0].embedBatch(${BULK}).catch(() => {});
+       clients[1].embedBatch(${BULK}).catch(() => {});
+       require('fs').writeSync(1, '"end"\\n'); process.exit(0);`,
+      { args: [copy] },
+    );
+    await endsPromptly("const other = await require(process.argv[1]).connect(); const own = await connect(); await Promise.all([own, other].map((client) => client.embed('x'))); out('end');", { args: [copy] });
+  });
+});
+
+describe('a process that may start no thread', () => {
+  // Loading the addon aborted Node there. The limit is one of users, and root has none: the child is somebody else.
+  const stranger = ['--reuid=54321', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all', process.execPath];
+  const mayTry = linux && process.getuid() === 0 && spawnSync('prlimit', ['--version']).status === 0 && spawnSync('setpriv', [...stranger, '-v']).status === 0;
+  test('is told so', { skip: !mayTry && 'needs root, setpriv and prlimit' }, async () => {
+    const copy = tempDir('ohy-');
+    chmodSync(copy, 0o755);
+    for (const name of ['index.js', 'native.js', 'package.json', ...readdirSync(root).filter((name) => name.endsWith('.node'))]) copyFileSync(path.join(root, name), path.join(copy, name));
+    const body = `
+      require('node:child_process').spawnSync('prlimit', ['--pid', String(process.pid), '--nproc=1:1']);
+      const offheap = require(process.argv[1]);
+      offheap.connect().then(() => console.log('connected'), (error) => console.log(error.code + ' ' + error.message));`;
+    const { code, signal, stdout, stderr } = await start('setpriv', [...stranger, '-e', body, '--', copy], { cwd: copy }).done;
+    assert.deepEqual([signal ?? code, stderr], [0, ''], stdout);
+    assert.match(stdout, /^IO a thread for the connection cannot be started/);
+  });
 });
 
 describe('requests nobody waits for', () => {

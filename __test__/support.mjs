@@ -208,9 +208,9 @@ export function start(command, args, { env = {}, cwd = outside(), input = '', ti
 }
 
 /** The beginning of every child script: the package, `out(value)` for one line of JSON, an async body. */
-const wrap = (body) => `
-const offheap = require(${JSON.stringify(root)});
-const { connect, OffheapError } = offheap;
+const wrap = (body, bare) => `
+${bare ? '' : `const offheap = require(${JSON.stringify(root)});
+const { connect, OffheapError } = offheap;`}
 const out = (value) => process.stdout.write(JSON.stringify(value) + '\\n');
 const plain = (error) => ({ name: error.name, code: error.code, message: error.message, hint: error.hint, typed: error instanceof OffheapError });
 (async () => {
@@ -218,11 +218,11 @@ ${body}
 })();
 `;
 
-/** Arguments for a Node process that runs `body`, with `connect`, `out` and `plain` at hand. */
-export const nodeArgs = (body, args = [], flags = []) => [...flags, '-e', wrap(body), '--', ...args];
+/** Arguments for a Node process that runs `body`, with `connect`, `out` and `plain` at hand; `bare` leaves the package out. */
+export const nodeArgs = (body, args = [], flags = [], bare = false) => [...flags, '-e', wrap(body, bare), '--', ...args];
 
 /** A Node process that runs `body`. */
-export const startScript = (body, { args, flags, ...options } = {}) => start(process.execPath, nodeArgs(body, args, flags), options);
+export const startScript = (body, { args, flags, bare, ...options } = {}) => start(process.execPath, nodeArgs(body, args, flags, bare), options);
 
 /** Runs `body` in a Node process to its end and gives what it put `out`. It must end well. */
 export async function script(body, options = {}) {

@@ -3,7 +3,8 @@
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use offheap_protocol::message::{
-    Case, Fresh, Hit, IndexReport, Progress, Request, SearchMode, SearchReport, SearchRequest, StatusReport, Vectors,
+    Case, Fresh, Hit, IndexReport, Latency, LoadStatus, Progress, Request, SearchMode, SearchReport, SearchRequest,
+    StatusReport, Vectors,
 };
 use offheap_protocol::{Code, Fault};
 
@@ -306,6 +307,87 @@ pub struct StatusResult {
     pub starts: f64,
     pub crashes: f64,
     pub read_only: bool,
+    pub load: LoadResult,
+}
+
+/// What was done since the daemon was ready, and what is going on.
+#[napi(object)]
+pub struct LoadResult {
+    pub waiting_bytes: f64,
+    pub working: u32,
+    pub requests: RequestCountsResult,
+    pub cancelled: f64,
+    pub timed_out: f64,
+    pub overloaded: f64,
+    pub embed: LatencyResult,
+    pub search: LatencyResult,
+    pub cut_off: CutOffResult,
+    pub evictions: f64,
+}
+
+/// Requests answered.
+#[napi(object)]
+pub struct RequestCountsResult {
+    pub embed: f64,
+    pub search: f64,
+    pub index: f64,
+    pub other: f64,
+}
+
+/// Milliseconds, and how many took how long.
+#[napi(object)]
+pub struct LatencyResult {
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+    pub buckets: Vec<f64>,
+}
+
+/// Connections that the daemon ended.
+#[napi(object)]
+pub struct CutOffResult {
+    pub malformed: f64,
+    pub slow_reader: f64,
+    pub slow_sender: f64,
+}
+
+impl From<LoadStatus> for LoadResult {
+    fn from(load: LoadStatus) -> Self {
+        LoadResult {
+            waiting_bytes: load.waiting_bytes as f64,
+            working: load.working,
+            requests: RequestCountsResult {
+                embed: load.requests.embed as f64,
+                search: load.requests.search as f64,
+                index: load.requests.index as f64,
+                other: load.requests.other as f64,
+            },
+            cancelled: load.cancelled as f64,
+            timed_out: load.timed_out as f64,
+            overloaded: load.overloaded as f64,
+            embed: load.embed.into(),
+            search: load.search.into(),
+            cut_off: CutOffResult {
+                malformed: load.cut_off.malformed as f64,
+                slow_reader: load.cut_off.slow_reader as f64,
+                slow_sender: load.cut_off.slow_sender as f64,
+            },
+            evictions: load.evictions as f64,
+        }
+    }
+}
+
+impl From<Latency> for LatencyResult {
+    fn from(latency: Latency) -> Self {
+        LatencyResult {
+            p50_ms: ms(latency.p50_us),
+            p90_ms: ms(latency.p90_us),
+            p99_ms: ms(latency.p99_us),
+            max_ms: ms(latency.max_us),
+            buckets: latency.buckets.into_iter().map(|n| n as f64).collect(),
+        }
+    }
 }
 
 /// How changes of the project are noticed.
@@ -385,6 +467,7 @@ impl From<StatusReport> for StatusResult {
             starts: status.starts as f64,
             crashes: status.crashes as f64,
             read_only: status.read_only,
+            load: status.load.into(),
         }
     }
 }

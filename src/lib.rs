@@ -8,7 +8,7 @@ mod error;
 mod locate;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use napi::bindgen_prelude::*;
@@ -25,19 +25,38 @@ use error::js;
 /// Who we are in the daemon's status.
 const WHO: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
 
+/// Why nothing can run, where the system refused us a thread. `locate` tells the caller.
+static NO_THREAD: OnceLock<String> = OnceLock::new();
+
 /// One worker is plenty for a socket; napi's default would be one per processor.
+///
+/// This runs while the library is loaded, where a panic would abort Node, and so would the one that napi's own runtime
+/// has for this case: without a thread napi is given a runtime that needs none, and that nobody is let near.
 #[napi_derive::module_init]
 fn init() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .max_blocking_threads(1)
-        .thread_name("offheap-ipc")
-        .thread_stack_size(256 << 10)
-        .enable_all()
-        .build()
-        .expect("a thread can be started");
-    create_custom_tokio_runtime(runtime);
+    let threaded = std::panic::catch_unwind(|| {
+        // tokio panics where a thread cannot be started, and prints it; this asks first.
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(|| ())?;
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .thread_name("offheap-ipc")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+    });
+    let why = match threaded {
+        Ok(Ok(runtime)) => return create_custom_tokio_runtime(runtime),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the system gives none".to_owned(),
+    };
+    let _ = NO_THREAD.set(why);
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
+        create_custom_tokio_runtime(runtime);
+    }
 }
+
+const STACK_BYTES: usize = 256 << 10;
 
 /// Where a project's daemon is, and what to run where there is none.
 #[napi(object)]
@@ -54,6 +73,10 @@ pub struct Location {
 /// project-less endpoint.
 #[napi]
 pub fn locate(dir: Option<String>) -> Result<Location> {
+    if let Some(why) = NO_THREAD.get() {
+        let fault = Fault::new(Code::Io, format!("a thread for the connection cannot be started: {why}"));
+        return Err(js(fault.hint("raise the limit of processes and threads, then load offheap again")));
+    }
     let endpoint = locate::endpoint(dir).map_err(js)?;
     Ok(Location {
         project: endpoint.project().map(|root| root.to_string_lossy().into_owned()),

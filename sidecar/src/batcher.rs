@@ -1,10 +1,11 @@
 //! The model thread: takes texts from a queue up to a token budget, answers requests when their last text is done.
 //!
-//! Interactive texts pass bulk texts between two micro-batches. A request whose caller is gone is dropped there
-//! too. Identical texts of one request are computed once. The model is loaded by the first request that needs it
-//! and dropped when it was idle for long enough; loading it anew costs a checksum over the mapped file.
+//! Interactive texts pass bulk texts between two micro-batches, all but a few; within both, connections take turns,
+//! text by text. A request whose caller is gone is dropped there too. Identical texts of one request are computed
+//! once. The model is loaded by the first request that needs it and dropped when it was idle for long enough; loading
+//! it anew costs a checksum over the mapped file.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,12 +21,17 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::failpoint;
+use crate::fair::FairQueue;
 use crate::fault;
 use crate::log::log;
 use crate::models::ModelFile;
 
 /// Texts that may wait, over all requests; more are refused.
 const MAX_QUEUED: usize = 100_000;
+/// Of so many texts one is a bulk text, where both kinds wait: a crowd of questions must not stop an index run.
+const BULK_SHARE: usize = 32;
+/// Who brings the texts of index runs: no connection, the daemon itself.
+const INDEX_RUNS: u64 = 0;
 
 /// Finds the model file; called on the model thread when one is needed.
 pub type Source = Box<dyn Fn() -> Result<ModelFile, Fault> + Send + Sync>;
@@ -81,8 +87,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    interactive: VecDeque<Item>,
-    bulk: VecDeque<Item>,
+    interactive: FairQueue<Item>,
+    bulk: FairQueue<Item>,
+    /// Interactive texts taken since the last bulk text.
+    passed: usize,
     loaded: Option<Loaded>,
     /// Asked to load now; answered by the model thread.
     loads: Vec<oneshot::Sender<Result<Loaded, Fault>>>,
@@ -91,11 +99,18 @@ struct Queue {
 }
 
 impl Queue {
-    fn line(&mut self, priority: Priority) -> &mut VecDeque<Item> {
+    fn line(&mut self, priority: Priority) -> &mut FairQueue<Item> {
         match priority {
             Priority::Interactive => &mut self.interactive,
             Priority::Bulk => &mut self.bulk,
         }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let bulk_first = self.passed + 1 >= BULK_SHARE && !self.bulk.is_empty();
+        let interactive = if bulk_first { None } else { self.interactive.pop() };
+        self.passed = if interactive.is_some() { self.passed + 1 } else { 0 };
+        interactive.or_else(|| self.bulk.pop())
     }
 }
 
@@ -106,6 +121,8 @@ struct Item {
 }
 
 struct Job {
+    /// The connection.
+    owner: u64,
     texts: Vec<String>,
     specials: Specials,
     priority: Priority,
@@ -138,9 +155,10 @@ impl Batcher {
         Ok(Batcher { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Vectors for `texts`. Setting `cancelled` drops what has not begun.
+    /// Vectors for the `texts` of a connection. Setting `cancelled` drops what has not begun.
     pub async fn embed(
         &self,
+        owner: u64,
         texts: Vec<String>,
         specials: Specials,
         priority: Priority,
@@ -150,11 +168,11 @@ impl Batcher {
             return Err(Fault::new(Code::InvalidArgument, "no texts were given"));
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, specials, priority, cancelled, answer)?;
+        self.shared.push(owner, texts, specials, priority, cancelled, answer)?;
         answered.await.unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
-    /// The same for a thread that may block, for texts of strangers.
+    /// The same for an index run, whose thread may block and whose texts are strangers'.
     pub fn embed_blocking(
         &self,
         texts: Vec<String>,
@@ -162,7 +180,7 @@ impl Batcher {
         cancelled: Arc<AtomicBool>,
     ) -> Result<Embedded, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(texts, Specials::Text, priority, cancelled, answer)?;
+        self.shared.push(INDEX_RUNS, texts, Specials::Text, priority, cancelled, answer)?;
         answered.blocking_recv().unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the model thread ended")))
     }
 
@@ -213,6 +231,7 @@ impl Shared {
 
     fn push(
         &self,
+        owner: u64,
         texts: Vec<String>,
         specials: Specials,
         priority: Priority,
@@ -244,6 +263,7 @@ impl Shared {
         };
         let distinct = texts.len();
         let job = Arc::new(Job {
+            owner,
             texts,
             specials,
             priority,
@@ -258,7 +278,7 @@ impl Shared {
             return Err(Fault::new(Code::Leaving, "the daemon is leaving"));
         }
         self.queued.fetch_add(distinct, Ordering::Relaxed);
-        queue.line(priority).extend((0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
+        queue.line(priority).extend(owner, (0..distinct).map(|text_idx| Item { job: job.clone(), text_idx }));
         self.work.notify_one();
         Ok(())
     }
@@ -410,21 +430,20 @@ impl Shared {
 
     fn next(&self) -> Option<Item> {
         let mut queue = self.lock();
-        let item = queue.interactive.pop_front().or_else(|| queue.bulk.pop_front())?;
+        let item = queue.pop()?;
         self.queued.fetch_sub(1, Ordering::Relaxed);
         Some(item)
     }
 
     fn put_back(&self, item: Item) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let line = item.job.priority;
-        self.lock().line(line).push_front(item);
+        let (line, owner) = (item.job.priority, item.job.owner);
+        self.lock().line(line).put_back(owner, item);
     }
 
     fn fail_all(&self, mut queue: MutexGuard<'_, Queue>, fault: &Fault) {
         let loads = std::mem::take(&mut queue.loads);
-        let items: Vec<Item> =
-            std::mem::take(&mut queue.interactive).into_iter().chain(std::mem::take(&mut queue.bulk)).collect();
+        let items: Vec<Item> = queue.interactive.take_all().into_iter().chain(queue.bulk.take_all()).collect();
         drop(queue);
         self.queued.fetch_sub(items.len(), Ordering::Relaxed);
         items.iter().for_each(|item| item.job.fail(fault));

@@ -162,6 +162,20 @@ pub fn threads() -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// How long a peer may stop within a frame, or not take an answer: `OFFHEAP_STALL_MS`, for tests.
+pub fn stall() -> Duration {
+    Duration::from_millis(number("OFFHEAP_STALL_MS").unwrap_or(30_000))
+}
+
+/// Bytes of texts that may wait, over all connections; more is refused: `OFFHEAP_MAX_WAITING_BYTES`, for tests.
+pub fn max_waiting_bytes() -> usize {
+    number("OFFHEAP_MAX_WAITING_BYTES").map_or(256 << 20, |bytes| bytes as usize)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok().filter(|n| *n > 0)
+}
+
 /// Where a project's index lies.
 pub fn data_dir(project: &Path) -> PathBuf {
     project.join(PROJECT_DIR).join("data")

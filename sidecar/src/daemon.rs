@@ -24,7 +24,9 @@ use crate::batcher::Batcher;
 use crate::config::{Config, DaemonConfig};
 use crate::failpoint;
 use crate::handler::Daemon;
+use crate::limits::Limits;
 use crate::log::{self, log};
+use crate::metrics::Metrics;
 use crate::models;
 use crate::projects::Project;
 use crate::serve::serve;
@@ -166,6 +168,8 @@ fn daemon(
         in_flight: AtomicUsize::new(0),
         requests: AtomicU64::new(0),
         faults: AtomicU64::new(0),
+        limits: Limits::new(),
+        metrics: Metrics::default(),
         leaving: watch::channel(false).0,
     })
 }
@@ -363,6 +367,7 @@ async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
                 return;
             }
             daemon.batcher.evict();
+            daemon.metrics.evicted();
             if let Some(project) = &daemon.project {
                 project.evict();
             }

@@ -9,14 +9,16 @@ use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
 use offheap_protocol::connection::{Payload, Transport};
 use offheap_protocol::message::{
-    Fresh, ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest, StatusReport,
-    Vectors,
+    Fresh, LoadStatus, ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest,
+    StatusReport, Vectors,
 };
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
 use crate::batcher::{Batcher, Loaded};
 use crate::daemon::{Runs, VERSION};
+use crate::limits::{self, Limits, Peer};
+use crate::metrics::Metrics;
 use crate::projects::{Project, space_id};
 use crate::watch::{Ticket, Watch};
 
@@ -49,12 +51,18 @@ pub struct Daemon {
     pub requests: AtomicU64,
     /// Of them, with a fault.
     pub faults: AtomicU64,
+    /// What a connection may use.
+    pub limits: Limits,
+    /// What was done.
+    pub metrics: Metrics,
     /// Turns true once: finish and leave.
     pub leaving: watch::Sender<bool>,
 }
 
 /// One request, on its way.
 pub struct Call {
+    /// Who asks.
+    pub peer: Arc<Peer>,
     /// What is asked.
     pub request: Request,
     /// The request's body.
@@ -68,7 +76,7 @@ pub struct Call {
 impl Daemon {
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, call: Call) -> Result<(Response, Payload), Fault> {
-        let Call { request, body, cancelled, progress } = call;
+        let Call { peer, request, body, cancelled, progress } = call;
         let plain = |response| Ok((response, Payload::None));
         match request {
             Request::Hello { .. } => plain(Response::Hello { version: VERSION.to_owned(), max_body: MAX_BODY }),
@@ -76,14 +84,16 @@ impl Daemon {
             // No architecture so far prefixes its texts, so `kind` changes nothing yet.
             Request::Embed { lengths, kind: _, priority, parse_specials, or_hash } => {
                 let specials = if parse_specials { Specials::Parse } else { Specials::Text };
-                match self.embed(&lengths, &body, specials, priority, cancelled).await {
-                    Err(fault) if or_hash && is_without_model(&fault) => hashed(texts(&lengths, &body)?, &fault),
-                    outcome => outcome,
+                // Kept only for who may need them a second time.
+                let kept = or_hash.then(|| body.clone());
+                match (self.embed(&peer, &lengths, body, specials, priority, cancelled).await, kept) {
+                    (Err(fault), Some(body)) if is_without_model(&fault) => hashed(texts(&lengths, &body)?, &fault),
+                    (outcome, _) => outcome,
                 }
             }
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
-                blocking(move || {
+                let work = move || {
                     let outcome = project.index(rebuild, &daemon.batcher, &cancelled, &progress);
                     if project.snapshot().is_ok() {
                         Watch::start(&project, &daemon.batcher);
@@ -93,14 +103,13 @@ impl Daemon {
                         project.tend();
                     }
                     outcome
-                })
-                .await
-                .and_then(|report| plain(Response::Indexed(report)))
+                };
+                self.limits.run(&peer, work).await.and_then(|report| plain(Response::Indexed(report)))
             }
-            Request::Search(search) => plain(Response::Found(self.search(search, cancelled).await?)),
+            Request::Search(search) => plain(Response::Found(self.search(&peer, search, cancelled).await?)),
             Request::Status => plain(Response::Status(Box::new(self.status().await?))),
             Request::ClearCache { stored } => {
-                let embeddings = self.clear_cache(stored).await?;
+                let embeddings = self.clear_cache(&peer, stored).await?;
                 plain(Response::Cleared { embeddings })
             }
             Request::Shutdown => {
@@ -119,13 +128,17 @@ impl Daemon {
 
     async fn embed(
         &self,
+        peer: &Peer,
         lengths: &[u32],
-        body: &[u8],
+        body: Vec<u8>,
         specials: Specials,
         priority: Priority,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Response, Payload), Fault> {
-        let embedded = self.batcher.embed(texts(lengths, body)?, specials, priority, cancelled).await?;
+        limits::check_texts(lengths.len())?;
+        let texts = texts(lengths, &body)?;
+        drop(body); // while they wait, texts are there once
+        let embedded = self.batcher.embed(peer.id, texts, specials, priority, cancelled).await?;
         let vectors = Vectors {
             dim: embedded.model.info.dim as u32,
             tokens: embedded.tokens,
@@ -137,7 +150,12 @@ impl Daemon {
         Ok((Response::Vectors(vectors), Payload::Floats(embedded.rows)))
     }
 
-    async fn search(&self, search: SearchRequest, cancelled: Arc<AtomicBool>) -> Result<SearchReport, Fault> {
+    async fn search(
+        &self,
+        peer: &Peer,
+        search: SearchRequest,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<SearchReport, Fault> {
         let project = self.project()?.clone();
         if search.query.len() > MAX_QUERY_BYTES {
             return Err(Fault::new(
@@ -152,7 +170,7 @@ impl Daemon {
             return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
         }
         if search.mode == SearchMode::Regex {
-            return blocking(move || project.grep(&search, &cancelled)).await;
+            return self.limits.run(peer, move || project.grep(&search, &cancelled)).await;
         }
         let began = Instant::now();
         let text_only = matches!(search.mode, SearchMode::Text | SearchMode::Symbol);
@@ -161,30 +179,30 @@ impl Daemon {
             Fresh::Wait { ms } => Some(Duration::from_millis(ms.into())),
         };
         let brought_in = match wait {
-            Some(wait) => self.freshen(&project, wait, text_only, &cancelled).await?,
+            Some(wait) => self.freshen(peer, &project, wait, text_only, &cancelled).await?,
             None => false,
         };
         let wait_us = began.elapsed().as_micros() as u64;
         // Before the model is loaded for it: an index there must be.
         let (opening, batcher) = (project.clone(), self.batcher.clone());
-        blocking(move || opening.snapshot().map(|_| Watch::start(&opening, &batcher))).await?;
+        self.limits.run(peer, move || opening.snapshot().map(|_| Watch::start(&opening, &batcher))).await?;
         let started = Instant::now();
         let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
             SearchMode::Text | SearchMode::Symbol | SearchMode::Regex => None,
             SearchMode::Hybrid | SearchMode::Semantic => {
                 let one = self
                     .batcher
-                    .embed(vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled)
+                    .embed(peer.id, vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled)
                     .await;
                 Some(one.map(|embedded| (embedded.rows, embedded.model)))
             }
         };
         let embed_us = started.elapsed().as_micros() as u64;
-        let mut report = blocking(move || match search.mode {
+        let work = move || match search.mode {
             SearchMode::Symbol => project.symbols(&search, brought_in),
             _ => project.search(&search, embedded, brought_in),
-        })
-        .await?;
+        };
+        let mut report = self.limits.run(peer, work).await?;
         report.wait_us = wait_us;
         report.embed_us = embed_us;
         Ok(report)
@@ -193,6 +211,7 @@ impl Daemon {
     /// Waits, no longer than `wait`, until all that changed before now is in. Says whether it is.
     async fn freshen(
         &self,
+        peer: &Peer,
         project: &Arc<Project>,
         wait: Duration,
         text_only: bool,
@@ -209,7 +228,7 @@ impl Daemon {
             }
             news.borrow_and_update(); // what happens from here on wakes
             let opening = project.clone();
-            match (ticket, blocking(move || opening.snapshot().map(drop)).await) {
+            match (ticket, self.limits.run(peer, move || opening.snapshot().map(drop)).await) {
                 // The first index run of all has nothing to show yet.
                 (_, Err(fault)) if fault.code == Code::NoIndex && project.is_indexing() => {}
                 (_, Err(fault)) => return Err(fault),
@@ -218,7 +237,7 @@ impl Daemon {
                 (None, Ok(())) => {
                     Watch::start(project, &self.batcher);
                     let asking = project.clone();
-                    ticket = Some(blocking(move || Ok(asking.watch().ask())).await?);
+                    ticket = Some(self.limits.run(peer, move || Ok(asking.watch().ask())).await?);
                     patience = tokio::time::Instant::now() + watch.patience();
                 }
                 (Some(ticket), Ok(())) => {
@@ -244,16 +263,16 @@ impl Daemon {
         }
     }
 
-    async fn clear_cache(&self, stored: bool) -> Result<u64, Fault> {
+    async fn clear_cache(&self, peer: &Peer, stored: bool) -> Result<u64, Fault> {
         self.batcher.evict();
         let Some(project) = self.project.clone() else { return Ok(0) };
-        blocking(move || project.clear_cache(stored)).await
+        self.limits.run(peer, move || project.clear_cache(stored)).await
     }
 
     async fn status(&self) -> Result<StatusReport, Fault> {
         let (anon_bytes, file_bytes) = crate::memory::resident();
         let index = match self.project.clone() {
-            Some(project) => blocking(move || Ok(project.status())).await?,
+            Some(project) => self.limits.look(move || Ok(project.status())).await?,
             None => None,
         };
         Ok(StatusReport {
@@ -285,6 +304,11 @@ impl Daemon {
             starts: self.runs.starts,
             crashes: self.runs.crashes,
             read_only: self.project.as_ref().is_some_and(|project| project.is_guest()),
+            load: LoadStatus {
+                waiting_bytes: self.limits.waiting_bytes() as u64,
+                working: self.limits.working() as u32,
+                ..self.metrics.report()
+            },
         })
     }
 }
@@ -306,13 +330,6 @@ fn hashed(texts: Vec<String>, why: &Fault) -> Result<(Response, Payload), Fault>
         ..Vectors::default()
     };
     Ok((Response::Vectors(vectors), Payload::Floats(rows)))
-}
-
-/// Work that blocks, away from the sockets. A panic is this caller's fault only.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
 }
 
 /// Cuts a body into its texts.

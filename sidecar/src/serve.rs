@@ -4,29 +4,31 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::{self, Envelope, Kind};
-use offheap_protocol::connection::{Body, Connection, FrameWriter, Payload, Welcome};
+use offheap_protocol::connection::{Body, Connection, Error, FrameWriter, Payload, Welcome};
 use offheap_protocol::message::{Progress, Request};
 use offheap_protocol::{Code, Fault};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::config;
 use crate::failpoint;
 use crate::handler::{Call, Daemon};
+use crate::limits::{self, Peer, Waiting};
 use crate::log::log;
+use crate::metrics::{Cut, Sort};
 
 /// A peer that connects and does not introduce itself is cut off after this long.
 const GREETING: Duration = Duration::from_secs(5);
-/// A peer that does not take its answers is cut off after this long.
-const SEND: Duration = Duration::from_secs(30);
 /// Requests of one connection that are worked on at the same time; further ones wait.
 const MAX_IN_FLIGHT: usize = 64;
-/// What a connection's waiting requests may hold, in KiB; beyond it frames are not read. Cancels are read before that.
+/// What a connection's requests may hold until their answers are written, in KiB; beyond it frames are not read. Cancels
+/// are read before that.
 const BUDGET_KIB: usize = 2 * (codec::MAX_BODY as usize >> 10);
-/// What a request costs beside its bytes.
-const REQUEST_KIB: usize = 4;
+/// What its answers may hold, in KiB: work is not begun while those that it has not taken leave no room for another.
+const ANSWERS_KIB: usize = 16 << 10;
 /// Progress frames: at most this often, and at least this often while nothing changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -36,6 +38,22 @@ struct Outgoing {
     id: u64,
     control: Vec<u8>,
     payload: Payload,
+    /// None for what no request asked for.
+    _held: Option<Arc<Held>>,
+}
+
+/// A request's part of what its connection may hold, until the work has ended and the answer is written.
+struct Held {
+    _request: OwnedSemaphorePermit,
+    /// From when the work begins.
+    answer: OnceLock<OwnedSemaphorePermit>,
+}
+
+impl Outgoing {
+    /// A frame without a body.
+    fn plain(kind: Kind, id: u64, control: Vec<u8>) -> Self {
+        Outgoing { kind, id, control, payload: Payload::None, _held: None }
+    }
 }
 
 type Flags = Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>;
@@ -50,17 +68,28 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
             // It takes the end of this connection for ours.
             return connection.end_of_peer().await;
         }
-        Ok(Err(error)) => return log!("a peer was refused: {error}"),
-        Err(_) => return log!("a peer did not introduce itself"),
+        Ok(Err(error)) => {
+            if matches!(error, Error::NotOffheap) {
+                daemon.metrics.cut(Cut::Malformed);
+            }
+            return log!("a peer was refused: {error}");
+        }
+        Err(_) => {
+            daemon.metrics.cut(Cut::SlowSender);
+            return log!("a peer did not introduce itself");
+        }
     }
     failpoint::pass("greeted");
     daemon.connections.fetch_add(1, Ordering::Relaxed);
+    let peer = daemon.limits.connection();
     let Connection { mut reader, writer, .. } = connection;
+    reader.stall_after(config::stall());
     let (outbox, inbox) = mpsc::channel::<Outgoing>(MAX_IN_FLIGHT);
-    let writing = tokio::spawn(write(writer, inbox));
+    let writing = tokio::spawn(write(daemon.clone(), writer, inbox));
     let flags: Flags = Arc::default();
     let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     let budget = Arc::new(Semaphore::new(BUDGET_KIB));
+    let room = Arc::new(Semaphore::new(ANSWERS_KIB));
     let mut leaving = daemon.leaving.subscribe();
     let mut told = false;
     let mut greeted = false;
@@ -73,10 +102,11 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                 biased;
                 () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !told => {
                     told = true;
-                    let _ = outbox.send(Outgoing { kind: Kind::GoingAway, id: 0, control: Vec::new(), payload: Payload::None }).await;
+                    let _ = outbox.send(Outgoing::plain(Kind::GoingAway, 0, Vec::new())).await;
                 }
                 frame = &mut next => break frame,
                 () = tokio::time::sleep_until(hello_by), if !greeted => {
+                    daemon.metrics.cut(Cut::SlowSender);
                     log!("a peer did not say hello");
                     break 'serve;
                 }
@@ -87,10 +117,22 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
         let frame = match frame {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
+            Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+                daemon.metrics.cut(Cut::SlowSender);
+                log!("a peer stopped within a frame and is cut off");
+                break;
+            }
             Err(error) => {
+                if !matches!(error, Error::Io(_)) {
+                    daemon.metrics.cut(Cut::Malformed);
+                }
                 log!("a connection is closed: {error}");
                 break;
             }
+        };
+        let malformed = |why: &dyn std::fmt::Display| {
+            daemon.metrics.cut(Cut::Malformed);
+            log!("a connection is closed: {why}");
         };
         match frame.header.kind {
             Kind::Cancel => {
@@ -102,17 +144,17 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                 let envelope: Envelope = match codec::decode(&frame.control) {
                     Ok(envelope) => envelope,
                     Err(error) => {
-                        log!("a connection is closed: {error}");
+                        malformed(&error);
                         break;
                     }
                 };
                 if !greeted && !matches!(envelope.request, Request::Hello { .. }) {
-                    log!("a connection is closed: its first request is not Hello");
+                    malformed(&"its first request is not Hello");
                     break;
                 }
                 greeted = true;
                 failpoint::pass("request");
-                let body = match frame.body {
+                let mut body = match frame.body {
                     Body::Bytes(body) => body,
                     _ => Vec::new(),
                 };
@@ -122,21 +164,24 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                 match flags.lock().expect(UNPOISONED).entry(id) {
                     Entry::Vacant(free) => drop(free.insert(cancelled.clone())),
                     Entry::Occupied(_) => {
-                        log!("a connection is closed: request id {id} is in use");
+                        malformed(&format_args!("request id {id} is in use"));
                         break;
                     }
                 }
-                let kib = REQUEST_KIB + (body.len() >> 10);
-                let held = budget.clone().acquire_many_owned(kib as u32).await.expect("never closed");
-                let asked = Asked { id, envelope, body, cancelled };
-                let work = answer(daemon.clone(), asked, permits.clone(), outbox.clone(), flags.clone());
-                tokio::spawn(async move {
-                    work.await;
-                    drop(held);
-                });
+                let began = Instant::now();
+                let admitted = daemon.limits.admit(&peer, body.len());
+                if admitted.is_err() {
+                    body = Vec::new();
+                }
+                let kib = limits::request_kib(body.len()) as u32;
+                let held = budget.clone().acquire_many_owned(kib).await.expect("never closed");
+                let held = Arc::new(Held { _request: held, answer: OnceLock::new() });
+                let asked = Asked { id, peer: peer.clone(), envelope, body, cancelled, began, admitted, held };
+                let (permits, room) = (permits.clone(), room.clone());
+                tokio::spawn(answer(daemon.clone(), asked, permits, room, outbox.clone(), flags.clone()));
             }
-            _ => {
-                log!("a connection is closed: a client sent {:?}", frame.header.kind);
+            kind => {
+                malformed(&format_args!("a client sent {kind:?}"));
                 break;
             }
         }
@@ -150,13 +195,15 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
 
-async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
-    while let Some(Outgoing { kind, id, control, payload }) = inbox.recv().await {
+async fn write(daemon: Arc<Daemon>, mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
+    let patience = config::stall();
+    while let Some(Outgoing { kind, id, control, payload, _held }) = inbox.recv().await {
         failpoint::pass("reply");
-        match tokio::time::timeout(SEND, writer.send(kind, id, &control, &payload)).await {
+        match tokio::time::timeout(patience, writer.send(kind, id, &control, &payload)).await {
             Ok(Ok(())) => failpoint::pass("replied"),
             Ok(Err(_)) => break, // the peer left
             Err(_) => {
+                daemon.metrics.cut(Cut::SlowReader);
                 log!("a peer does not read its answers and is cut off");
                 break;
             }
@@ -177,21 +224,28 @@ impl Drop for InFlight {
 /// One request, as it was read.
 struct Asked {
     id: u64,
+    peer: Arc<Peer>,
     envelope: Envelope,
     body: Vec<u8>,
     cancelled: Arc<AtomicBool>,
+    began: Instant,
+    /// Its texts are counted, or too many wait.
+    admitted: Result<Waiting, Fault>,
+    held: Arc<Held>,
 }
 
 async fn answer(
     daemon: Arc<Daemon>,
     asked: Asked,
     permits: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     outbox: mpsc::Sender<Outgoing>,
     flags: Flags,
 ) {
-    let Asked { id, envelope, body, cancelled } = asked;
+    let Asked { id, peer, envelope, body, cancelled, began, admitted, held } = asked;
     daemon.in_flight.fetch_add(1, Ordering::AcqRel);
-    let counted = InFlight(daemon.clone());
+    let counted = Arc::new(InFlight(daemon.clone()));
+    let sort = Sort::of(&envelope.request);
     let (progress, watching) = watch::channel(Progress::default());
     let leaving =
         *daemon.leaving.borrow() && !matches!(envelope.request, Request::Status | Request::Ping | Request::Shutdown);
@@ -201,15 +255,25 @@ async fn answer(
         // Who only asks how things are does not queue behind work.
         let quick =
             matches!(envelope.request, Request::Hello { .. } | Request::Ping | Request::Status | Request::Shutdown);
-        let call = Call { request: envelope.request, body, cancelled: cancelled.clone(), progress };
+        let call = Call { peer, request: envelope.request, body, cancelled: cancelled.clone(), progress };
         let handling = async {
-            let _permit = if quick { None } else { permits.acquire_owned().await.ok() };
+            let waiting = admitted?;
+            let permit = if quick { None } else { permits.acquire_owned().await.ok() };
+            let kib = limits::answer_kib(&call.request).min(ANSWERS_KIB) as u32;
+            if let Ok(room) = room.acquire_many_owned(kib).await {
+                let _ = held.answer.set(room);
+            }
             if call.cancelled.load(Ordering::Relaxed) {
                 return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
             }
-            // A task of its own, so that a panic is this caller's fault only.
-            let daemon = daemon.clone();
-            tokio::spawn(async move { daemon.handle(call).await })
+            // A task of its own, so that a panic is this caller's fault only. What the work uses is free when it has
+            // ended, not when its caller gives up.
+            let (daemon, used) = (daemon.clone(), (waiting, permit, held.clone(), counted.clone()));
+            let work = async move {
+                let _used = used;
+                daemon.handle(call).await
+            };
+            tokio::spawn(work)
                 .await
                 .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
         };
@@ -226,22 +290,23 @@ async fn answer(
         }
     };
     flags.lock().expect(UNPOISONED).remove(&id);
+    daemon.metrics.answered(sort, outcome.as_ref().err(), began.elapsed());
     let outgoing = match outcome {
         Ok((response, payload)) => {
-            codec::encode(&response).map(|control| Outgoing { kind: Kind::Response, id, control, payload })
+            codec::encode(&response).map(|control| Outgoing { payload, ..Outgoing::plain(Kind::Response, id, control) })
         }
         Err(fault) => {
             daemon.faults.fetch_add(1, Ordering::Relaxed);
-            codec::encode(&fault).map(|control| Outgoing { kind: Kind::Fault, id, control, payload: Payload::None })
+            codec::encode(&fault).map(|control| Outgoing::plain(Kind::Fault, id, control))
         }
     };
     let outgoing = outgoing.or_else(|error| {
         let fault =
             Fault::new(Code::TooLarge, format!("the answer is too large: {error}")).hint("ask for less at once");
-        codec::encode(&fault).map(|control| Outgoing { kind: Kind::Fault, id, control, payload: Payload::None })
+        codec::encode(&fault).map(|control| Outgoing::plain(Kind::Fault, id, control))
     });
     if let Ok(outgoing) = outgoing {
-        let _ = outbox.send(outgoing).await;
+        let _ = outbox.send(Outgoing { _held: Some(held), ..outgoing }).await;
     }
     drop(counted);
 }
@@ -278,7 +343,7 @@ async fn with_progress<T>(
             && let Ok(control) = codec::encode(&progress)
         {
             // A lost frame is followed by a newer one.
-            let _ = outbox.try_send(Outgoing { kind: Kind::Progress, id, control, payload: Payload::None });
+            let _ = outbox.try_send(Outgoing::plain(Kind::Progress, id, control));
         }
         if let Some(done) = done {
             return done;

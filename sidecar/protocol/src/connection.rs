@@ -11,6 +11,7 @@ mod pipes;
 mod tcp;
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
@@ -113,7 +114,7 @@ pub struct Connection {
 }
 
 /// Reads whole frames.
-pub struct FrameReader(BufReader<Box<dyn AsyncRead + Send + Unpin>>);
+pub struct FrameReader(BufReader<Box<dyn AsyncRead + Send + Unpin>>, Option<Duration>);
 
 /// Writes whole frames.
 pub struct FrameWriter(Box<dyn AsyncWrite + Send + Unpin>);
@@ -186,7 +187,7 @@ impl Connection {
         transport: Transport,
     ) -> Self {
         Connection {
-            reader: FrameReader(BufReader::with_capacity(64 << 10, Box::new(reader))),
+            reader: FrameReader(BufReader::with_capacity(64 << 10, Box::new(reader)), None),
             writer: FrameWriter(Box::new(writer)),
             transport,
             peer_pid: None,
@@ -261,6 +262,12 @@ impl Connection {
 }
 
 impl FrameReader {
+    /// From now on a peer that begins a frame and sends not a byte of it for so long is an error ([`io::ErrorKind::TimedOut`]).
+    /// Between frames it may be silent for ever.
+    pub fn stall_after(&mut self, patience: Duration) {
+        self.1 = Some(patience);
+    }
+
     /// The next frame; `None` at a clean end between frames.
     ///
     /// `floats` says that bodies are rows of vectors. A body grows in steps while its bytes really arrive, so an
@@ -271,7 +278,7 @@ impl FrameReader {
         if n == 0 {
             return Ok(None);
         }
-        self.0.read_exact(&mut bytes[n..]).await?;
+        self.fill(&mut bytes[n..]).await?;
         let header = Header::decode(&bytes)?;
         let control = self.bytes(header.control as usize).await?;
         let body = match header.body {
@@ -283,13 +290,28 @@ impl FrameReader {
         Ok(Some(Frame { header, control, body }))
     }
 
+    async fn fill(&mut self, mut rest: &mut [u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            let read = self.0.read(rest);
+            let n = match self.1 {
+                None => read.await?,
+                Some(patience) => tokio::time::timeout(patience, read).await.map_err(|_| io::ErrorKind::TimedOut)??,
+            };
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            rest = &mut rest[n..];
+        }
+        Ok(())
+    }
+
     async fn bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        const STEP: usize = 1 << 20;
+        const STEP: usize = 64 << 10;
         let mut out = Vec::with_capacity(len.min(STEP));
         while out.len() < len {
             let at = out.len();
-            out.resize((at + STEP).min(len), 0);
-            self.0.read_exact(&mut out[at..]).await?;
+            out.resize((at + at.max(STEP)).min(len), 0);
+            self.fill(&mut out[at..]).await?;
         }
         Ok(out)
     }
@@ -303,7 +325,7 @@ impl FrameReader {
             let rows = &mut out[at..];
             // SAFETY: floats are plain bytes without padding, and every bit pattern is a float.
             let bytes = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast::<u8>(), size_of_val(rows)) };
-            self.0.read_exact(bytes).await?;
+            self.fill(bytes).await?;
             if cfg!(target_endian = "big") {
                 rows.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
             }

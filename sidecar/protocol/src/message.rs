@@ -408,6 +408,72 @@ pub struct StatusReport {
     pub crashes: u64,
     /// Another process owns the index: this one reads what that one commits.
     pub read_only: bool,
+    /// What was done since the daemon was ready, and what is going on.
+    pub load: LoadStatus,
+}
+
+/// What was done since the daemon was ready, and what is going on: numbers only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadStatus {
+    /// Bytes of texts whose requests are not answered.
+    pub waiting_bytes: u64,
+    /// Searches, greps and index runs that occupy a thread now.
+    pub working: u32,
+    /// Requests answered, by what they ask for.
+    pub requests: RequestCounts,
+    /// Requests answered with `CANCELLED`.
+    pub cancelled: u64,
+    /// Requests answered with `TIMEOUT`.
+    pub timed_out: u64,
+    /// Requests answered with `OVERLOADED`.
+    pub overloaded: u64,
+    /// How long successful `Embed` requests took, waiting included.
+    pub embed: Latency,
+    /// How long successful `Search` requests took, waiting included.
+    pub search: Latency,
+    /// Connections that the daemon ended.
+    pub cut_off: CutOff,
+    /// How often the model and the index were let go because nobody used them.
+    pub evictions: u64,
+}
+
+/// Requests answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestCounts {
+    /// `Embed`.
+    pub embed: u64,
+    /// `Search`, in any mode.
+    pub search: u64,
+    /// `Index`.
+    pub index: u64,
+    /// Everything else, `Hello` included.
+    pub other: u64,
+}
+
+/// Microseconds. Quantiles are the ends of their buckets: no more than twice the truth.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took less.
+    pub p50_us: u64,
+    /// Nine of ten took less.
+    pub p90_us: u64,
+    /// All but one of a hundred took less.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
+    /// Bucket `i` counts what took less than `2^i` and fits no smaller one; the last one takes the rest.
+    pub buckets: Vec<u64>,
+}
+
+/// Connections that the daemon ended, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOff {
+    /// What they sent is not the protocol.
+    pub malformed: u64,
+    /// They did not take their answers.
+    pub slow_reader: u64,
+    /// They began a preamble or a frame and did not go on.
+    pub slow_sender: u64,
 }
 
 /// How changes of the project are noticed.

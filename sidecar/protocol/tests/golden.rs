@@ -9,9 +9,9 @@ use offheap_protocol::codec::{
     self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble, Purpose,
 };
 use offheap_protocol::message::{
-    Case, Contribution, Coverage, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, ModelStatus, Phase, Priority,
-    Progress, Request, Response, SearchMode, SearchReport, SearchRequest, SkippedFile, Span, StatusReport, SymbolMatch,
-    TextKind, Vectors, WatchStatus,
+    Case, Contribution, Coverage, CutOff, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, Latency, LoadStatus,
+    ModelStatus, Phase, Priority, Progress, Request, RequestCounts, Response, SearchMode, SearchReport, SearchRequest,
+    SkippedFile, Span, StatusReport, SymbolMatch, TextKind, Vectors, WatchStatus,
 };
 use offheap_protocol::{Code, Fault};
 
@@ -199,8 +199,14 @@ fn golden() -> Vec<(Message, &'static str)> {
             indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
             watch: Some(WatchStatus { state: "off".into(), folders: 3, pending: Some(2), busy: true, problem: Some("why".into()) }),
             transport: "tcp".into(), starts: 3, crashes: 1, read_only: true,
+            load: LoadStatus {
+                waiting_bytes: 65_536, working: 2, requests: RequestCounts { embed: 1, search: 2, index: 3, other: 300 },
+                cancelled: 4, timed_out: 5, overloaded: 6,
+                embed: Latency { p50_us: 1, p90_us: 2, p99_us: 4, max_us: 5, buckets: vec![1, 0, 251] }, search: Latency::default(),
+                cut_off: CutOff { malformed: 7, slow_reader: 8, slow_sender: 9 }, evictions: 10,
+            },
         }))),
-            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01"),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01 fc00000100 02 010203fb2c01 04 05 06 0102040503 0100fbfb00 0000000000 070809 0a"),
         (Message::Response(Response::Cleared { embeddings: 65_536 }),
             "06 fc00000100"),
         (Message::Response(Response::Leaving),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offheap_protocol::Fault;
-use offheap_protocol::message::{Hit, IndexReport, Phase, Progress, SearchReport, Span, StatusReport, WatchStatus};
+use offheap_protocol::message::{
+    Hit, IndexReport, Latency, LoadStatus, Phase, Progress, SearchReport, Span, StatusReport, WatchStatus,
+};
 use serde_json::{Value, json};
 
 /// One JSON document, one line, on standard output.
@@ -292,6 +294,30 @@ pub fn status_json(status: &StatusReport) -> Value {
             "problem": watch.problem,
         })),
         "transport": status.transport, "starts": status.starts, "crashes": status.crashes, "readOnly": status.read_only,
+        "load": load_json(&status.load),
+    })
+}
+
+fn load_json(load: &LoadStatus) -> Value {
+    let ms = |us: u64| us as f64 / 1e3;
+    let latency = |latency: &Latency| {
+        json!({
+            "p50Ms": ms(latency.p50_us), "p90Ms": ms(latency.p90_us), "p99Ms": ms(latency.p99_us), "maxMs": ms(latency.max_us),
+            "buckets": latency.buckets,
+        })
+    };
+    let (requests, cut_off) = (&load.requests, &load.cut_off);
+    json!({
+        "waitingBytes": load.waiting_bytes, "working": load.working,
+        "requests": {
+            "embed": requests.embed, "search": requests.search, "index": requests.index, "other": requests.other,
+        },
+        "cancelled": load.cancelled, "timedOut": load.timed_out, "overloaded": load.overloaded,
+        "embed": latency(&load.embed), "search": latency(&load.search),
+        "cutOff": {
+            "malformed": cut_off.malformed, "slowReader": cut_off.slow_reader, "slowSender": cut_off.slow_sender,
+        },
+        "evictions": load.evictions,
     })
 }
 
@@ -327,6 +353,9 @@ pub fn status(status: &StatusReport) {
             "requests",
             format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
         ),
+        ("embeddings", latency(&status.load.embed)),
+        ("searches", latency(&status.load.search)),
+        ("refused", refused(&status.load)),
         ("changes", or_none(status.watch.as_ref().map(watch))),
         ("connections", status.connections.to_string()),
         ("memory", memory),
@@ -334,6 +363,35 @@ pub fn status(status: &StatusReport) {
     for (name, value) in rows {
         say(&format!("{name:>12}  {value}"));
     }
+}
+
+fn latency(latency: &Latency) -> String {
+    let n: u64 = latency.buckets.iter().sum();
+    let ms = |us: u64| us as f64 / 1e3;
+    match n {
+        0 => "none".to_owned(),
+        _ => format!(
+            "{n}; half within {:.1} ms, 99 % within {:.1} ms, all within {:.1} ms",
+            ms(latency.p50_us),
+            ms(latency.p99_us),
+            ms(latency.max_us)
+        ),
+    }
+}
+
+/// What was not done, and who was shown out.
+fn refused(load: &LoadStatus) -> String {
+    let cut = &load.cut_off;
+    let rows = [
+        (load.cancelled, "cancelled"),
+        (load.timed_out, "timed out"),
+        (load.overloaded, "too much at once"),
+        (cut.malformed, "malformed connections"),
+        (cut.slow_reader, "connections that did not read"),
+        (cut.slow_sender, "connections that stopped half way"),
+    ];
+    let said: Vec<String> = rows.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if said.is_empty() { "none".to_owned() } else { said.join(", ") }
 }
 
 fn watch(watch: &WatchStatus) -> String {

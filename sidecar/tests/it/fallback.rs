@@ -26,7 +26,7 @@ fn confine(command: &mut Command, sandbox: Sandbox) {
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let answer = libc::BPF_RET | libc::BPF_K;
     let inet = if matches!(sandbox, Sandbox::Pipes) { 0 } else { 9 };
-    let program = vec![
+    let program = [
         op(load, 0, 0, 0), // the call's number
         op(equal, libc::SYS_socket as u32, 0, 5),
         op(load, 16, 0, 0), // its first argument

@@ -9,6 +9,8 @@ mod layering;
 mod lifecycle;
 #[cfg(unix)]
 mod socket;
+#[cfg(target_os = "linux")]
+mod load;
 #[cfg(unix)]
 mod cli;
 #[cfg(unix)]

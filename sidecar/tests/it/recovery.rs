@@ -1,6 +1,6 @@
 //! A daemon that dies at any point is a retry, not an outage, and what it committed is whole.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use offheap_engine::store::Store;
 
@@ -52,11 +52,9 @@ fn strike(world: &World, point: &str, command: &[&str], round: usize) {
     if !command.is_empty() {
         assert!(ready.is_object(), "{point}: {ready}");
         // The command line asks again by itself, on a daemon that it starts: that is the next call.
-        let began = Instant::now();
         let done = world.run(command);
         let may_fail = ["status", "stop"].contains(&command[0]); // these start nothing
         assert!(done.code == Some(0) || may_fail, "{point}: {done:?}");
-        println!("{point}: {:?}", began.elapsed());
     }
     let status = guard.wait();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{point} is passed");

@@ -13,6 +13,7 @@ fn number(name: &str, default: usize) -> usize {
 /// time, and no process sees an error.
 #[test]
 #[ignore = "minutes"]
+#[expect(clippy::print_stderr, reason = "its figures are what it is run for")]
 fn herd() {
     let (rounds, processes) = (number("OFFHEAP_SOAK_ROUNDS", 100), number("OFFHEAP_SOAK_PROCESSES", 50));
     let world = World::new();
@@ -51,5 +52,5 @@ fn herd() {
         assert_eq!(world.status()["pid"], owners[0], "round {round}");
         assert!(!before.contains(&owners[0]), "round {round}: a new one");
     }
-    println!("{rounds} rounds of {processes} processes: {:?}, slowest round {slowest} ms", began.elapsed());
+    eprintln!("{rounds} rounds of {processes} processes: {:?}, slowest round {slowest} ms", began.elapsed());
 }

@@ -19,36 +19,36 @@ fn world() -> World {
 }
 
 /// A peer that writes bytes.
-fn raw(world: &World) -> UnixStream {
+pub fn raw(world: &World) -> UnixStream {
     let stream = UnixStream::connect(world.endpoint().socket()).expect("a daemon runs");
     stream.set_read_timeout(Some(PATIENCE)).expect("supported");
     stream
 }
 
 /// The same behind both preambles.
-fn greeted(world: &World) -> UnixStream {
+pub fn greeted(world: &World) -> UnixStream {
     let mut stream = raw(world);
     stream.write_all(&Preamble::ours().encode()).expect("it reads");
     stream.read_exact(&mut [0; Preamble::BYTES]).expect("it answers");
     stream
 }
 
-fn frame(kind: Kind, id: u64, control: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn frame(kind: Kind, id: u64, control: &[u8], body: &[u8]) -> Vec<u8> {
     let header = Header { kind, id, control: control.len() as u32, body: body.len() as u32 };
     [&header.encode(), control, body].concat()
 }
 
-fn control(request: Request) -> Vec<u8> {
+pub fn control(request: Request) -> Vec<u8> {
     codec::encode(&Envelope { deadline_ms: 0, request }).expect("small")
 }
 
-fn hello() -> Vec<u8> {
+pub fn hello() -> Vec<u8> {
     frame(Kind::Request, 1, &control(Request::Hello { client: "raw".into() }), &[])
 }
 
 /// The daemon ends this connection, without a frame.
 #[track_caller]
-fn expect_closed(mut stream: UnixStream, what: &str) -> Duration {
+pub fn expect_closed(mut stream: UnixStream, what: &str) -> Duration {
     let waited = Instant::now();
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
@@ -60,17 +60,17 @@ fn expect_closed(mut stream: UnixStream, what: &str) -> Duration {
     waited.elapsed()
 }
 
-fn texts(n: usize, words: usize) -> Vec<String> {
+pub fn texts(n: usize, words: usize) -> Vec<String> {
     (0..n).map(|i| (0..words).map(|w| format!("{} ", (i * 31 + w * 17) % 1009)).collect()).collect()
 }
 
-fn embed(texts: &[String], priority: Priority) -> (Request, Vec<u8>) {
+pub fn embed(texts: &[String], priority: Priority) -> (Request, Vec<u8>) {
     let lengths = texts.iter().map(|text| text.len() as u32).collect();
     let request = Request::Embed { lengths, kind: TextKind::Document, priority, parse_specials: false, or_hash: false };
     (request, texts.concat().into_bytes())
 }
 
-async fn ping(client: &Client) -> Duration {
+pub async fn ping(client: &Client) -> Duration {
     let asked = Instant::now();
     let reply = client.call(Request::Ping, Payload::None, Some(PATIENCE), None).await.expect("it answers");
     assert_eq!(reply.response, Response::Pong);
@@ -209,7 +209,7 @@ fn the_daemon_keeps_deadlines() {
 }
 
 /// Connected and introduced, frame by frame.
-async fn by_hand(world: &World) -> Connection {
+pub async fn by_hand(world: &World) -> Connection {
     let mut connection = connection::connect(&world.endpoint()).await.expect("a daemon runs");
     connection.greet(Purpose::Talk).await.expect("it is ours");
     let hello = control(Request::Hello { client: "by hand".into() });
@@ -219,19 +219,19 @@ async fn by_hand(world: &World) -> Connection {
     connection
 }
 
-async fn next(connection: &mut Connection) -> Frame {
+pub async fn next(connection: &mut Connection) -> Frame {
     let frame = tokio::time::timeout(PATIENCE, connection.reader.next(true)).await.expect("it answers in time");
     frame.expect("a frame").expect("the connection lives")
 }
 
 #[track_caller]
-fn code_of(frame: &Frame) -> Code {
+pub fn code_of(frame: &Frame) -> Code {
     assert_eq!(frame.header.kind, Kind::Fault, "{:?}", frame.header);
     codec::decode::<Fault>(&frame.control).expect("a fault").code
 }
 
 /// Loads the model, so that what follows measures something else.
-async fn warm(world: &World) -> Client {
+pub async fn warm(world: &World) -> Client {
     let client = client(world).await;
     let (request, body) = embed(&["warm".to_owned()], Priority::Interactive);
     client.call(request, Payload::Bytes(body), None, None).await.expect("the model works");
