@@ -179,7 +179,7 @@ import ctypes, os, struct, sys
 families = [${families}]
 code = lambda op, jt, jf, k: struct.pack('HBBI', op, jt, jf, k)
 call = {'x86_64': 41, 'aarch64': 198}[os.uname().machine]
-program = code(0x20, 0, 0, 0) + code(0x15, 0, len(families) + 2, call) + code(0x20, 0, 0, 16)
+program = code(0x20, 0, 0, 0) + code(0x15, 0, len(families) + 1, call) + code(0x20, 0, 0, 16)
 for i, family in enumerate(families): program += code(0x15, len(families) - i, 0, family)
 program += code(0x06, 0, 0, 0x7fff0000) + code(0x06, 0, 0, 0x00050001)
 buffer = ctypes.create_string_buffer(program)

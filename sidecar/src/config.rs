@@ -162,7 +162,7 @@ pub fn threads() -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// How long a peer may stop within a frame, or not take an answer: `OFFHEAP_STALL_MS`, for tests.
+/// How long a peer may take for a frame, or not take an answer: `OFFHEAP_STALL_MS`, for tests.
 pub fn stall() -> Duration {
     Duration::from_millis(number("OFFHEAP_STALL_MS").unwrap_or(30_000))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::{self, Envelope, Kind};
 use offheap_protocol::connection::{Body, Connection, Error, FrameWriter, Payload, Welcome};
-use offheap_protocol::message::{Progress, Request};
+use offheap_protocol::message::{Priority, Progress, Request};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -29,6 +29,8 @@ const MAX_IN_FLIGHT: usize = 64;
 const BUDGET_KIB: usize = 2 * (codec::MAX_BODY as usize >> 10);
 /// What its answers may hold, in KiB: work is not begun while those that it has not taken leave no room for another.
 const ANSWERS_KIB: usize = 16 << 10;
+/// Of these, bulk ones.
+const MAX_BULK_IN_FLIGHT: usize = MAX_IN_FLIGHT - 16;
 /// Progress frames: at most this often, and at least this often while nothing changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -87,7 +89,7 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     let (outbox, inbox) = mpsc::channel::<Outgoing>(MAX_IN_FLIGHT);
     let writing = tokio::spawn(write(daemon.clone(), writer, inbox));
     let flags: Flags = Arc::default();
-    let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+    let permits = Arc::new(Permits { all: semaphore(MAX_IN_FLIGHT), bulk: semaphore(MAX_BULK_IN_FLIGHT) });
     let budget = Arc::new(Semaphore::new(BUDGET_KIB));
     let room = Arc::new(Semaphore::new(ANSWERS_KIB));
     let mut leaving = daemon.leaving.subscribe();
@@ -221,6 +223,27 @@ impl Drop for InFlight {
     }
 }
 
+/// How many requests of one connection are worked on.
+struct Permits {
+    all: Arc<Semaphore>,
+    /// Of them, bulk ones: a question must find a place beside a process's own bulk work.
+    bulk: Arc<Semaphore>,
+}
+
+impl Permits {
+    /// A place, in the order of asking among requests of the same sort.
+    async fn take(&self, request: &Request) -> [Option<OwnedSemaphorePermit>; 2] {
+        let place = async |semaphore: &Arc<Semaphore>| semaphore.clone().acquire_owned().await.ok();
+        let is_bulk = matches!(request, Request::Embed { priority: Priority::Bulk, .. });
+        let bulk = if is_bulk { place(&self.bulk).await } else { None };
+        [bulk, place(&self.all).await]
+    }
+}
+
+fn semaphore(n: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(n))
+}
+
 /// One request, as it was read.
 struct Asked {
     id: u64,
@@ -237,7 +260,7 @@ struct Asked {
 async fn answer(
     daemon: Arc<Daemon>,
     asked: Asked,
-    permits: Arc<Semaphore>,
+    permits: Arc<Permits>,
     room: Arc<Semaphore>,
     outbox: mpsc::Sender<Outgoing>,
     flags: Flags,
@@ -258,7 +281,7 @@ async fn answer(
         let call = Call { peer, request: envelope.request, body, cancelled: cancelled.clone(), progress };
         let handling = async {
             let waiting = admitted?;
-            let permit = if quick { None } else { permits.acquire_owned().await.ok() };
+            let permit = if quick { None } else { Some(permits.take(&call.request).await) };
             let kib = limits::answer_kib(&call.request).min(ANSWERS_KIB) as u32;
             if let Ok(room) = room.acquire_many_owned(kib).await {
                 let _ = held.answer.set(room);

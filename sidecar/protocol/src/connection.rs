@@ -262,8 +262,9 @@ impl Connection {
 }
 
 impl FrameReader {
-    /// From now on a peer that begins a frame and sends not a byte of it for so long is an error ([`io::ErrorKind::TimedOut`]).
-    /// Between frames it may be silent for ever.
+    /// From now on a peer that begins a frame and has not sent all of it after so long is an error
+    /// ([`io::ErrorKind::TimedOut`]), whether it is silent or sends a byte now and then. Between frames it may be silent for
+    /// ever.
     pub fn stall_after(&mut self, patience: Duration) {
         self.1 = Some(patience);
     }
@@ -278,7 +279,18 @@ impl FrameReader {
         if n == 0 {
             return Ok(None);
         }
-        self.fill(&mut bytes[n..]).await?;
+        match self.1 {
+            None => self.frame(bytes, n, floats).await.map(Some),
+            Some(patience) => match tokio::time::timeout(patience, self.frame(bytes, n, floats)).await {
+                Ok(frame) => frame.map(Some),
+                Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
+            },
+        }
+    }
+
+    /// The frame of which the first `n` bytes are there.
+    async fn frame(&mut self, mut bytes: [u8; HEADER_BYTES], n: usize, floats: bool) -> Result<Frame, Error> {
+        self.0.read_exact(&mut bytes[n..]).await?;
         let header = Header::decode(&bytes)?;
         let control = self.bytes(header.control as usize).await?;
         let body = match header.body {
@@ -287,22 +299,7 @@ impl FrameReader {
             n if !n.is_multiple_of(4) => return Err(Error::OddBody(n)),
             n => Body::Floats(self.floats(n as usize / 4).await?),
         };
-        Ok(Some(Frame { header, control, body }))
-    }
-
-    async fn fill(&mut self, mut rest: &mut [u8]) -> io::Result<()> {
-        while !rest.is_empty() {
-            let read = self.0.read(rest);
-            let n = match self.1 {
-                None => read.await?,
-                Some(patience) => tokio::time::timeout(patience, read).await.map_err(|_| io::ErrorKind::TimedOut)??,
-            };
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            rest = &mut rest[n..];
-        }
-        Ok(())
+        Ok(Frame { header, control, body })
     }
 
     async fn bytes(&mut self, len: usize) -> io::Result<Vec<u8>> {
@@ -311,7 +308,7 @@ impl FrameReader {
         while out.len() < len {
             let at = out.len();
             out.resize((at + at.max(STEP)).min(len), 0);
-            self.fill(&mut out[at..]).await?;
+            self.0.read_exact(&mut out[at..]).await?;
         }
         Ok(out)
     }
@@ -325,7 +322,7 @@ impl FrameReader {
             let rows = &mut out[at..];
             // SAFETY: floats are plain bytes without padding, and every bit pattern is a float.
             let bytes = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast::<u8>(), size_of_val(rows)) };
-            self.fill(bytes).await?;
+            self.0.read_exact(bytes).await?;
             if cfg!(target_endian = "big") {
                 rows.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
             }

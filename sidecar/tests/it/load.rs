@@ -224,6 +224,25 @@ fn half_a_frame_is_cut_off_and_silence_between_frames_is_not() {
     });
 }
 
+/// A byte now and then is as good as silence: it holds a frame's memory just as long.
+#[test]
+fn a_trickle_is_cut_off() {
+    let daemon = daemon(&[("OFFHEAP_STALL_MS", "300")]);
+    let mut stream = greeted(&daemon);
+    stream.write_all(&hello()).expect("it reads");
+    read_frame(&mut stream);
+    let (request, _) = embed(&["x".repeat(4000)], Priority::Bulk);
+    let began = Instant::now();
+    let slowly = frame(Kind::Request, 2, &control(request), "x".repeat(4000).as_bytes());
+    let sent = slowly.iter().take_while(|byte| {
+        std::thread::sleep(Duration::from_millis(5));
+        stream.write_all(&[**byte]).is_ok()
+    });
+    // All of it would take twenty seconds.
+    assert!(sent.count() < slowly.len(), "{:?}", began.elapsed());
+    expect_closed(stream, "a trickle");
+}
+
 fn read_frame(stream: &mut UnixStream) -> Header {
     let mut head = [0; HEADER_BYTES];
     stream.read_exact(&mut head).expect("an answer");
