@@ -191,7 +191,14 @@ fn nobody_says(dir: &str, words: &[&str], but: &[&str]) {
 #[test]
 fn one_file_knows_the_encoding_and_two_the_socket() {
     nobody_says("sidecar/protocol/src", &["bincode"], &["protocol/src/codec.rs"]);
-    let sockets = ["connection.rs", "connection/local.rs", "connection/tcp.rs", "connection/pipes.rs", "client.rs"];
+    let sockets = [
+        "connection.rs",
+        "connection/local.rs",
+        "connection/pipe.rs",
+        "connection/tcp.rs",
+        "connection/pipes.rs",
+        "client.rs",
+    ];
     nobody_says("sidecar/protocol/src", &["tokio", "interprocess"], &sockets);
 }
 

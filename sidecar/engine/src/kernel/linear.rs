@@ -27,6 +27,7 @@ pub enum Activation {
 pub struct Linear<'a> {
     x: &'a [f32],
     /// `x` in 16 bits, for kernels that have [`super::Kernel::narrow`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other instruction set has one
     pub(super) narrow: &'a [u16],
     pub(super) weight: &'a [u8],
     pub(super) dtype: DType,
