@@ -66,9 +66,7 @@ async function connect(options = {}) {
   const { project, fallback, signal, timeoutMs } = options;
   check(project === undefined || typeof project === 'string', 'project must be a path');
   check(fallback === undefined || fallback === 'hash', "fallback must be 'hash'");
-  const client = new Client(guard(() => native.locate(project)), fallback === 'hash');
-  await client.ping({ signal, timeoutMs });
-  return client;
+  return Client.open(guard(() => native.locate(project)), fallback === 'hash', { signal, timeoutMs });
 }
 
 class Client {
@@ -82,8 +80,19 @@ class Client {
   #nextCall = 1;
   #closed = false;
   #orHash;
-  #announced = new Set();
+  /** Kinds of fallback that were met, and those of them that were told. */
+  #met = new Set();
+  #told = new Set();
+  #opened = false;
   #listeners = new Set();
+
+  static async open(location, orHash, options) {
+    const client = new Client(location, orHash);
+    await client.ping(options);
+    client.#opened = true;
+    client.#tell();
+    return client;
+  }
 
   constructor(location, orHash) {
     this.#location = location;
@@ -202,14 +211,21 @@ class Client {
     return this;
   }
 
-  /** Once for each kind. Later, so that a listener that is added right after `connect` hears of it. */
   #announce(kind) {
-    if (this.#announced.has(kind)) return;
-    this.#announced.add(kind);
-    setImmediate(() => {
-      if (this.#listeners.size === 0) process.emitWarning(FALLBACKS[kind], { type: 'OffheapWarning', code: 'OFFHEAP_FALLBACK' });
-      for (const listener of this.#listeners) listener({ kind, message: FALLBACKS[kind] });
-    });
+    this.#met.add(kind);
+    if (this.#opened) this.#tell();
+  }
+
+  /** Once for each kind; later, so that a listener that is added right after `connect` hears of it. */
+  #tell() {
+    for (const kind of this.#met) {
+      if (this.#told.has(kind)) continue;
+      this.#told.add(kind);
+      setImmediate(() => {
+        if (this.#listeners.size === 0) process.emitWarning(FALLBACKS[kind], { type: 'OffheapWarning', code: 'OFFHEAP_FALLBACK' });
+        for (const listener of this.#listeners) listener({ kind, message: FALLBACKS[kind] });
+      });
+    }
   }
 
   /** What is wrong with a call before anything is asked. Gives its deadline. */

@@ -212,6 +212,8 @@ os.execv(sys.argv[1], sys.argv[1:])`;
       assert.deepEqual([runs[i].n, runs[i].told, runs[i].path], [384, ['tcp'], 'a.py']);
     }
     assert.equal(runs[0].pid, runs[1].pid);
+    signal(runs[0].pid, 'SIGTERM');
+    await until('it is gone', () => !alive(runs[0].pid));
   });
 
   test('without any sockets: a private daemon that ends with the process', async () => {

@@ -3,7 +3,7 @@
 // Starting a daemon from Node, and what is known of its deaths. `spawn` is Node's because it detaches without handing
 // on handles on every system, which Rust's `Command` inside Node cannot promise.
 
-const { existsSync, mkdirSync, readFileSync, statSync } = require('node:fs');
+const { existsSync, readFileSync, statSync } = require('node:fs');
 const path = require('node:path');
 const native = require('../native.js');
 
@@ -141,6 +141,7 @@ function standalone(location) {
 async function startDaemon(location) {
   const { spawn } = require('node:child_process'); // a third of the package's load time, for one call of many
   const { binary, args, env } = command(location);
+  native.prepare(location.project); // it is the daemon's working directory
   const began = Date.now();
   return new Promise((resolve, reject) => {
     const fail = (why, died = false) => {
@@ -155,7 +156,6 @@ async function startDaemon(location) {
     // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
     let child;
     try {
-      mkdirSync(location.runtimeDir, { recursive: true, mode: 0o700 });
       child = spawn(binary, args, { detached: true, windowsHide: true, stdio: ['ignore', 'pipe', 'ignore'], cwd: location.runtimeDir, env });
     } catch (error) {
       return fail(`cannot run ${binary}: ${error.message}`);

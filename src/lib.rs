@@ -85,6 +85,13 @@ pub fn locate(dir: Option<String>) -> Result<Location> {
     })
 }
 
+/// Makes the runtime directory of a directory's project, closed to others, or refuses one that is open to them.
+#[napi]
+pub fn prepare(project: Option<String>) -> Result<()> {
+    let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
+    endpoint.prepare_dir().map_err(js)
+}
+
 /// The sidecar binary beside this addon, or `OFFHEAP_SIDECAR`.
 #[napi]
 pub fn sidecar_path(env: Env) -> Result<String> {
