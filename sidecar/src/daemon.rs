@@ -167,6 +167,7 @@ fn daemon(
         connections: AtomicUsize::new(0),
         in_flight: AtomicUsize::new(0),
         requests: AtomicU64::new(0),
+        last_use_ms: AtomicU64::new(0),
         faults: AtomicU64::new(0),
         limits: Limits::new(),
         metrics: Metrics::default(),
@@ -354,13 +355,11 @@ async fn greet_late(daemon: &Arc<Daemon>, accept: &Accept) {
 /// Drops caches, or leaves, when nothing was asked for `ttl`.
 async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
     let ttl = config.ttl();
-    let mut seen = (0, Instant::now());
+    let mut evicted = None;
     loop {
         tokio::time::sleep(config.check_interval()).await;
-        let requests = daemon.requests.load(Ordering::Relaxed);
-        if daemon.in_flight.load(Ordering::Acquire) > 0 || requests != seen.0 {
-            seen = (requests, Instant::now());
-        } else if seen.1.elapsed() >= ttl {
+        let last_use = daemon.last_use_ms.load(Ordering::Relaxed);
+        if daemon.in_flight.load(Ordering::Acquire) == 0 && daemon.idle_for() >= ttl && evicted != Some(last_use) {
             if config.auto_shutdown_on_idle {
                 log!("idle for {ttl:?}");
                 daemon.leaving.send_replace(true);
@@ -371,7 +370,7 @@ async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
             if let Some(project) = &daemon.project {
                 project.evict();
             }
-            seen.1 = Instant::now();
+            evicted = Some(last_use);
         }
     }
 }

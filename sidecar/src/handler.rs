@@ -49,6 +49,8 @@ pub struct Daemon {
     pub in_flight: AtomicUsize,
     /// Requests answered.
     pub requests: AtomicU64,
+    /// When something was last used, milliseconds after `started`. Looking at the daemon is no use of it.
+    pub last_use_ms: AtomicU64,
     /// Of them, with a fault.
     pub faults: AtomicU64,
     /// What a connection may use.
@@ -74,6 +76,16 @@ pub struct Call {
 }
 
 impl Daemon {
+    /// Somebody uses it now.
+    pub fn used(&self) {
+        self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// For how long nobody has.
+    pub fn idle_for(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_use_ms.load(Ordering::Relaxed)))
+    }
+
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, call: Call) -> Result<(Response, Payload), Fault> {
         let Call { peer, request, body, cancelled, progress } = call;

@@ -214,12 +214,30 @@ async fn write(daemon: Arc<Daemon>, mut writer: FrameWriter, mut inbox: mpsc::Re
 }
 
 /// Counts a request in and out, whatever becomes of it.
-struct InFlight(Arc<Daemon>);
+struct InFlight {
+    daemon: Arc<Daemon>,
+    /// It keeps the daemon from being idle.
+    is_use: bool,
+}
+
+impl InFlight {
+    fn begin(daemon: &Arc<Daemon>, request: &Request) -> InFlight {
+        daemon.in_flight.fetch_add(1, Ordering::AcqRel);
+        let is_use = !matches!(request, Request::Hello { .. } | Request::Status);
+        if is_use {
+            daemon.used();
+        }
+        InFlight { daemon: daemon.clone(), is_use }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        if self.is_use {
+            self.daemon.used();
+        }
+        self.daemon.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.daemon.requests.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -266,8 +284,7 @@ async fn answer(
     flags: Flags,
 ) {
     let Asked { id, peer, envelope, body, cancelled, began, admitted, held } = asked;
-    daemon.in_flight.fetch_add(1, Ordering::AcqRel);
-    let counted = Arc::new(InFlight(daemon.clone()));
+    let counted = Arc::new(InFlight::begin(&daemon, &envelope.request));
     let sort = Sort::of(&envelope.request);
     let (progress, watching) = watch::channel(Progress::default());
     let leaving =

@@ -132,6 +132,24 @@ fn an_idle_daemon_leaves() {
     assert_eq!(world.json(&["start", "--json"])["started"], true);
 }
 
+/// Caches go, the daemon stays, and who only looks does not keep them.
+#[test]
+fn idle_caches_are_dropped_where_the_daemon_stays() {
+    let mut world = World::new();
+    world.run(&["init"]);
+    world.write(".offheap/config.json", r#"{"daemon":{"auto_shutdown_on_idle":false}}"#);
+    world.set("OFFHEAP_TTL_MS", "300");
+    let pid = world.start();
+    world.json(&["embed", "--json", "x"]);
+    until("the model is let go, although its status is asked for all the time", || {
+        let status = world.status();
+        assert_eq!(status["pid"], pid);
+        (status["model"].is_null() && status["load"]["evictions"].as_u64() > Some(0)).then_some(())
+    });
+    world.json(&["embed", "--json", "x"]);
+    assert_eq!(world.status()["pid"], pid, "the next use loads it again");
+}
+
 #[test]
 fn only_the_user_can_enter() {
     let world = World::new();
