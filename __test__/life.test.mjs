@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, readdirSync, mkdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import {
   alive, daemonPids, linux, logsOf, manyFiles, project, root, runtimeDir, scriptSync, sidecar, start, startScript, tempDir, test, until, useOwnRuntime, windows,
