@@ -263,12 +263,13 @@ class Client {
     for (;;) {
       throwIfOver(signal, deadline, timeoutMs);
       let client = null;
-      let endTurn = null;
+      // It was there when a daemon died. If it is again, and alone, it is the reason.
+      const turn = crashes > 0 ? this.#supervisor.turn() : null;
       try {
-        // It was there when a daemon died. If it is again, and alone, it is the reason.
-        if (crashes > 0) endTurn = await wait(this.#supervisor.turn());
+        if (turn !== null) await wait(turn.ready);
         client = this.#usable ?? (await wait(this.#connected(start)));
         throwIfOver(signal, deadline, timeoutMs);
+        turn?.begin();
         const result = await this.#ask(client, work, signal, deadline);
         this.#supervisor.answered();
         return result;
@@ -276,10 +277,9 @@ class Client {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw aborted(signal);
         if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // the addon knows what was left of it
-        if (!start) throw error;
         if (client !== null && error.code === 'DAEMON_LOST') {
           if (this.#native === client) this.#native = null;
-          if (this.#supervisor.lost(client)) {
+          if (this.#supervisor.lost(client) && start) {
             crashes++;
             if (crashes > this.#settings.maxRetries) throw error;
             if (crashes > 1 && progress() === reached) throw poisoned(crashes, error);
@@ -293,7 +293,7 @@ class Client {
         if (++races > MAX_RACES || this.#settings.maxRetries === 0) throw error;
         if (races > 3) await sleep(Math.min(races, 20, deadline - performance.now()), signal);
       } finally {
-        endTurn?.();
+        turn?.end();
       }
     }
   }
@@ -363,10 +363,8 @@ class Client {
         }
       }
       if (child !== null) await this.#supervisor.unreachable(child);
-      const delay = this.#supervisor.delayBeforeStart(this.#settings.retryDelaysMs, why);
-      if (delay > 0) await sleep(delay);
       try {
-        child = await this.#supervisor.start();
+        child = await this.#supervisor.start(this.#settings.retryDelaysMs, why);
       } catch (error) {
         if (error.fault?.code === 'SOCKETS_REFUSED') return this.#alone();
         if (!error.died) throw error;
@@ -377,8 +375,9 @@ class Client {
 
   /** A private daemon, for where the system refuses sockets. */
   async #alone() {
+    this.#native = await standalone(this.#location);
     this.#announce('standalone');
-    return (this.#native = await standalone(this.#location));
+    return this.#native;
   }
 }
 

@@ -250,6 +250,20 @@ test('an index run that nobody awaits does not fail unseen', async () => {
   assert.match(stderr, /NO_PROJECT/);
 });
 
+test('a daemon that dies under several clients died once', async () => {
+  const clients = await Promise.all(Array.from({ length: 4 }, () => connect({ project: project({}) }).then((first) => connect({ project: first.project }).then((second) => [first, second]))));
+  for (const pair of clients) {
+    const { pid } = await pair[0].status();
+    const work = pair.flatMap((client) => [client.embedBatch(texts(200, 30)), client.embedBatch(texts(200, 30, 2))]);
+    work.forEach((call) => call.catch(() => {}));
+    await until('it works on them', async () => (await pair[0].status()).queued > 0);
+    await kill(pid);
+    for (const batch of await Promise.all(work)) assert.equal(batch.length, 200);
+    const status = await pair[1].status();
+    assert.deepEqual([status.starts, status.crashes], [2, 1]);
+  }
+});
+
 test('a kill between calls costs a start, and is counted', async () => {
   const dir = project({ 'a.txt': 'a\n' });
   const client = await connect({ project: dir });

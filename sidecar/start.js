@@ -24,6 +24,10 @@ const TAIL_BYTES = 4 << 10;
 const MAX_RESTARTS = 2;
 /** After this long a crash is forgotten. */
 const WINDOW_MS = 60_000;
+/** A configuration cannot ask for more than this between two starts. */
+const LONGEST_DELAY_MS = 10_000;
+/** So long the next one of those who were in flight at a crash waits for the one before it. */
+const TURN_MS = 500;
 
 /** A failure as index.js makes an OffheapError of it. */
 function fault(code, message, hint) {
@@ -38,7 +42,8 @@ class Supervisor {
   #starting = null;
   /** When daemons died since one last answered. */
   #crashes = [];
-  #counted = new WeakSet();
+  /** Connections and processes whose end was counted. */
+  #counted = new Set();
   /** Those who were in flight when a daemon died ask again one after another, so that the one at fault is found. */
   #lane = Promise.resolve();
 
@@ -55,21 +60,21 @@ class Supervisor {
   /** A connection broke. Says whether that was a crash, which counts once however many calls it took along. */
   lost(connection) {
     if (!connection.crashed) return false;
-    if (!this.#counted.has(connection)) {
-      this.#counted.add(connection);
-      this.#crashes.push(performance.now());
-    }
+    // By number: every client has an object of its own for the one connection that they share.
+    this.#count(connection.connection);
     return true;
+  }
+
+  #count(what) {
+    if (this.#counted.has(what)) return;
+    this.#counted.add(what);
+    this.#crashes.push(performance.now());
   }
 
   /** A daemon that was ready could not be reached. Counts it if it died; one that left in order is no news. */
   async unreachable(child) {
-    if (typeof child !== 'object' || this.#counted.has(child)) return;
     if (child.exitCode === null && child.signalCode === null) await Promise.race([pause(50), new Promise((resolve) => child.once('exit', resolve))]);
-    if (child.signalCode !== null || child.exitCode > 0) {
-      this.#counted.add(child);
-      this.#crashes.push(performance.now());
-    }
+    if (child.signalCode !== null || child.exitCode > 0) this.#count(child);
   }
 
   /** A daemon answered: whatever made others die before is over. */
@@ -78,7 +83,7 @@ class Supervisor {
   }
 
   /** How long to wait before the next start; throws where there have been too many. */
-  delayBeforeStart(delays, why) {
+  #delay(delays, why) {
     const since = performance.now() - WINDOW_MS;
     this.#crashes = this.#crashes.filter((at) => at > since);
     const crashes = this.#crashes.length;
@@ -89,28 +94,37 @@ class Supervisor {
       throw fault('DAEMON_LOST', message + tail(this.#location.log), `its log is ${this.#location.log}; \`offheap doctor\` looks for the cause`);
     }
     // Clients that lost the same daemon must not come back in step.
-    return delays[Math.min(crashes - 1, delays.length - 1)] * (0.75 + Math.random() / 2);
+    const delay = Math.min(delays[Math.min(crashes - 1, delays.length - 1)], LONGEST_DELAY_MS);
+    return delay * (0.75 + Math.random() / 2);
   }
 
-  /** Starts a daemon, or joins the start in progress. */
-  start() {
-    this.#starting ??= startDaemon(this.#location)
-      .catch((error) => {
-        if (error.died) this.#crashes.push(performance.now());
-        throw error;
-      })
-      .finally(() => (this.#starting = null));
+  /** Starts a daemon when that is due, or joins the start in progress. `why` is what the last one died of, if it said. */
+  start(delays, why) {
+    this.#starting ??= this.#startWhenDue(delays, why).finally(() => (this.#starting = null));
     return this.#starting;
   }
 
-  /** Waits for its turn among the suspects; gives what ends it. A turn is over after a while whatever it does. */
-  async turn() {
-    const before = this.#lane;
+  async #startWhenDue(delays, why) {
+    const delay = this.#delay(delays, why);
+    if (delay > 0) await pause(delay);
+    try {
+      return await startDaemon(this.#location);
+    } catch (error) {
+      if (error.died) this.#crashes.push(performance.now());
+      throw error;
+    }
+  }
+
+  /**
+   * A turn among the suspects: `ready` comes when the one before is over, `begin` says that the request is on its way. The
+   * turn is over with `end`, or a while after `begin` whatever became of it.
+   */
+  turn() {
+    const ready = this.#lane;
     let end;
-    const mine = new Promise((resolve) => (end = resolve));
-    this.#lane = before.then(() => Promise.race([mine, pause(500)]));
-    await before;
-    return end;
+    const over = new Promise((resolve) => (end = resolve));
+    this.#lane = ready.then(() => over);
+    return { ready, begin: () => setTimeout(end, TURN_MS).unref(), end };
   }
 }
 
@@ -144,7 +158,9 @@ async function startDaemon(location) {
   native.prepare(location.project); // it is the daemon's working directory
   const began = Date.now();
   return new Promise((resolve, reject) => {
+    let over = false;
     const fail = (why, died = false) => {
+      over = true;
       clearTimeout(timer);
       reject(Object.assign(fault('DAEMON_START_FAILED', why, `its log is ${location.log}; \`offheap doctor\` looks for the cause`), { died }));
     };
@@ -178,9 +194,11 @@ async function startDaemon(location) {
         // said below
       }
       if (typeof ready?.error?.code === 'string') {
+        over = true;
         clearTimeout(timer);
         reject(fault(ready.error.code, ready.error.message, ready.error.hint));
       } else if (ready === 'already_running' || (typeof ready?.ready === 'object' && ready.ready !== null)) {
+        over = true;
         clearTimeout(timer);
         resolve(child);
       } else {
@@ -188,9 +206,10 @@ async function startDaemon(location) {
       }
     });
     // Not 'exit': its line may still be in the pipe then.
-    child.on('close', (code, signal) =>
-      fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})${tail(location.log, began)}`, true),
-    );
+    child.on('close', (code, signal) => {
+      if (over) return;
+      fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})${tail(location.log, began)}`, true);
+    });
   });
 }
 

@@ -39,7 +39,7 @@ fn init() {
         std::thread::Builder::new().stack_size(STACK_BYTES).spawn(|| ())?;
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(1)
+            .max_blocking_threads(4) // none is used but by a private daemon's pipes on Windows, which block
             .thread_name("offheap-ipc")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
@@ -205,6 +205,12 @@ impl NativeClient {
     #[napi(getter)]
     pub fn crashed(&self) -> bool {
         self.session.client.has_crashed()
+    }
+
+    /// The number of the connection, which several of these objects share.
+    #[napi(getter)]
+    pub fn connection(&self) -> f64 {
+        self.session.client.number() as f64
     }
 
     /// "local", "tcp" or "standalone".

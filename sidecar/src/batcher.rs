@@ -438,7 +438,12 @@ impl Shared {
     fn put_back(&self, item: Item) {
         self.queued.fetch_add(1, Ordering::Relaxed);
         let (line, owner) = (item.job.priority, item.job.owner);
-        self.lock().line(line).put_back(owner, item);
+        let mut queue = self.lock();
+        if line == Priority::Bulk {
+            // Its turn had come, and there was only no room behind the questions: it opens the next batch.
+            queue.passed = BULK_SHARE;
+        }
+        queue.line(line).put_back(owner, item);
     }
 
     fn fail_all(&self, mut queue: MutexGuard<'_, Queue>, fault: &Fault) {

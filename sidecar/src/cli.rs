@@ -119,7 +119,9 @@ async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     config::init(&root)?;
     let endpoint = Endpoint::new(Some(root.clone()))?;
     // A run that lost its daemon goes on where it ended: what was committed stays.
-    let Some(report) = start::ask(&endpoint, async |client| run_index(args, client).await).await? else {
+    let reached = std::cell::Cell::new(0);
+    let run = start::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
+    let Some(report) = run.await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     if args.common.json {
@@ -131,7 +133,11 @@ async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
 }
 
 /// One run to its end; `None` where the user ended it.
-async fn run_index(args: &args::Index, client: &Client) -> Result<Option<IndexReport>, Fault> {
+async fn run_index(
+    args: &args::Index,
+    client: &Client,
+    reached: &std::cell::Cell<u64>,
+) -> Result<Option<IndexReport>, Fault> {
     let (sender, mut progress) = watch::channel(Progress::default());
     let bar = (!args.quiet).then(Bar::new);
     let request = client.call(Request::Index { rebuild: args.rebuild }, Payload::None, None, Some(sender));
@@ -140,7 +146,13 @@ async fn run_index(args: &args::Index, client: &Client) -> Result<Option<IndexRe
     let reply = loop {
         tokio::select! {
             reply = &mut request => break reply,
-            Ok(()) = progress.changed() => if let Some(bar) = &bar { bar.show(&progress.borrow_and_update()) },
+            Ok(()) = progress.changed() => {
+                let progress = progress.borrow_and_update();
+                reached.set(((progress.phase as u64) << 48) + progress.done);
+                if let Some(bar) = &bar {
+                    bar.show(&progress);
+                }
+            }
             _ = &mut interrupted => {
                 drop(bar);
                 // Ending the connection cancels the run; the daemon commits what it has.
@@ -254,9 +266,14 @@ fn read_lines() -> Result<Vec<String>, Fault> {
 
 async fn status(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
-    let client = match start::connect(&endpoint).await {
-        Ok(client) => client,
-        Err(fault) if fault.code == Code::DaemonNotRunning => {
+    let asked = match start::connect(&endpoint).await {
+        Ok(client) => status_of(&client).await,
+        Err(fault) => Err(fault),
+    };
+    let status = match asked {
+        Ok(status) => status,
+        // The second: it left just now.
+        Err(fault) if matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::Leaving) => {
             if common.json {
                 out(&json!({ "running": false, "project": endpoint.project() }));
             } else {
@@ -266,7 +283,6 @@ async fn status(common: &Common) -> Result<ExitCode, Fault> {
         }
         Err(fault) => return Err(fault),
     };
-    let status = status_of(&client).await?;
     if common.json {
         out(&output::status_json(&status));
     } else {
@@ -286,6 +302,7 @@ async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
 async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
     let (client, started) = start::connect_or_start(&endpoint).await?;
+    start::must_be_shared(&client)?;
     if common.json {
         out(
             &json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }),
@@ -316,7 +333,11 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
 
 /// Asks a daemon to finish and leave, and waits until it has.
 async fn leave(client: &Client) -> Result<(), Fault> {
-    client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await?;
+    match client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await {
+        // It is leaving already.
+        Err(fault) if matches!(fault.code, Code::DaemonLost | Code::Leaving) => {}
+        outcome => drop(outcome?),
+    }
     // The end of the connection is the end of the daemon.
     let patience = Instant::now() + Duration::from_secs(15);
     while !client.is_closed() && Instant::now() < patience {

@@ -48,6 +48,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Runs the daemon to its end.
 pub fn main(options: &args::Daemon) -> ExitCode {
     close_inherited();
+    // The usual text quotes what was worked on, and standard error is the log.
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(at) => log!("panic at {}:{}", at.file(), at.line()),
+        None => log!("panic"),
+    }));
     if options.stdio {
         return standalone(options);
     }
@@ -116,11 +121,12 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
             .hint("allow local sockets in that directory, or set OFFHEAP_RUNTIME_DIR to one where they are allowed")
     })?;
     failpoint::pass("bind");
+    let daemon = daemon(options, &config, project, accept.transport())?;
     let runs = Runs::begin(&endpoint.runs());
     if runs.crashes > 0 {
         log!("{} of {} predecessors ended without a word", runs.crashes, runs.starts - 1);
     }
-    let daemon = Arc::new(daemon(options, &config, project, accept.transport(), runs)?);
+    let daemon = Arc::new(Daemon { runs, ..daemon });
     Ok(Started::Owner(Box::new(Owner {
         runtime,
         endpoint,
@@ -140,7 +146,7 @@ fn failed(what: &str, error: std::io::Error) -> Fault {
 fn event_loop() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(16)
+        .max_blocking_threads(20) // `limits.rs` gives out 14; leaving needs two, pipes on Windows two
         .thread_keep_alive(Duration::from_secs(5))
         .build()
         .map_err(|error| failed("cannot start the event loop", error))
@@ -152,7 +158,6 @@ fn daemon(
     config: &Config,
     project: Option<std::path::PathBuf>,
     transport: Transport,
-    runs: Runs,
 ) -> Result<Daemon, Fault> {
     let model_dir = options.model_dir.clone();
     let (named, root) = (config.model.clone(), project.clone());
@@ -163,7 +168,7 @@ fn daemon(
         project: project.map(|root| Arc::new(Project::new(root))),
         started: Instant::now(),
         transport,
-        runs,
+        runs: Runs { starts: 1, ..Runs::default() },
         connections: AtomicUsize::new(0),
         in_flight: AtomicUsize::new(0),
         requests: AtomicU64::new(0),
@@ -186,7 +191,7 @@ fn standalone(options: &args::Daemon) -> ExitCode {
             let _context = runtime.enter();
             connection::standard_streams().map_err(|error| failed("standard input and output must be pipes", error))?
         };
-        let daemon = Arc::new(daemon(options, &config, project, Transport::Pipes, Runs::default())?);
+        let daemon = Arc::new(daemon(options, &config, project, Transport::Pipes)?);
         Ok((runtime, connection, daemon, config.daemon))
     };
     let (runtime, connection, daemon, config) = match prepare() {
@@ -208,9 +213,10 @@ fn standalone(options: &args::Daemon) -> ExitCode {
             tokio::spawn(leave_on(signals, daemon.clone()));
         }
         let mut leaving = daemon.leaving.subscribe();
+        let mut serving = tokio::spawn(serve(daemon.clone(), connection));
         tokio::select! {
-            () = serve(daemon.clone(), connection) => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
+            _ = &mut serving => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {} // it says so, and goes on answering
         }
         drain(&daemon).await;
     });
@@ -281,6 +287,7 @@ fn run(owner: Owner) -> ExitCode {
     }
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
+        let mut failing = false;
         tokio::spawn(watch_idleness(daemon.clone(), config));
         tokio::spawn(leave_on(signals, daemon.clone()));
         loop {
@@ -288,10 +295,15 @@ fn run(owner: Owner) -> ExitCode {
                 biased;
                 _ = leaving.wait_for(|leaving| *leaving) => break,
                 accepted = accept.accept() => match accepted {
-                    Ok(connection) => drop(tokio::spawn(serve(daemon.clone(), connection))),
+                    Ok(connection) => {
+                        failing = false;
+                        tokio::spawn(serve(daemon.clone(), connection));
+                    }
                     Err(error) => {
                         // Out of descriptors, mostly: let some connections end.
-                        log!("cannot accept: {error}");
+                        if !std::mem::replace(&mut failing, true) {
+                            log!("cannot accept: {error}");
+                        }
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 },
@@ -311,9 +323,13 @@ async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept) {
     let _ = clear(endpoint); // under the lock: it is ours
     failpoint::pass("leave");
     // Who connected before that gets a proper answer.
-    while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(1), accept.accept()).await {
-        tokio::spawn(serve(daemon.clone(), connection));
-    }
+    let backlog = async {
+        while let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_millis(1), accept.accept()).await {
+            tokio::spawn(serve(daemon.clone(), connection));
+        }
+    };
+    // Bounded, because a name that outlives its listener lets new ones in all the time.
+    let _ = tokio::time::timeout(Duration::from_millis(20), backlog).await;
     // A named pipe keeps its name until its last client leaves, a port its number: who still comes is told to wait for a
     // successor.
     tokio::select! {

@@ -99,7 +99,9 @@ impl Daemon {
                 // Kept only for who may need them a second time.
                 let kept = or_hash.then(|| body.clone());
                 match (self.embed(&peer, &lengths, body, specials, priority, cancelled).await, kept) {
-                    (Err(fault), Some(body)) if is_without_model(&fault) => hashed(texts(&lengths, &body)?, &fault),
+                    (Err(fault), Some(body)) if is_without_model(&fault) => {
+                        self.limits.run(&peer, move || hashed(texts(&lengths, &body)?, &fault)).await
+                    }
                     (outcome, _) => outcome,
                 }
             }

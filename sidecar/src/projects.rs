@@ -51,6 +51,8 @@ pub struct Project {
     damaged: Arc<AtomicBool>,
     /// Another process owns the index: what of it is open here.
     guest: Mutex<Option<Visit>>,
+    /// The same as a flag: opening holds the mutex.
+    is_guest: AtomicBool,
     watch: Watch,
 }
 
@@ -59,7 +61,12 @@ struct Visit {
     snapshot: Arc<Snapshot>,
     /// When its commit point was written: another one there means a newer generation.
     stamp: Stamp,
+    /// When it was last tried to own the index instead.
+    tried: Instant,
 }
+
+/// How often a guest tries to become the owner: the other process may have left.
+const TRY_TO_OWN: Duration = Duration::from_secs(2);
 
 /// Tells commit points apart without reading them: time, length, and on Unix the file itself.
 type Stamp = (Option<std::time::SystemTime>, u64, u64);
@@ -99,6 +106,7 @@ impl Project {
             stopping: Arc::default(),
             damaged: Arc::default(),
             guest: Mutex::new(None),
+            is_guest: AtomicBool::new(false),
             wanted: AtomicUsize::new(0),
             background: Mutex::new(None),
             paused: AtomicBool::new(false),
@@ -137,7 +145,12 @@ impl Project {
 
     /// Another process owns the index, and this one only reads it.
     pub fn is_guest(&self) -> bool {
-        self.guest.lock().expect(UNPOISONED).is_some()
+        self.is_guest.load(Ordering::Relaxed)
+    }
+
+    fn no_guest(&self) {
+        self.is_guest.store(false, Ordering::Relaxed);
+        *self.guest.lock().expect(UNPOISONED) = None;
     }
 
     /// An index run that was asked for is in progress.
@@ -171,6 +184,7 @@ impl Project {
         }
         *slot = None;
         *self.snapshot.lock().expect(UNPOISONED) = None;
+        self.no_guest();
         Ok(deleted)
     }
 
@@ -183,7 +197,7 @@ impl Project {
         };
         *store = None;
         *self.snapshot.lock().expect(UNPOISONED) = None;
-        *self.guest.lock().expect(UNPOISONED) = None; // the owner may have left: the next use finds out
+        self.no_guest(); // the owner may have left: the next use finds out
     }
 
     /// Brings the index up to date. Blocks for as long as that takes.
@@ -221,7 +235,7 @@ impl Project {
                     self.check_in_background(store.check());
                 }
                 failpoint::watch_commits(&mut store);
-                *self.guest.lock().expect(UNPOISONED) = None;
+                self.no_guest();
                 empty.insert(store)
             }
         };
@@ -287,6 +301,10 @@ impl Project {
         let store = Store::open(data_dir).map_err(|error| fault::from_engine(&error))?;
         if store.was_unclean() {
             self.check_in_background(store.check());
+        }
+        if self.is_guest() {
+            log!("the index is owned here from now on");
+            self.no_guest();
         }
         Ok(store)
     }
@@ -399,15 +417,14 @@ impl Project {
         if let Some(snapshot) = self.published() {
             return Ok(snapshot);
         }
-        let no_index = || {
-            Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
-                .hint("run `offheap index`, or call client.index()")
-        };
+        let no_index = || self.no_index();
         let data_dir = config::data_dir(&self.root);
         if !data_dir.join("format").is_file() {
             return Err(no_index());
         }
-        if self.is_guest() {
+        let due = |visit: &mut Visit| visit.tried.elapsed() > TRY_TO_OWN;
+        let visiting = self.is_guest() && !self.guest.lock().expect(UNPOISONED).as_mut().is_some_and(due);
+        if visiting {
             return self.visit(&data_dir);
         }
         let Some(mut slot) = self.store_for_reading() else { return self.published().ok_or_else(no_index) };
@@ -418,10 +435,14 @@ impl Project {
             Some(store) => store,
             empty => match self.open(&data_dir) {
                 Ok(store) => empty.insert(store),
-                // Whoever owns it cannot be asked from here, or we would be talking to it; its commits can be read.
-                Err(fault) if matches!(fault.code, Code::IndexLocked | Code::Io) => {
+                // Whoever owns it cannot be asked from here, or we would be talking to it; its commits can be read. So can
+                // those on a disk that cannot be written.
+                Err(fault) if fault.code == Code::IndexLocked || !is_writable(&data_dir) => {
                     drop(slot);
-                    return self.visit(&data_dir).map_err(|other| if fault.code == Code::Io { fault } else { other });
+                    if let Some(visit) = &mut *self.guest.lock().expect(UNPOISONED) {
+                        visit.tried = Instant::now();
+                    }
+                    return self.visit(&data_dir);
                 }
                 Err(fault) => return Err(fault),
             },
@@ -434,6 +455,11 @@ impl Project {
         Ok(snapshot)
     }
 
+    fn no_index(&self) -> Fault {
+        Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
+            .hint("run `offheap index`, or call client.index()")
+    }
+
     /// The last generation that the index's owner, another process, has committed.
     fn visit(&self, data_dir: &Path) -> Result<Arc<Snapshot>, Fault> {
         let now = stamp(data_dir);
@@ -442,11 +468,22 @@ impl Project {
             return Ok(visit.snapshot.clone());
         }
         // Stamped before it was opened: what is committed in between is opened the next time.
-        let snapshot = Store::open_read_only(data_dir).map_err(|error| fault::from_engine(&error))?;
+        let snapshot = match (Store::open_read_only(data_dir), guest.as_ref()) {
+            (Ok(snapshot), _) => snapshot,
+            (Err(error), None) => return Err(fault::from_engine(&error)),
+            (Err(error), Some(visit)) => {
+                log!("a newer generation cannot be opened: {}", fault::chain(&error));
+                return Ok(visit.snapshot.clone());
+            }
+        };
+        if snapshot.stats().chunks == 0 && snapshot.generation == 0 {
+            return Err(self.no_index());
+        }
         if guest.is_none() {
             log!("another process owns the index, or it cannot be written; it is read only here");
         }
-        *guest = Some(Visit { snapshot: snapshot.clone(), stamp: now });
+        *guest = Some(Visit { snapshot: snapshot.clone(), stamp: now, tried: Instant::now() });
+        self.is_guest.store(true, Ordering::Relaxed);
         Ok(snapshot)
     }
 
@@ -582,9 +619,13 @@ impl Project {
         Coverage { files: stats.files, chunks: stats.chunks, vectors: stats.vectors, fresh, pending_files }
     }
 
-    /// For `status`; opens the index if nobody did.
+    /// For `status`, which keeps nothing open that was not.
     pub fn status(&self) -> Option<IndexStatus> {
-        let snapshot = self.snapshot().ok()?;
+        let data_dir = config::data_dir(&self.root);
+        let snapshot = match self.published() {
+            Some(snapshot) => snapshot,
+            None => Store::open_read_only(&data_dir).ok().filter(|snapshot| snapshot.generation > 0)?,
+        };
         let stats = snapshot.stats();
         Some(IndexStatus {
             generation: snapshot.generation,
@@ -597,6 +638,19 @@ impl Project {
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
+
+/// Whether a file can be made there.
+fn is_writable(dir: &Path) -> bool {
+    let probe = dir.join(format!("writable-{}", std::process::id()));
+    let made = std::fs::File::create(&probe);
+    let _ = std::fs::remove_file(&probe);
+    match made {
+        Ok(_) => true,
+        Err(error) => {
+            !matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+        }
+    }
+}
 
 /// After a panic the store is in an unknown state, its files are not.
 fn repaired(mut slot: MutexGuard<'_, Option<Store>>) -> MutexGuard<'_, Option<Store>> {
@@ -677,7 +731,6 @@ fn line_hit(line: grep::Line) -> Hit {
     }
 }
 
-/// The end of an index run.
 /// While an index run that somebody asked for is going on.
 struct Indexing<'a>(&'a Project);
 

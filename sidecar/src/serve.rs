@@ -24,13 +24,17 @@ use crate::metrics::{Cut, Sort};
 const GREETING: Duration = Duration::from_secs(5);
 /// Requests of one connection that are worked on at the same time; further ones wait.
 const MAX_IN_FLIGHT: usize = 64;
-/// What a connection's requests may hold until their answers are written, in KiB; beyond it frames are not read. Cancels
-/// are read before that.
+/// Of these, bulk ones.
+const MAX_BULK_IN_FLIGHT: usize = MAX_IN_FLIGHT - 16;
+/// What a connection's requests may hold until their answers are written, in KiB; beyond it no frame is read, not even a
+/// Cancel, and the peer hears an empty Progress now and then instead.
 const BUDGET_KIB: usize = 2 * (codec::MAX_BODY as usize >> 10);
 /// What its answers may hold, in KiB: work is not begun while those that it has not taken leave no room for another.
 const ANSWERS_KIB: usize = 16 << 10;
-/// Of these, bulk ones.
-const MAX_BULK_IN_FLIGHT: usize = MAX_IN_FLIGHT - 16;
+/// Of these, those of bulk requests.
+const BULK_ANSWERS_KIB: usize = ANSWERS_KIB / 4 * 3;
+/// How often a peer whose frames are not read is told that it is not forgotten.
+const PATIENCE_PLEASE: Duration = Duration::from_millis(200);
 /// Progress frames: at most this often, and at least this often while nothing changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -48,7 +52,8 @@ struct Outgoing {
 struct Held {
     _request: OwnedSemaphorePermit,
     /// From when the work begins.
-    answer: OnceLock<OwnedSemaphorePermit>,
+    answer: OnceLock<Vec<OwnedSemaphorePermit>>,
+    _in_flight: InFlight,
 }
 
 impl Outgoing {
@@ -89,9 +94,8 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     let (outbox, inbox) = mpsc::channel::<Outgoing>(MAX_IN_FLIGHT);
     let writing = tokio::spawn(write(daemon.clone(), writer, inbox));
     let flags: Flags = Arc::default();
-    let permits = Arc::new(Permits { all: semaphore(MAX_IN_FLIGHT), bulk: semaphore(MAX_BULK_IN_FLIGHT) });
+    let permits = Arc::new(Permits::new());
     let budget = Arc::new(Semaphore::new(BUDGET_KIB));
-    let room = Arc::new(Semaphore::new(ANSWERS_KIB));
     let mut leaving = daemon.leaving.subscribe();
     let mut told = false;
     let mut greeted = false;
@@ -176,11 +180,11 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
                     body = Vec::new();
                 }
                 let kib = limits::request_kib(body.len()) as u32;
-                let held = budget.clone().acquire_many_owned(kib).await.expect("never closed");
-                let held = Arc::new(Held { _request: held, answer: OnceLock::new() });
+                let Some(held) = budgeted(&budget, kib, id, &outbox).await else { break };
+                let in_flight = InFlight::begin(&daemon, &envelope.request);
+                let held = Arc::new(Held { _request: held, answer: OnceLock::new(), _in_flight: in_flight });
                 let asked = Asked { id, peer: peer.clone(), envelope, body, cancelled, began, admitted, held };
-                let (permits, room) = (permits.clone(), room.clone());
-                tokio::spawn(answer(daemon.clone(), asked, permits, room, outbox.clone(), flags.clone()));
+                tokio::spawn(answer(daemon.clone(), asked, permits.clone(), outbox.clone(), flags.clone()));
             }
             kind => {
                 malformed(&format_args!("a client sent {kind:?}"));
@@ -196,6 +200,27 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
+
+/// A request's part of its connection's budget, waited for. The peer, whose frames are not read meanwhile, hears that it is not
+/// forgotten; `None` when it takes no answers any more.
+async fn budgeted(
+    budget: &Arc<Semaphore>,
+    kib: u32,
+    id: u64,
+    outbox: &mpsc::Sender<Outgoing>,
+) -> Option<OwnedSemaphorePermit> {
+    let mut acquiring = std::pin::pin!(budget.clone().acquire_many_owned(kib));
+    loop {
+        tokio::select! {
+            held = &mut acquiring => return held.ok(),
+            () = outbox.closed() => return None,
+            () = tokio::time::sleep(PATIENCE_PLEASE) => {
+                let control = codec::encode(&Progress::default()).expect("small");
+                let _ = outbox.try_send(Outgoing::plain(Kind::Progress, id, control));
+            }
+        }
+    }
+}
 
 async fn write(daemon: Arc<Daemon>, mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
     let patience = config::stall();
@@ -213,7 +238,7 @@ async fn write(daemon: Arc<Daemon>, mut writer: FrameWriter, mut inbox: mpsc::Re
     }
 }
 
-/// Counts a request in and out, whatever becomes of it.
+/// Counts a request in when it is read and out when its answer is written, whatever becomes of it.
 struct InFlight {
     daemon: Arc<Daemon>,
     /// It keeps the daemon from being idle.
@@ -246,20 +271,45 @@ struct Permits {
     all: Arc<Semaphore>,
     /// Of them, bulk ones: a question must find a place beside a process's own bulk work.
     bulk: Arc<Semaphore>,
+    /// KiB of answers, the same way.
+    room: Arc<Semaphore>,
+    bulk_room: Arc<Semaphore>,
 }
 
 impl Permits {
+    fn new() -> Self {
+        let semaphore = |n| Arc::new(Semaphore::new(n));
+        Permits {
+            all: semaphore(MAX_IN_FLIGHT),
+            bulk: semaphore(MAX_BULK_IN_FLIGHT),
+            room: semaphore(ANSWERS_KIB),
+            bulk_room: semaphore(BULK_ANSWERS_KIB),
+        }
+    }
+
     /// A place, in the order of asking among requests of the same sort.
-    async fn take(&self, request: &Request) -> [Option<OwnedSemaphorePermit>; 2] {
-        let place = async |semaphore: &Arc<Semaphore>| semaphore.clone().acquire_owned().await.ok();
-        let is_bulk = matches!(request, Request::Embed { priority: Priority::Bulk, .. });
-        let bulk = if is_bulk { place(&self.bulk).await } else { None };
-        [bulk, place(&self.all).await]
+    async fn place(&self, request: &Request) -> Vec<OwnedSemaphorePermit> {
+        Self::take(is_bulk(request).then_some((&self.bulk, 1)), (&self.all, 1)).await
+    }
+
+    /// Room for the answer, the same way.
+    async fn room(&self, request: &Request) -> Vec<OwnedSemaphorePermit> {
+        let kib = limits::answer_kib(request);
+        let bulk = is_bulk(request).then_some((&self.bulk_room, kib.min(BULK_ANSWERS_KIB)));
+        Self::take(bulk, (&self.room, kib.min(ANSWERS_KIB))).await
+    }
+
+    async fn take(bulk: Option<(&Arc<Semaphore>, usize)>, all: (&Arc<Semaphore>, usize)) -> Vec<OwnedSemaphorePermit> {
+        let mut taken = Vec::with_capacity(2);
+        for (semaphore, n) in bulk.into_iter().chain([all]) {
+            taken.push(semaphore.clone().acquire_many_owned(n as u32).await.expect("never closed"));
+        }
+        taken
     }
 }
 
-fn semaphore(n: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(n))
+fn is_bulk(request: &Request) -> bool {
+    matches!(request, Request::Embed { priority: Priority::Bulk, .. })
 }
 
 /// One request, as it was read.
@@ -279,12 +329,10 @@ async fn answer(
     daemon: Arc<Daemon>,
     asked: Asked,
     permits: Arc<Permits>,
-    room: Arc<Semaphore>,
     outbox: mpsc::Sender<Outgoing>,
     flags: Flags,
 ) {
     let Asked { id, peer, envelope, body, cancelled, began, admitted, held } = asked;
-    let counted = Arc::new(InFlight::begin(&daemon, &envelope.request));
     let sort = Sort::of(&envelope.request);
     let (progress, watching) = watch::channel(Progress::default());
     let leaving =
@@ -298,17 +346,14 @@ async fn answer(
         let call = Call { peer, request: envelope.request, body, cancelled: cancelled.clone(), progress };
         let handling = async {
             let waiting = admitted?;
-            let permit = if quick { None } else { Some(permits.take(&call.request).await) };
-            let kib = limits::answer_kib(&call.request).min(ANSWERS_KIB) as u32;
-            if let Ok(room) = room.acquire_many_owned(kib).await {
-                let _ = held.answer.set(room);
-            }
+            let place = if quick { Vec::new() } else { permits.place(&call.request).await };
+            let _ = held.answer.set(permits.room(&call.request).await);
             if call.cancelled.load(Ordering::Relaxed) {
                 return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
             }
             // A task of its own, so that a panic is this caller's fault only. What the work uses is free when it has
             // ended, not when its caller gives up.
-            let (daemon, used) = (daemon.clone(), (waiting, permit, held.clone(), counted.clone()));
+            let (daemon, used) = (daemon.clone(), (waiting, place, held.clone()));
             let work = async move {
                 let _used = used;
                 daemon.handle(call).await
@@ -348,7 +393,6 @@ async fn answer(
     if let Ok(outgoing) = outgoing {
         let _ = outbox.send(Outgoing { _held: Some(held), ..outgoing }).await;
     }
-    drop(counted);
 }
 
 /// Sends progress while `work` runs: the newest, not every one.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cli::note;
 use crate::config::Config;
 use crate::log;
+use offheap_protocol::connection::Transport;
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 
@@ -51,6 +52,10 @@ fn check_dir(endpoint: &Endpoint) -> Result<(), Fault> {
 const MAX_STARTS: usize = 3;
 /// Daemons in a row that leave just when they are asked.
 const MAX_RACES: usize = 20;
+/// Longer than any daemon takes to say that it is ready, or why not: it may wait for its predecessor.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Longer than any ready line.
+const MAX_READY_BYTES: u64 = 64 << 10;
 /// Before the second and the third.
 const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), Duration::from_millis(500)];
 
@@ -74,7 +79,7 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
         Fault::new(Code::DaemonStartFailed, format!("cannot find this program's own file: {error}"))
     })?;
     let mut started = false;
-    let mut starts = 0;
+    let (mut starts, mut races) = (0, 0);
     loop {
         let fault = match Client::connect_or_replace(endpoint, WHO).await {
             Ok(client) => return Ok((client, started)),
@@ -98,8 +103,11 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
             tokio::time::sleep(RESTART_DELAYS[starts - 1]).await;
         }
         starts += 1;
-        match spawn(&exe, endpoint) {
-            Ok(ready) => started = matches!(ready, Ready::Ready { .. }),
+        match spawn(&exe, endpoint).await {
+            Ok(Ready::Ready { .. }) => started = true,
+            // Another starter was faster, or the one that was there is about to leave.
+            Ok(_) if races < MAX_RACES => (starts, races) = (starts - 1, races + 1),
+            Ok(_) => {}
             Err(fault) if fault.code == Code::SocketsRefused => return standalone(&exe, endpoint).await,
             Err(fault) if fault.code == Code::DaemonStartFailed && starts < MAX_STARTS => {}
             Err(fault) => return Err(fault),
@@ -109,26 +117,46 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
 
 /// Asks something of the daemon; of another one where it is lost. Every request can be repeated.
 pub async fn ask<T>(endpoint: &Endpoint, work: impl AsyncFn(&Client) -> Result<T, Fault>) -> Result<T, Fault> {
-    let (mut crashes, mut races) = (0, 0);
+    ask_on(endpoint, work, || 0).await
+}
+
+/// The same for work that goes on where a lost daemon ended: `reached` says how far it is.
+pub async fn ask_on<T>(
+    endpoint: &Endpoint,
+    work: impl AsyncFn(&Client) -> Result<T, Fault>,
+    reached: impl Fn() -> u64,
+) -> Result<T, Fault> {
+    let (mut crashes, mut races, mut before) = (0, 0, 0);
     loop {
         let (client, _) = connect_or_start(endpoint).await?;
         match work(&client).await {
-            // Its own doing, then: whoever comes next shall not meet the same.
-            Err(fault) if fault.code == Code::DaemonLost && crashes > 0 => {
-                let message = "the daemon crashed twice while it worked on this request";
-                return Err(
-                    Fault::new(Code::Poisoned, message).hint(format!("its log is `{}`", endpoint.log().display()))
-                );
-            }
-            Err(fault) if fault.code == Code::DaemonLost => {
-                tokio::time::sleep(RESTART_DELAYS[crashes]).await;
-                crashes += 1;
+            Err(fault) if fault.code == Code::DaemonLost && client.has_crashed() => {
+                let now = reached();
+                if crashes > 0 && now <= before || crashes > RESTART_DELAYS.len() {
+                    // Its own doing, then: whoever comes next shall not meet the same.
+                    let message = format!("the daemon crashed {} times while it worked on this request", crashes + 1);
+                    return Err(
+                        Fault::new(Code::Poisoned, message).hint(format!("its log is `{}`", endpoint.log().display()))
+                    );
+                }
+                tokio::time::sleep(RESTART_DELAYS[crashes.min(RESTART_DELAYS.len() - 1)]).await;
+                (crashes, before) = (crashes + 1, now);
             }
             // It left in order, which can happen now and then.
-            Err(fault) if fault.code == Code::Leaving && races < MAX_RACES => races += 1,
+            Err(fault) if matches!(fault.code, Code::DaemonLost | Code::Leaving) && races < MAX_RACES => races += 1,
             outcome => return outcome,
         }
     }
+}
+
+/// What starts a daemon for others has done nothing where it can only have its own.
+pub fn must_be_shared(client: &Client) -> Result<(), Fault> {
+    if client.transport() != Transport::Pipes {
+        return Ok(());
+    }
+    let fault =
+        Fault::new(Code::SocketsRefused, "local sockets and loopback TCP are refused here: no daemon can be shared");
+    Err(fault.hint("other commands run a private daemon each"))
 }
 
 /// A daemon of our own, over pipes: nothing is shared and everything is loaded for this command.
@@ -154,7 +182,7 @@ fn daemon_command(exe: &Path, endpoint: &Endpoint) -> Command {
     command
 }
 
-fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
+async fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
     let began = std::time::SystemTime::now();
     let failed = |why: String| {
         let fault = Fault::new(Code::DaemonStartFailed, why + &last_words(endpoint, began));
@@ -164,11 +192,22 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     detach(&mut command);
     let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
-    let mut line = String::new();
-    let pipe = child.stdout.take().expect("piped above");
-    BufReader::new(pipe)
-        .read_line(&mut line)
-        .map_err(|error| failed(format!("cannot read from the daemon: {error}")))?;
+    let pipe = child.stdout.take().expect("piped");
+    // A thread of its own: a runtime would wait for it at its end, and Ctrl-C must not.
+    let (sender, said) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let outcome = BufReader::new(pipe.take(MAX_READY_BYTES)).read_line(&mut line);
+        let _ = sender.send(outcome.map(|_| line));
+    });
+    let line = match tokio::time::timeout(START_LIMIT, said).await {
+        Ok(Ok(line)) => line.map_err(|error| failed(format!("cannot read from the daemon: {error}")))?,
+        _ => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed(format!("`{}` did not say within {START_LIMIT:?} that it is ready", exe.display())));
+        }
+    };
     match serde_json::from_str(&line) {
         Ok(Ready::Error { code, message, hint }) => {
             let code = Code::TABLE
@@ -179,6 +218,7 @@ fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
         }
         Ok(ready) => Ok(ready),
         Err(_) => {
+            let _ = child.kill(); // it may say something else and stay
             let end = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(failed(format!("the daemon ended before it was ready ({end})")))
         }

@@ -30,8 +30,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 /// How long an older daemon may take to finish and leave. Longer than its own limit.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
-/// The id of our own pings; callers' ids count up from 1.
-const PING_ID: u64 = u64::MAX;
+/// A port may belong to anybody by now, and the answer of a daemon of ours is never far away.
+const TCP_GREETING: Duration = Duration::from_secs(2);
 
 /// How to embed.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,7 @@ pub struct Reply {
 pub struct Client {
     shared: Arc<Shared>,
     outbox: mpsc::Sender<Outgoing>,
+    number: u64,
     version: String,
     transport: Transport,
     peer_pid: Option<u32>,
@@ -116,19 +117,29 @@ impl Client {
     ///
     /// [`Code::DaemonNotRunning`] means that nobody was there and nothing was asked: start one and try again.
     pub async fn connect(endpoint: &Endpoint, who: &str) -> Result<Self, Fault> {
-        let opened = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())?;
+        let opened = tokio::time::timeout(GREETING, open(endpoint, false)).await.map_err(|_| unresponsive())?;
         Self::over(opened?.0, who).await
     }
 
     /// The same, for a caller that may start a daemon: an older one is asked to leave first, which is then
     /// [`Code::DaemonNotRunning`] as well.
     pub async fn connect_or_replace(endpoint: &Endpoint, who: &str) -> Result<Self, Fault> {
-        let opened = tokio::time::timeout(GREETING, open(endpoint)).await.map_err(|_| unresponsive())?;
-        match opened {
-            Ok((connection, theirs)) if !Preamble::ours().is_newer_than(&theirs) => Self::over(connection, who).await,
-            Ok((_, theirs)) => hand_over(endpoint, &theirs).await,
-            Err(fault) if fault.code == Code::DaemonTooOld => hand_over(endpoint, &Preamble::ours()).await,
-            Err(fault) => Err(fault),
+        let opened = tokio::time::timeout(GREETING, open(endpoint, true)).await.map_err(|_| unresponsive())?;
+        let (connection, theirs) = opened?;
+        let ours = Preamble::ours();
+        let common = ours.common(&theirs).is_some();
+        if !ours.is_newer_than(&theirs) {
+            return if common { Self::over(connection, who).await } else { Err(other_version(&theirs)) };
+        }
+        drop(connection);
+        match hand_over(endpoint).await? {
+            true => Err(Fault::new(
+                Code::DaemonNotRunning,
+                format!("the daemon, offheap {}, left for this newer version", theirs.build_name()),
+            )),
+            // It does not want to, or somebody else was faster. Talking is better than insisting.
+            false if common => Self::connect(endpoint, who).await,
+            false => Err(Fault::new(Code::DaemonNotRunning, "another version took the endpoint meanwhile")),
         }
     }
 
@@ -170,7 +181,9 @@ impl Client {
                 () = watch_over(&end.0, pings) => {}
             }
         });
-        let mut client = Client { shared, outbox, version: String::new(), transport, peer_pid };
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let mut client = Client { shared, outbox, number, version: String::new(), transport, peer_pid };
         let hello = Request::Hello { client: who.to_owned() };
         match client.call(hello, Payload::None, Some(GREETING), None).await {
             Ok(Reply { response: Response::Hello { version, .. }, .. }) => client.version = version,
@@ -188,6 +201,11 @@ impl Client {
     /// The daemon's version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Tells this connection from every other of this process.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// How the daemon is reached.
@@ -369,13 +387,18 @@ impl Shared {
     }
 }
 
-/// A connection whose preambles were exchanged, and the daemon's.
-async fn open(endpoint: &Endpoint) -> Result<(Connection, Preamble), Fault> {
-    let (connection, theirs) = greet(endpoint, Purpose::Talk).await?;
-    let ours = Preamble::ours();
-    if ours.common(&theirs).is_some() {
-        return Ok((connection, theirs));
+/// A connection whose preambles were exchanged, and the daemon's. Without a common protocol only a caller that may replace
+/// the daemon gets it.
+async fn open(endpoint: &Endpoint, may_replace: bool) -> Result<(Connection, Preamble), Fault> {
+    let (connection, theirs) = greet(endpoint, Purpose::Talk, may_replace).await?;
+    match Preamble::ours().common(&theirs) {
+        None if !may_replace => Err(other_version(&theirs)),
+        _ => Ok((connection, theirs)),
     }
+}
+
+fn other_version(theirs: &Preamble) -> Fault {
+    let ours = Preamble::ours();
     let newer = theirs.is_newer_than(&ours);
     let fault = Fault::new(
         if newer { Code::ClientTooOld } else { Code::DaemonTooOld },
@@ -389,14 +412,18 @@ async fn open(endpoint: &Endpoint) -> Result<(Connection, Preamble), Fault> {
             ours.proto_max
         ),
     );
-    Err(fault.hint(if newer {
+    fault.hint(if newer {
         "another package on this machine uses a newer offheap: update this one, or stop the daemon with the newer `offheap stop`"
     } else {
         "the next call that may start a daemon replaces it; or stop it with its own `offheap stop`"
-    }))
+    })
 }
 
-async fn greet(endpoint: &Endpoint, purpose: Purpose) -> Result<(Connection, Preamble), Fault> {
+/// `may_start`: whoever is found behind a port that is not ours to know is nobody, because the file that names it may be
+/// left over; a daemon that does live there still holds its lock, and the start finds that.
+async fn greet(endpoint: &Endpoint, purpose: Purpose, may_start: bool) -> Result<(Connection, Preamble), Fault> {
+    let nobody =
+        || Fault::new(Code::DaemonNotRunning, format!("no daemon answers at `{}`", endpoint.socket().display()));
     let mut connection = connection::connect(endpoint).await.map_err(|error| {
         if connection::is_refusal(&error) {
             return Fault::new(Code::SocketsRefused, format!("cannot use `{}`: {error}", endpoint.socket().display()))
@@ -407,11 +434,18 @@ async fn greet(endpoint: &Endpoint, purpose: Purpose) -> Result<(Connection, Pre
         if error.get_ref().is_some_and(|inner| inner.is::<connection::Error>()) {
             return Fault::new(Code::Forbidden, error.to_string());
         }
-        Fault::new(Code::DaemonNotRunning, format!("no daemon answers at `{}`", endpoint.socket().display()))
+        nobody()
     })?;
-    let theirs = connection.greet(purpose).await.map_err(|error| match error {
+    let doubtful = connection.transport() == Transport::Tcp && may_start;
+    let greeting = connection.greet(purpose);
+    let greeted = match doubtful {
+        true => tokio::time::timeout(TCP_GREETING, greeting).await.map_err(|_| nobody())?,
+        false => greeting.await,
+    };
+    let theirs = greeted.map_err(|error| match error {
         // It left between accepting and greeting, or the connection never came about (full backlog).
         connection::Error::Io(_) => Fault::new(Code::DaemonNotRunning, "the daemon left while we connected"),
+        _ if doubtful => nobody(),
         connection::Error::Foreign => Fault::new(Code::Forbidden, error.to_string()),
         other => Fault::new(Code::Protocol, other.to_string())
             .hint("something else listens there; set OFFHEAP_RUNTIME_DIR to a directory of its own"),
@@ -419,26 +453,17 @@ async fn greet(endpoint: &Endpoint, purpose: Purpose) -> Result<(Connection, Pre
     Ok((connection, theirs))
 }
 
-/// Asks an older daemon to leave and waits until it has. Always an error: there is no daemon then.
-async fn hand_over(endpoint: &Endpoint, older: &Preamble) -> Result<Client, Fault> {
+/// Asks an older daemon to leave and waits until it has; `false` where it does not.
+async fn hand_over(endpoint: &Endpoint) -> Result<bool, Fault> {
     let asking = async {
-        let (mut connection, answer) = greet(endpoint, Purpose::HandOver).await?;
+        let (mut connection, answer) = greet(endpoint, Purpose::HandOver, true).await?;
         let granted = answer.purpose == Purpose::HandOver;
         if granted {
             connection.end_of_peer().await;
         }
         Ok(granted)
     };
-    match tokio::time::timeout(HAND_OVER, asking).await {
-        Ok(Ok(true)) => Err(Fault::new(
-            Code::DaemonNotRunning,
-            format!("the daemon, offheap {}, left for this newer version", older.build_name()),
-        )),
-        // Somebody else was faster: whoever owns the endpoint now is asked again.
-        Ok(Ok(false)) => Err(Fault::new(Code::DaemonNotRunning, "another version took the endpoint meanwhile")),
-        Ok(Err(fault)) => Err(fault),
-        Err(_) => Err(unresponsive()),
-    }
+    tokio::time::timeout(HAND_OVER, asking).await.map_err(|_| unresponsive())?
 }
 
 /// Returns when a daemon that owes an answer is not there any more although its connection is.
@@ -455,8 +480,9 @@ async fn watch_over(shared: &Shared, outbox: mpsc::WeakSender<Outgoing>) {
             let ping = Envelope { deadline_ms: 0, request: Request::Ping };
             let control = codec::encode(&ping).expect("a ping is small");
             let Some(sender) = outbox.upgrade() else { return };
+            let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
             // A full outbox says the same: nothing is read there.
-            let _ = sender.try_send(Outgoing { kind: Kind::Request, id: PING_ID, control, payload: Payload::None });
+            let _ = sender.try_send(Outgoing { kind: Kind::Request, id, control, payload: Payload::None });
             drop(sender);
             tokio::time::sleep(GIVE_UP_AFTER).await;
             if heard() == before && !shared.lock().is_empty() {
@@ -470,7 +496,8 @@ async fn watch_over(shared: &Shared, outbox: mpsc::WeakSender<Outgoing>) {
 async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing { kind, id, control, payload }) = inbox.recv().await {
         if writer.send(kind, id, &control, &payload).await.is_err() {
-            break;
+            // What the daemon sent before it left, a farewell perhaps, is still to be read; the reader meets the end.
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use offheap_protocol::codec::Purpose;
 use offheap_protocol::{Client, Code, Endpoint, Fault, connection};
 use serde_json::json;
 
@@ -18,11 +19,12 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
     let mut killed = None;
     match polite(&endpoint).await {
         Ok(()) => {}
-        Err(fault) if fault.code == Code::DaemonNotRunning => {}
-        Err(fault) if args.force && fault.code != Code::Forbidden => killed = Some(kill(&endpoint).await?),
-        Err(fault) => return Err(fault),
+        Err((fault, _)) if fault.code == Code::DaemonNotRunning => {}
+        Err((fault, asked)) if args.force && is_stuck(&fault) => killed = kill(&endpoint, asked).await?,
+        Err((fault, _)) => return Err(fault),
     }
     let (client, _) = start::connect_or_start(&endpoint).await?;
+    start::must_be_shared(&client)?;
     if args.common.json {
         out(
             &json!({ "restarted": true, "killed": killed, "version": client.version(), "project": endpoint.project() }),
@@ -36,20 +38,32 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn polite(endpoint: &Endpoint) -> Result<(), Fault> {
-    let client: Client = start::connect(endpoint).await?;
-    leave(&client).await
+fn is_stuck(fault: &Fault) -> bool {
+    matches!(fault.code, Code::DaemonUnresponsive | Code::Timeout)
+}
+
+/// Asks the daemon to leave; on failure also gives its process, if it got as far as a connection.
+async fn polite(endpoint: &Endpoint) -> Result<(), (Fault, Option<u32>)> {
+    let client: Client = start::connect(endpoint).await.map_err(|fault| (fault, None))?;
+    leave(&client).await.map_err(|fault| (fault, client.peer_pid()))
 }
 
 /// Ends the process at the other end of a connection to this very endpoint: no file that could be outdated says which.
-async fn kill(endpoint: &Endpoint) -> Result<u32, Fault> {
+///
+/// `None` where another daemon has taken the stuck one's place meanwhile; `asked` is the one that was asked to leave.
+async fn kill(endpoint: &Endpoint, asked: Option<u32>) -> Result<Option<u32>, Fault> {
     let cannot = |why: &str| {
         Fault::new(Code::DaemonUnresponsive, format!("the daemon cannot be ended from here: {why}"))
             .hint("look for a stuck `offheap` process and end it")
     };
     // Held until it is over: while it is open its peer is the process that is meant.
-    let connection = connection::connect(endpoint).await.map_err(|error| cannot(&error.to_string()))?;
-    let pid = connection.peer_pid().ok_or_else(|| cannot("this system does not tell its process"))?;
+    let mut connection = connection::connect(endpoint).await.map_err(|error| cannot(&error.to_string()))?;
+    let pid = connection.peer_pid().filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| cannot("this system does not tell its process"))?;
+    let greeted = tokio::time::timeout(Duration::from_secs(1), connection.greet(Purpose::Talk)).await;
+    if matches!(greeted, Ok(Ok(_))) && asked != Some(pid) {
+        return Ok(None);
+    }
     if !is_offheap(pid) {
         return Err(cannot(&format!("process {pid}, which listens there, is not offheap")));
     }
@@ -59,11 +73,11 @@ async fn kill(endpoint: &Endpoint) -> Result<u32, Fault> {
     let patience = Instant::now() + GONE;
     while lock.try_lock().is_err() {
         if Instant::now() > patience {
-            return Err(cannot(&format!("process {pid} was killed and still holds its lock")));
+            return Err(cannot(&format!("process {pid} was killed and its lock is still held")));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(pid)
+    Ok(Some(pid))
 }
 
 /// Whether a process runs a program of our name, where the system tells.

@@ -197,6 +197,53 @@ fn a_reader_beside_the_owner_sees_every_commit() {
     assert!(find("function_59").ends_with("file059.py"));
 }
 
+/// Whoever owned it has left: the reader becomes the owner by itself.
+#[test]
+fn a_reader_becomes_the_owner() {
+    let world = world();
+    world.json(&["index", "--json"]);
+    let reader = World::beside(&world);
+    assert_eq!(reader.json(&["search", "--json", "--mode", "text", "alpha"])["readOnly"], true);
+    assert_eq!(world.run(&["stop"]).code, Some(0));
+    until("it owns the index", || {
+        let found = reader.json(&["search", "--json", "--mode", "text", "alpha"]);
+        assert_eq!(found["hits"][0]["path"], "a.py");
+        (found["readOnly"] == false).then_some(())
+    });
+    assert_eq!(reader.status()["readOnly"], false);
+    // And the other way round.
+    assert_eq!(world.json(&["search", "--json", "--mode", "text", "alpha"])["readOnly"], true);
+}
+
+/// The file of a daemon that was killed, whose port somebody else has now.
+#[test]
+fn a_port_of_somebody_else_is_no_obstacle() {
+    let world = world();
+    let pid = {
+        json(&world, Sandbox::Tcp, &["start", "--json"]);
+        world.status()["pid"].as_u64().expect("a number") as u32
+    };
+    crate::support::signal(pid, libc::SIGKILL);
+    until("it is gone", || (!crate::support::alive(pid)).then_some(()));
+    let mut file: Value = serde_json::from_slice(&std::fs::read(door(&world)).expect("left over")).expect("JSON");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    file["port"] = other.local_addr().expect("bound").port().into();
+    std::fs::write(door(&world), file.to_string()).expect("writable");
+    std::thread::spawn(move || {
+        // The first talks, the second is silent.
+        for talks in [true, false] {
+            let Ok((mut stream, _)) = other.accept() else { return };
+            if talks {
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            } else {
+                std::thread::sleep(Duration::from_secs(30));
+            }
+        }
+    });
+    assert_eq!(json(&world, Sandbox::Tcp, &["embed", "--json", "x"])["dim"], 384);
+    assert_ne!(world.status()["pid"], pid);
+}
+
 #[test]
 fn hashed_vectors_where_no_model_loads() {
     use offheap_protocol::message::{Priority, TextKind};

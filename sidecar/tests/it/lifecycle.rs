@@ -138,14 +138,24 @@ fn idle_caches_are_dropped_where_the_daemon_stays() {
     let mut world = World::new();
     world.run(&["init"]);
     world.write(".offheap/config.json", r#"{"daemon":{"auto_shutdown_on_idle":false}}"#);
+    world.write("a.py", "def alpha():\n    return 1\n");
     world.set("OFFHEAP_TTL_MS", "300");
     let pid = world.start();
-    world.json(&["embed", "--json", "x"]);
+    world.json(&["index", "--json"]);
+    world.json(&["search", "--json", "alpha"]);
+    let lock =
+        || std::fs::File::options().append(true).open(world.data().join("owner.lock")).expect("there").try_lock();
+    assert!(lock().is_err(), "the index is open");
     until("the model is let go, although its status is asked for all the time", || {
         let status = world.status();
         assert_eq!(status["pid"], pid);
-        (status["model"].is_null() && status["load"]["evictions"].as_u64() > Some(0)).then_some(())
+        assert_eq!(status["index"]["files"], 1, "looking opens nothing for good");
+        (status["model"].is_null() && status["load"]["evictions"].as_u64() > Some(0) && lock().is_ok()).then_some(())
     });
+    for _ in 0..3 {
+        world.status();
+        assert!(lock().is_ok(), "and does not open it again");
+    }
     world.json(&["embed", "--json", "x"]);
     assert_eq!(world.status()["pid"], pid, "the next use loads it again");
 }

@@ -111,6 +111,12 @@ fn a_stopped_daemon_is_told_and_ended_by_force_only() {
     let status = world.status();
     assert_ne!(status["pid"], pid);
     assert_eq!((&status["starts"], &status["crashes"]), (&2.into(), &1.into()));
+    // Force is for those that do not answer.
+    let pid = status["pid"].as_u64().expect("a number") as u32;
+    let polite = world.json(&["restart", "--force", "--json"]);
+    assert_eq!(polite["killed"], serde_json::Value::Null, "{pid} answered");
+    let status = world.status();
+    assert_eq!(status["crashes"], 1);
     // One that goes on in time is as it was.
     let pid = status["pid"].as_u64().expect("a number") as u32;
     signal(pid, libc::SIGSTOP);
