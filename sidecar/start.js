@@ -89,7 +89,7 @@ class Supervisor {
     const crashes = this.#crashes.length;
     if (crashes === 0) return 0;
     if (crashes > MAX_RESTARTS) {
-      if (why?.fault) throw why;
+      if (why !== null) throw fault(why.fault.code, why.fault.message, why.fault.hint);
       const message = `the daemon died ${crashes} times within ${WINDOW_MS / 1000} s and is not started again for a while`;
       throw fault('DAEMON_LOST', message + tail(this.#location.log), `its log is ${this.#location.log}; \`offheap doctor\` looks for the cause`);
     }
