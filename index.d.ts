@@ -40,8 +40,9 @@ export interface Answer {
  * Opens a client. Starts the daemon if none runs; it leaves by itself after 10 idle minutes. A client never keeps
  * Node alive.
  *
- * @throws {OffheapError} `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `DAEMON_UNRESPONSIVE`, `CLIENT_TOO_OLD`, `FORBIDDEN`,
- * `CONFIG_INVALID`, `PROTOCOL`
+ * @throws {OffheapError} `INVALID_ARGUMENT`, `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `DAEMON_NOT_RUNNING` (where the
+ * project forbids a start), `DAEMON_LOST`, `DAEMON_UNRESPONSIVE`, `CLIENT_TOO_OLD`, `FORBIDDEN`, `CONFIG_INVALID`, `PROTOCOL`. Every
+ * later call can meet these as well, and `POISONED`, when the daemon died of it twice.
  */
 export function connect(options?: ConnectOptions): Promise<Client>;
 

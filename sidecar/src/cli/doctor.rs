@@ -1,5 +1,5 @@
 //! `offheap doctor`: every condition that this program knows to be trouble, looked for in the order in which a first
-//! call would meet it. Changes nothing but a file that it makes and removes; never starts a daemon.
+//! call would meet it. Makes the runtime directory as that call would, leaves nothing else behind, and never starts a daemon.
 
 use std::path::Path;
 use std::process::ExitCode;
