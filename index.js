@@ -247,7 +247,8 @@ class Client {
     try {
       return await this.#call(options, work, { start: false });
     } catch (error) {
-      if (error.code === 'DAEMON_NOT_RUNNING') return otherwise;
+      // Refused: the private daemon of this process, if there was one, is gone.
+      if (error.code === 'DAEMON_NOT_RUNNING' || error.code === 'SOCKETS_REFUSED') return otherwise;
       throw error;
     }
   }
@@ -348,16 +349,15 @@ class Client {
     const mayStart = this.#settings.enabled;
     let child = null;
     let why = null;
-    let refused = false;
     for (let races = 0; ; races++) {
       try {
         return await this.#reach(mayStart);
       } catch (raw) {
         const error = OffheapError.from(raw);
         // A daemon can have loopback TCP where sockets are refused; if it cannot, it says so below.
-        if (error.code === 'SOCKETS_REFUSED' && mayStart && !refused) refused = true;
-        else if (error.code === 'SOCKETS_REFUSED' && mayStart) return this.#alone();
-        else if (error.code !== 'DAEMON_NOT_RUNNING' || races > MAX_RACES) throw error;
+        const refused = error.code === 'SOCKETS_REFUSED' && mayStart;
+        if (refused && races > MAX_RACES) return this.#alone();
+        if (!refused && (error.code !== 'DAEMON_NOT_RUNNING' || races > MAX_RACES)) throw error;
         if (!mayStart) {
           throw new OffheapError(error.code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
         }

@@ -171,13 +171,12 @@ async fn run_index(
 /// Cancels every request of this connection and waits, briefly, until the run has ended.
 async fn stop_indexing(client: &Client) {
     client.cancel_all();
-    let patience = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < patience {
-        match status_of(client).await {
-            Ok(status) if status.indexing => tokio::time::sleep(Duration::from_millis(20)).await,
-            _ => break,
+    let ending = async {
+        while matches!(status_of(client).await, Ok(status) if status.indexing) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), ending).await;
 }
 
 async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
@@ -272,8 +271,8 @@ async fn status(common: &Common) -> Result<ExitCode, Fault> {
     };
     let status = match asked {
         Ok(status) => status,
-        // The second: it left just now.
-        Err(fault) if matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::Leaving) => {
+        // It left just now; or none can be reached from here, and commands have their own.
+        Err(fault) if is_nobody(&fault) => {
             if common.json {
                 out(&json!({ "running": false, "project": endpoint.project() }));
             } else {
@@ -320,7 +319,7 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
             leave(&client).await?;
             true
         }
-        Err(fault) if fault.code == Code::DaemonNotRunning => false,
+        Err(fault) if is_nobody(&fault) => false,
         Err(fault) => return Err(fault),
     };
     if common.json {
@@ -329,6 +328,10 @@ async fn stop(common: &Common) -> Result<ExitCode, Fault> {
         output::say(if stopped { "Stopped." } else { "No daemon is running here." });
     }
     Ok(if stopped { ExitCode::SUCCESS } else { ExitCode::from(NOTHING) })
+}
+
+fn is_nobody(fault: &Fault) -> bool {
+    matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::Leaving | Code::SocketsRefused)
 }
 
 /// Asks a daemon to finish and leave, and waits until it has.

@@ -42,6 +42,8 @@ pub const EXIT_MAP_LOST: u8 = 75;
 
 /// How long a leaving predecessor is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15); // longer than `DRAIN` and what follows it
+/// How often the owner looks whether its lock and its socket are still there. Starters wait longer than that.
+const LOOK_AT_OWN_FILES: Duration = Duration::from_secs(5);
 /// How long requests in flight may take once the daemon leaves.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -85,8 +87,8 @@ struct Owner {
     runtime: tokio::runtime::Runtime,
     endpoint: Endpoint,
     accept: Accept,
-    /// Never unlinked: that would let two processes hold "the" lock.
-    _lock: File,
+    /// Never unlinked by us: that would let two processes hold "the" lock.
+    lock: File,
     daemon: Arc<Daemon>,
     config: DaemonConfig,
     signals: Signals,
@@ -127,15 +129,7 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
         log!("{} of {} predecessors ended without a word", runs.crashes, runs.starts - 1);
     }
     let daemon = Arc::new(Daemon { runs, ..daemon });
-    Ok(Started::Owner(Box::new(Owner {
-        runtime,
-        endpoint,
-        accept,
-        _lock: lock,
-        daemon,
-        config: config.daemon,
-        signals,
-    })))
+    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, lock, daemon, config: config.daemon, signals })))
 }
 
 fn failed(what: &str, error: std::io::Error) -> Fault {
@@ -224,6 +218,30 @@ fn standalone(options: &args::Daemon) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Whether `file` is what `path` names. Cleaners of temporary directories remove what was not used for long.
+fn is_at(file: &File, path: &std::path::Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let of = |meta: std::io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        of(file.metadata()).is_some_and(|ours| of(std::fs::symlink_metadata(path)) == Some(ours))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists() // an open file cannot be removed there
+    }
+}
+
+/// Whether the file by which clients find us is gone.
+fn is_nowhere(endpoint: &Endpoint, transport: Transport) -> bool {
+    match transport {
+        Transport::Local => cfg!(unix) && !endpoint.socket().exists(),
+        Transport::Tcp => !endpoint.door().exists(),
+        Transport::Pipes => false,
+    }
+}
+
 /// Removes the endpoint's socket and the file that says how to reach it otherwise.
 fn clear(endpoint: &Endpoint) -> std::io::Result<()> {
     let mut files = vec![endpoint.door()];
@@ -257,8 +275,9 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
         match Client::connect(endpoint, "offheap-starting").await {
             Ok(_) => return Ok(false),
             Err(fault) if fault.code == Code::ClientTooOld => return Ok(false),
-            // A sandbox: waiting would not open it.
-            Err(fault) if fault.code == Code::SocketsRefused => return Err(fault),
+            // A sandbox, and an owner outside of it: waiting would not open that. One of our kind has no socket; it is coming
+            // up or leaving.
+            Err(fault) if fault.code == Code::SocketsRefused && endpoint.socket().exists() => return Err(fault),
             Err(_) => {}
         }
         if Instant::now() > patience {
@@ -274,7 +293,7 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
 }
 
 fn run(owner: Owner) -> ExitCode {
-    let Owner { runtime, endpoint, accept, _lock, daemon, config, signals } = owner;
+    let Owner { runtime, endpoint, mut accept, lock, daemon, config, signals } = owner;
     leave_on_lost_map();
     let _ = std::env::set_current_dir(endpoint.dir()); // the project's directory must stay removable
     log!(
@@ -288,12 +307,25 @@ fn run(owner: Owner) -> ExitCode {
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
         let mut failing = false;
+        let mut look = tokio::time::interval(LOOK_AT_OWN_FILES);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::spawn(watch_idleness(daemon.clone(), config));
         tokio::spawn(leave_on(signals, daemon.clone()));
         loop {
             tokio::select! {
                 biased;
                 _ = leaving.wait_for(|leaving| *leaving) => break,
+                _ = look.tick() => {
+                    if !is_at(&lock, &endpoint.lock()) {
+                        log!("the lock file is gone, and with it the way to us");
+                        daemon.leaving.send_replace(true);
+                    } else if is_nowhere(&endpoint, accept.transport()) {
+                        match Accept::bind(&endpoint).await {
+                            Ok(again) => accept = again,
+                            Err(error) => log!("the socket is gone and cannot be made again: {error}"),
+                        }
+                    }
+                }
                 accepted = accept.accept() => match accepted {
                     Ok(connection) => {
                         failing = false;
@@ -309,18 +341,23 @@ fn run(owner: Owner) -> ExitCode {
                 },
             }
         }
-        leave(&daemon, &endpoint, &accept).await;
+        leave(&daemon, &endpoint, &accept, &lock).await;
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Runs::end(&endpoint.runs());
+    if is_at(&lock, &endpoint.lock()) {
+        Runs::end(&endpoint.runs());
+    }
     log!("left");
     ExitCode::SUCCESS
 }
 
 /// Drains: nobody new, everybody in flight answered, everything committed.
-async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept) {
+async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept, lock: &File) {
     log!("leaving");
-    let _ = clear(endpoint); // under the lock: it is ours
+    // Under the lock what is there is ours; where another lock is in its place it is a successor's.
+    if is_at(lock, &endpoint.lock()) {
+        let _ = clear(endpoint);
+    }
     failpoint::pass("leave");
     // Who connected before that gets a proper answer.
     let backlog = async {

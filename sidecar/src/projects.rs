@@ -213,6 +213,10 @@ impl Project {
                 .hint("wait for it, or search what is there"));
         }
         let _flag = Indexing(self);
+        if !self.root.is_dir() {
+            let gone = format!("the project's directory `{}` is gone", self.root.display());
+            return Err(Fault::new(Code::Io, gone).hint("stop its daemon: `offheap stop`"));
+        }
         let config = Config::read(&self.root)?;
         config::init(&self.root)?;
         let _wanted = self.want();
@@ -455,6 +459,25 @@ impl Project {
         Ok(snapshot)
     }
 
+    /// Reads the index. Where that panics, which the libraries below do over some damaged files, every byte is checked, and
+    /// what is found is said and noted for the next run, which builds the index again.
+    fn sound<T>(&self, read: impl FnOnce() -> offheap_engine::Result<T>) -> Result<T, Fault> {
+        use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+        let panic = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(outcome) => return outcome.map_err(|error| fault::from_engine(&error)),
+            Err(panic) => panic,
+        };
+        let check = Store::check_of(&config::data_dir(&self.root));
+        match catch_unwind(AssertUnwindSafe(|| check.run(&|| self.stopping.load(Ordering::Relaxed)))) {
+            Ok(Err(error)) => {
+                log!("a search panicked over a damaged index: {}", fault::chain(&error));
+                self.damaged.store(true, Ordering::Relaxed);
+                Err(fault::from_engine(&error))
+            }
+            _ => resume_unwind(panic),
+        }
+    }
+
     fn no_index(&self) -> Fault {
         Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
             .hint("run `offheap index`, or call client.index()")
@@ -539,7 +562,7 @@ impl Project {
             weights: Weights::default(),
         };
         let kernel = scan.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
-        let hits = search::search(&snapshot, &self.root, &query, kernel).map_err(|error| fault::from_engine(&error))?;
+        let hits = self.sound(|| search::search(&snapshot, &self.root, &query, kernel))?;
         Ok(SearchReport {
             hits: hits.into_iter().map(ranked_hit).collect(),
             mode: match (use_text, vector.is_some()) {
@@ -562,9 +585,8 @@ impl Project {
     pub fn symbols(&self, search: &SearchRequest, brought_in: bool) -> Result<SearchReport, Fault> {
         let started = Instant::now();
         let snapshot = self.snapshot()?;
-        let (hits, truncated) =
-            search::symbols(&snapshot, &self.root, &search.query, &filter(search), search.limit as usize)
-                .map_err(|error| fault::from_engine(&error))?;
+        let (hits, truncated) = self
+            .sound(|| search::symbols(&snapshot, &self.root, &search.query, &filter(search), search.limit as usize))?;
         let hits = hits.into_iter().map(|search::Symbol { found: hit, text, stale }| {
             let why = if search.explain { vec![contribution(hit.fit.as_str(), hit.score)] } else { Vec::new() };
             let (name, kind, line) = (hit.symbol.name, hit.symbol.kind, hit.symbol.line);

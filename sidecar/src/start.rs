@@ -87,8 +87,8 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
         };
         match fault.code {
             Code::DaemonNotRunning if starts < MAX_STARTS => {}
-            // Perhaps a daemon could have loopback TCP, so it is asked; if not, it says so.
-            Code::SocketsRefused if starts == 0 => {}
+            // A daemon can have loopback TCP; where it cannot, it says so.
+            Code::SocketsRefused if starts < MAX_STARTS => {}
             Code::SocketsRefused => return standalone(&exe, endpoint).await,
             Code::DaemonNotRunning => {
                 let why = format!("the daemon was started {starts} times and was gone each time");

@@ -195,6 +195,16 @@ impl Store {
         Check { dir: self.dir.clone(), passed: self.checked.clone() }
     }
 
+    /// The same for an index that nobody has opened, or somebody else has; notes nothing in it.
+    pub fn verify_read_only(data_dir: &Path) -> Result<()> {
+        verify::verify(data_dir, &|| false).map(drop)
+    }
+
+    /// The check of a store that is not at hand, after something in it went wrong.
+    pub fn check_of(data_dir: &Path) -> Check {
+        Check { dir: data_dir.to_path_buf(), passed: Arc::default() }
+    }
+
     /// How many embeddings are kept for content that is not in the index now, for the next branch switch. Beyond it,
     /// [`Store::release_writer`] deletes those that were used longest ago.
     pub fn keep_spare_embeddings(&mut self, n: usize) {

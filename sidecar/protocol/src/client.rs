@@ -419,8 +419,8 @@ fn other_version(theirs: &Preamble) -> Fault {
     })
 }
 
-/// `may_start`: whoever is found behind a port that is not ours to know is nobody, because the file that names it may be
-/// left over; a daemon that does live there still holds its lock, and the start finds that.
+/// Whoever is found behind a port that is not ours to know is nobody where the lock is free: the file that names the port is
+/// left over then. `may_start`: nobody in any case; the start meets the lock.
 async fn greet(endpoint: &Endpoint, purpose: Purpose, may_start: bool) -> Result<(Connection, Preamble), Fault> {
     let nobody =
         || Fault::new(Code::DaemonNotRunning, format!("no daemon answers at `{}`", endpoint.socket().display()));
@@ -436,7 +436,7 @@ async fn greet(endpoint: &Endpoint, purpose: Purpose, may_start: bool) -> Result
         }
         nobody()
     })?;
-    let doubtful = connection.transport() == Transport::Tcp && may_start;
+    let doubtful = connection.transport() == Transport::Tcp && (may_start || is_free(endpoint));
     let greeting = connection.greet(purpose);
     let greeted = match doubtful {
         true => tokio::time::timeout(TCP_GREETING, greeting).await.map_err(|_| nobody())?,
@@ -451,6 +451,11 @@ async fn greet(endpoint: &Endpoint, purpose: Purpose, may_start: bool) -> Result
             .hint("something else listens there; set OFFHEAP_RUNTIME_DIR to a directory of its own"),
     })?;
     Ok((connection, theirs))
+}
+
+/// Whether no daemon holds the endpoint's lock. Looked at in passing, and shared, so that nobody who starts is kept out.
+fn is_free(endpoint: &Endpoint) -> bool {
+    std::fs::File::open(endpoint.lock()).is_ok_and(|lock| lock.try_lock_shared().is_ok())
 }
 
 /// Asks an older daemon to leave and waits until it has; `false` where it does not.

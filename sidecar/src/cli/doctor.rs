@@ -1,14 +1,16 @@
 //! `offheap doctor`: every condition that this program knows to be trouble, looked for in the order in which a first
-//! call would meet it. Makes the runtime directory as that call would, leaves nothing else behind, and never starts a daemon.
+//! call would meet it. Makes the runtime directory and the lock file as that call would, leaves nothing else behind, and
+//! never starts a daemon. Reads every byte of the index.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use offheap_engine::Error;
 use offheap_engine::embedder::{Embedder, Options};
 use offheap_engine::kernel;
 use offheap_engine::store::Store;
-use offheap_protocol::connection::{Accept, Transport};
+use offheap_protocol::connection::{Accept, Transport, is_refusal};
 use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::{Code, Endpoint, Fault};
 use serde_json::{Value, json};
@@ -132,9 +134,18 @@ fn program() -> Finding {
 }
 
 fn runtime_dir(endpoint: &Endpoint) -> Finding {
-    match endpoint.prepare_dir() {
-        Ok(()) => good("runtime directory", endpoint.dir().display().to_string()),
-        Err(fault) => bad("runtime directory", &fault),
+    const CHECK: &str = "runtime directory";
+    match endpoint.prepare_dir().map(|()| log::open_private(&endpoint.lock())) {
+        Ok(Ok(_)) => good(CHECK, endpoint.dir().display().to_string()),
+        Ok(Err(error)) => {
+            let message = format!("`{}` cannot be written: {error}", endpoint.lock().display());
+            bad(
+                CHECK,
+                &Fault::new(Code::DaemonStartFailed, message)
+                    .hint("make the directory writable, or set OFFHEAP_RUNTIME_DIR"),
+            )
+        }
+        Err(fault) => bad(CHECK, &fault),
     }
 }
 
@@ -156,6 +167,13 @@ async fn sockets(endpoint: &Endpoint) -> Finding {
             "the system refuses local sockets here; daemons use loopback TCP with a secret",
             "allow local sockets in the runtime directory, or set OFFHEAP_RUNTIME_DIR to one where they are allowed",
         ),
+        Err(error) if !is_refusal(&error) => {
+            let message = format!("no socket can be made in `{}`: {error}", endpoint.dir().display());
+            bad(
+                "sockets",
+                &Fault::new(Code::DaemonStartFailed, message).hint("set OFFHEAP_RUNTIME_DIR to another directory"),
+            )
+        }
         Err(error) => doubtful(
             "sockets",
             format!("the system refuses local sockets and TCP here ({error}); every process runs a private daemon"),
@@ -188,8 +206,8 @@ async fn daemon(endpoint: &Endpoint) -> Vec<Finding> {
                 if status.read_only {
                     found.push(doubtful(
                         "ownership",
-                        "another process owns the index; this daemon reads what that one commits",
-                        "stop the other daemon, or use its OFFHEAP_RUNTIME_DIR",
+                        "another process owns the index, or it cannot be written; this daemon reads what was committed",
+                        "stop the other daemon or use its OFFHEAP_RUNTIME_DIR; on a read-only disk that is all there is",
                     ));
                 }
                 found
@@ -211,12 +229,23 @@ async fn daemon(endpoint: &Endpoint) -> Vec<Finding> {
                 );
                 return vec![bad(CHECK, &fault)];
             }
-            let mut found = vec![good(CHECK, "none runs; the first call starts one")];
+            let forbidden =
+                endpoint.project().is_some_and(|root| Config::read(root).is_ok_and(|config| !config.daemon.enabled));
+            let mut found = vec![match forbidden {
+                true => doubtful(
+                    CHECK,
+                    "none runs, and the configuration forbids starting one",
+                    "set daemon.enabled to true in .offheap/config.json, or run `offheap daemon` yourself",
+                ),
+                false => good(CHECK, "none runs; the first call starts one"),
+            }];
             if cfg!(unix) && endpoint.socket().exists() {
                 found.push(good("stale socket", "a daemon died and left its socket; the next one replaces it"));
             }
             found
         }
+        // Said by the check before.
+        Err(fault) if fault.code == Code::SocketsRefused => vec![good(CHECK, "none can be reached from here")],
         Err(fault) => vec![bad(CHECK, &fault)],
     }
 }
@@ -251,7 +280,20 @@ fn index(root: &Path) -> Vec<Finding> {
         return vec![good("index", "none yet: `offheap index` makes it")];
     }
     let mut found = Vec::new();
-    found.push(match Store::open_read_only(&data_dir) {
+    // Some damage makes the libraries below panic; their words are for developers.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let read = || match Store::verify_read_only(&data_dir) {
+        Err(error @ (Error::IndexDamaged { .. } | Error::IndexFormat { .. })) => Err(error),
+        // A disk that cannot be written lets nobody mark what is being read; opening checks what is cheap to check.
+        _ => Store::open_read_only(&data_dir),
+    };
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    std::panic::set_hook(hook);
+    let damaged =
+        || Fault::new(Code::IndexDamaged, "reading the index fails inside").hint("run `offheap index --rebuild`");
+    let Ok(checked) = checked else { return vec![bad("index", &damaged())] };
+    found.push(match checked {
         Ok(snapshot) => {
             let stats = snapshot.stats();
             let text = format!(

@@ -1,5 +1,6 @@
 //! `offheap restart`: another daemon in the place of this one, by force where it does not answer.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::output::{self, out};
 use super::{endpoint, leave};
+use crate::config::Config;
 use crate::{args, log, start};
 
 /// How long a killed daemon's lock may take to become free.
@@ -16,10 +18,17 @@ const GONE: Duration = Duration::from_secs(10);
 
 pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(&args.common)?;
+    // Nothing is ended that could not be started again.
+    if let Some(project) = endpoint.project()
+        && !Config::read(project)?.daemon.enabled
+    {
+        return Err(Fault::new(Code::ConfigInvalid, "this project's configuration forbids starting a daemon")
+            .hint("set daemon.enabled to true in .offheap/config.json, or use `offheap stop`"));
+    }
     let mut killed = None;
     match polite(&endpoint).await {
         Ok(()) => {}
-        Err((fault, _)) if fault.code == Code::DaemonNotRunning => {}
+        Err((fault, _)) if matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::SocketsRefused) => {}
         Err((fault, asked)) if args.force && is_stuck(&fault) => killed = kill(&endpoint, asked).await?,
         Err((fault, _)) => return Err(fault),
     }
@@ -57,7 +66,11 @@ async fn kill(endpoint: &Endpoint, asked: Option<u32>) -> Result<Option<u32>, Fa
             .hint("look for a stuck `offheap` process and end it")
     };
     // Held until it is over: while it is open its peer is the process that is meant.
-    let mut connection = connection::connect(endpoint).await.map_err(|error| cannot(&error.to_string()))?;
+    let mut connection = match connection::connect(endpoint).await {
+        Ok(connection) => connection,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(cannot(&error.to_string())),
+    };
     let pid = connection.peer_pid().filter(|pid| *pid > 0);
     let pid = pid.ok_or_else(|| cannot("this system does not tell its process"))?;
     let greeted = tokio::time::timeout(Duration::from_secs(1), connection.greet(Purpose::Talk)).await;

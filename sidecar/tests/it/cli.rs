@@ -350,6 +350,42 @@ fn a_damaged_index_is_found_and_rebuilt() {
     assert_eq!(world.json(&["index", "--rebuild", "--json"])["vectors"], 40);
 }
 
+/// The libraries below panic over some damage: a search that meets it says what it is, and the next run mends it.
+#[test]
+fn damage_that_only_a_search_meets_is_found_and_mended() {
+    let world = World::new();
+    for i in 0..20 {
+        world.write(&format!("f{i}.py"), format!("def alpha{i}():\n    return 'beta{i} gamma{i}'\n"));
+    }
+    world.json(&["index", "--json"]);
+    assert_eq!(world.run(&["stop"]).code, Some(0));
+    let mut files = std::fs::read_dir(world.data().join("text")).expect("exists").flatten().map(|entry| entry.path());
+    let term = files.find(|path| path.extension().is_some_and(|extension| extension == "term")).expect("a dictionary");
+    let mut bytes = std::fs::read(&term).expect("readable");
+    let at = bytes.len() / 3;
+    bytes[at..at + 64].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(&term, bytes).expect("writable");
+    let doctor = world.run(&["doctor", "--json"]);
+    assert!(doctor.code == Some(1) && doctor.stderr.is_empty(), "{doctor:?}");
+    let index =
+        doctor.json()["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "index").cloned();
+    assert!(index.expect("a check")["detail"].as_str().expect("text").contains("INDEX_DAMAGED"));
+    // Whether a search panics depends on what it reads; none of them says that the program is at fault.
+    for i in 0..20 {
+        let done = world.run(&["search", "--json", "--mode", "text", &format!("alpha{i}")]);
+        let error = &done.json()["error"]["code"];
+        assert!(error.is_null() || error == "INDEX_DAMAGED", "{done:?}");
+    }
+    let any = world.run(&["search", "--json", "--mode", "text", "alpha3"]);
+    if any.json()["error"]["code"] == "INDEX_DAMAGED" {
+        assert_eq!(world.json(&["index", "--json"])["files"], 20);
+    } else {
+        world.json(&["index", "--rebuild", "--json"]);
+    }
+    assert_eq!(world.json(&["search", "--json", "--mode", "text", "alpha3"])["hits"][0]["path"], "f3.py");
+    assert_eq!(world.run(&["doctor"]).code, Some(0));
+}
+
 #[test]
 fn mistakes_in_the_configuration_are_named() {
     let world = World::new();

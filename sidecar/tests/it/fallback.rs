@@ -130,8 +130,39 @@ fn who_does_not_know_the_secret_is_told_nothing() {
         seen
     });
     let done = run(&world, Sandbox::Tcp, &["status", "--json"]);
-    assert_eq!(done.json()["error"]["code"], "FORBIDDEN", "{done:?}");
+    assert_eq!((done.code, done.json()["running"].as_bool()), (Some(3), Some(false)), "{done:?}");
     assert_eq!(thread.join().expect("ended"), key, "the liar saw the key and no request");
+}
+
+#[test]
+fn a_file_that_others_could_have_written_is_no_door() {
+    let world = world();
+    world.start();
+    world.run(&["stop"]);
+    std::fs::write(door(&world), "garbage").expect("writable");
+    std::fs::set_permissions(door(&world), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+    assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(3));
+    assert_eq!(json(&world, Sandbox::Tcp, &["embed", "--json", "x"])["dim"], 384);
+    // A stopped one can be ended there, too.
+    let pid = world.status()["pid"].as_u64().expect("a number") as u32;
+    crate::support::signal(pid, libc::SIGSTOP);
+    assert_eq!(json(&world, Sandbox::Tcp, &["restart", "--force", "--json"])["killed"], pid);
+}
+
+/// One that leaves is not the end of sharing.
+#[test]
+fn who_comes_while_a_tcp_daemon_leaves_waits_for_the_next() {
+    let world = world();
+    json(&world, Sandbox::Tcp, &["index", "--json"]);
+    for _ in 0..5 {
+        let mut stop = world.command(["stop"]);
+        confine(&mut stop, Sandbox::Tcp);
+        let mut stopping = crate::support::Guard(stop.spawn().expect("starts"));
+        let done = run(&world, Sandbox::Tcp, &["search", "--json", "alpha"]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(!done.stderr.contains("private"), "{done:?}");
+        stopping.wait();
+    }
 }
 
 #[test]

@@ -189,6 +189,46 @@ fn only_the_user_can_enter() {
     assert_eq!(refused.wait().code(), Some(1));
 }
 
+/// Cleaners of temporary directories take what looks unused.
+#[test]
+fn a_runtime_directory_that_is_removed_under_a_daemon() {
+    let world = World::new();
+    world.run(&["init"]);
+    let first = world.start();
+    // Only the socket: its owner makes it again, and whoever comes meanwhile waits for that.
+    std::fs::remove_file(world.endpoint().socket()).expect("there");
+    assert_eq!(world.json(&["start", "--json"])["started"], false);
+    assert_eq!(world.status()["pid"], first);
+    // All of it: a second daemon owns the new one, and the first, which leaves, does it no harm.
+    for entry in std::fs::read_dir(world.run_dir()).expect("exists").flatten() {
+        std::fs::remove_file(entry.path()).expect("ours");
+    }
+    let second = world.start();
+    assert_ne!(second, first);
+    signal(first, libc::SIGTERM);
+    until("the first has left", || (!crate::support::alive(first)).then_some(()));
+    assert_eq!(world.status()["pid"], second);
+    assert_eq!(world.status()["crashes"], 0);
+    // And one that nobody sends away sees for itself that nobody can find it.
+    for entry in std::fs::read_dir(world.run_dir()).expect("exists").flatten() {
+        std::fs::remove_file(entry.path()).expect("ours");
+    }
+    until("the second has left", || (!crate::support::alive(second)).then_some(()));
+}
+
+#[test]
+fn restart_ends_nothing_that_may_not_be_started() {
+    let world = World::new();
+    world.run(&["init"]);
+    let pid = world.start();
+    for config in [r#"{"daemon":{"enabled":false}}"#, "{"] {
+        world.write(".offheap/config.json", config);
+        world.fault(&["restart"], 1, "CONFIG_INVALID");
+        world.fault(&["restart", "--force"], 1, "CONFIG_INVALID");
+    }
+    assert_eq!(world.status()["pid"], pid);
+}
+
 /// The wall is the directory; behind it the daemon looks for itself.
 #[cfg(target_os = "linux")]
 #[test]

@@ -22,6 +22,8 @@ const MAX_FILE_BYTES: u64 = 4096;
 #[derive(Serialize, Deserialize)]
 struct Door {
     port: u16,
+    /// The daemon: a port does not tell whose it is.
+    pid: u32,
     /// Shown by the client.
     key: [u8; HALF],
     /// The daemon's answer.
@@ -49,7 +51,8 @@ impl Listener {
             let mut bytes = [0; HALF];
             getrandom::fill(&mut bytes).map(|()| bytes).map_err(io::Error::other)
         };
-        let door = Door { port: listener.local_addr()?.port(), key: random()?, answer: random()? };
+        let port = listener.local_addr()?.port();
+        let door = Door { port, pid: std::process::id(), key: random()?, answer: random()? };
         write_private(endpoint, &serde_json::to_vec(&door)?)?;
         Ok(Listener { listener, secret: Secret { key: door.key, answer: door.answer } })
     }
@@ -63,16 +66,14 @@ impl Listener {
 
 /// Connects where the endpoint's file says; `None` without one.
 pub async fn connect(endpoint: &Endpoint) -> Option<io::Result<Connection>> {
-    let door = match read_private(endpoint) {
-        Ok(door) => door,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(Err(error)),
-    };
+    // A file that others could have written, or that says something else, is no door of ours.
+    let door = read_private(endpoint).ok()?;
     let stream = match TcpStream::connect((Ipv4Addr::LOCALHOST, door.port)).await {
         Ok(stream) => stream,
         Err(error) => return Some(Err(error)),
     };
-    Some(connection(stream, Secret { key: door.key, answer: door.answer }))
+    let connection = connection(stream, Secret { key: door.key, answer: door.answer });
+    Some(connection.map(|connection| Connection { peer_pid: Some(door.pid), ..connection }))
 }
 
 fn connection(stream: TcpStream, secret: Secret) -> io::Result<Connection> {
