@@ -1,8 +1,8 @@
 //! The frame reader over a real socket: whole conversations, damaged ones, and what they make it allocate.
 #![cfg(unix)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod support;
+
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use offheap_protocol::codec::{self, Envelope, HEADER_BYTES, Header, Kind, MAX_BO
 use offheap_protocol::connection::{Accept, Body, Connection, Error, Frame};
 use offheap_protocol::message::{Priority, Progress, TextKind};
 use offheap_protocol::{Code, Endpoint, Fault, Request, Response};
+use support::{HELD, PEAK};
 
 /// Beyond the bytes that really came: two steps of a growing buffer, the reader's own buffer, small change.
 const OVERHEAD: usize = 512 << 10;
@@ -183,35 +184,3 @@ fn only_a_frame_that_was_begun_can_stall() {
         }
     });
 }
-
-/// Counts what the present thread holds.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
-    });
-}
-
-// SAFETY: forwards to the system's allocator unchanged; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;

@@ -2,8 +2,7 @@
 //!
 //! A line that changes here breaks every peer that is already installed. Append lines; change none.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod support;
 
 use offheap_protocol::codec::{
     self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble, Purpose,
@@ -14,6 +13,7 @@ use offheap_protocol::message::{
     SkippedFile, Span, StatusReport, SymbolMatch, TextKind, Vectors, WatchStatus,
 };
 use offheap_protocol::{Code, Fault};
+use support::{HELD, PEAK};
 
 /// Anything that travels as a control part.
 #[derive(Clone, Debug, PartialEq)]
@@ -465,38 +465,6 @@ fn the_readme_states_the_limits() {
         assert!(readme.contains(&line), "README.md does not say `{line}`");
     }
 }
-
-/// Counts what the present thread holds, so that a decoder's appetite can be measured.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
-    });
-}
-
-// SAFETY: forwards to the system's allocator unchanged; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Runs `work`; gives the most bytes that it held at a time.
 fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
