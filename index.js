@@ -1,7 +1,7 @@
 'use strict';
 
-// The public API: options, abort signals, retries and starting the daemon. Bytes and sockets are the addon's
-// (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
+// The public API: options, abort signals, retries and fallbacks. Starting a daemon is sidecar/start.js, bytes and sockets are
+// the addon's (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
 const native = require('./native.js');
 const { Supervisor, settings, standalone } = require('./sidecar/start.js');

@@ -159,9 +159,12 @@ async function startDaemon(location) {
   const began = Date.now();
   return new Promise((resolve, reject) => {
     let over = false;
-    const fail = (why, died = false) => {
+    const settle = () => {
       over = true;
       clearTimeout(timer);
+    };
+    const fail = (why, died = false) => {
+      settle();
       reject(Object.assign(fault('DAEMON_START_FAILED', why, `its log is ${location.log}; \`offheap doctor\` looks for the cause`), { died }));
     };
     const timer = setTimeout(() => {
@@ -194,12 +197,10 @@ async function startDaemon(location) {
         // said below
       }
       if (typeof ready?.error?.code === 'string') {
-        over = true;
-        clearTimeout(timer);
+        settle();
         reject(fault(ready.error.code, ready.error.message, ready.error.hint));
       } else if (ready === 'already_running' || (typeof ready?.ready === 'object' && ready.ready !== null)) {
-        over = true;
-        clearTimeout(timer);
+        settle();
         resolve(child);
       } else {
         fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);

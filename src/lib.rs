@@ -1,7 +1,7 @@
 //! The addon: converts and forwards, decides nothing.
 //!
-//! It holds one connection per daemon and process. Starting a daemon, retrying and aborting is `index.js`; what the
-//! daemon does is `sidecar/`. Nothing here computes a vector or opens an index.
+//! It holds one connection per daemon and process. Starting a daemon is `sidecar/start.js`, retrying and aborting
+//! `index.js`; what the daemon does is `sidecar/`. Nothing here computes a vector or opens an index.
 
 mod convert;
 mod error;

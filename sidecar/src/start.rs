@@ -1,10 +1,9 @@
-//! Starting a daemon from the command line. `index.js` does the same from Node.
-
-use std::time::Duration;
+//! Starting a daemon from the command line. `sidecar/start.js` does the same from Node.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::cli::note;
 use crate::config::Config;

@@ -2,7 +2,7 @@
 //!
 //! A reader task hands frames to the callers that wait for their ids; a writer task sends. When the connection
 //! ends, every waiter fails at once. Nothing here starts a daemon: that is the edge's business
-//! (`index.js` for Node, `sidecar/src/start.rs` for the command line).
+//! (`sidecar/start.js` for Node, `sidecar/src/start.rs` for the command line).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
