@@ -143,9 +143,6 @@ pub async fn connect(project: Option<String>, may_start: bool) -> Result<NativeC
     if let Some(client) = shared(&endpoint) {
         return Ok(client.into());
     }
-    if endpoint.dir().exists() {
-        endpoint.prepare_dir().map_err(js)?; // never talk through a directory that others control
-    }
     let client = match may_start {
         true => Client::connect_or_replace(&endpoint, WHO).await,
         false => Client::connect(&endpoint, WHO).await,

@@ -197,9 +197,7 @@ fn standalone(options: &args::Daemon) -> ExitCode {
     };
     leave_on_lost_map();
     // A stray line or read must not meet the frames.
-    if let Ok(null) = File::options().read(true).write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" }) {
-        let _ = log::replace(&null, 0).and_then(|()| log::replace(&null, 1));
-    }
+    let _ = null_device().and_then(|null| log::replace(&null, 0).and_then(|()| log::replace(&null, 1)));
     runtime.block_on(async {
         // Nobody else can come, so being idle only empties the caches.
         tokio::spawn(watch_idleness(daemon.clone(), DaemonConfig { auto_shutdown_on_idle: false, ..config }));
@@ -495,9 +493,12 @@ fn say_ready(ready: &Ready) {
     // A starter that is gone does not need to know.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     drop(stdout);
-    if let Ok(null) = File::options().write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" }) {
-        let _ = log::replace(&null, 1);
-    }
+    let _ = null_device().and_then(|null| log::replace(&null, 1));
+}
+
+/// Reads nothing and takes everything.
+fn null_device() -> std::io::Result<File> {
+    File::options().read(true).write(true).open(if cfg!(windows) { "NUL" } else { "/dev/null" })
 }
 
 /// Reading a page of a mapped file that was cut is SIGBUS, from which no thread can recover: say so and leave with

@@ -38,13 +38,7 @@ const PASSED_ON: [&str; 17] = [
 
 /// Connects to the endpoint's daemon if there is one.
 pub async fn connect(endpoint: &Endpoint) -> Result<Client, Fault> {
-    check_dir(endpoint)?;
     Client::connect(endpoint, WHO).await
-}
-
-/// Never talk through a directory that others control.
-fn check_dir(endpoint: &Endpoint) -> Result<(), Fault> {
-    if endpoint.dir().exists() { endpoint.prepare_dir() } else { Ok(()) }
 }
 
 /// Starts in a row: a third daemon that dies is not chance.
@@ -61,7 +55,6 @@ const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), 
 /// Connects, starting the daemon first where nobody answers or an older one left for this version. Says whether it was
 /// started. Where the system allows no sockets, a private daemon serves this command alone.
 pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fault> {
-    check_dir(endpoint)?;
     // A file with a mistake in it forbids a start, not talking to a daemon that runs.
     let config = endpoint.project().map(Config::read).transpose();
     if matches!(&config, Ok(Some(config)) if !config.daemon.enabled) {

@@ -422,6 +422,9 @@ fn other_version(theirs: &Preamble) -> Fault {
 /// Whoever is found behind a port that is not ours to know is nobody where the lock is free: the file that names the port is
 /// left over then. `may_start`: nobody in any case; the start meets the lock.
 async fn greet(endpoint: &Endpoint, purpose: Purpose, may_start: bool) -> Result<(Connection, Preamble), Fault> {
+    if endpoint.dir().exists() {
+        endpoint.prepare_dir()?; // never talk through a directory that others control
+    }
     let nobody =
         || Fault::new(Code::DaemonNotRunning, format!("no daemon answers at `{}`", endpoint.socket().display()));
     let mut connection = connection::connect(endpoint).await.map_err(|error| {
