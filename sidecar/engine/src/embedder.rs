@@ -54,7 +54,6 @@ pub struct Embedder {
     kernel: &'static Kernel,
     pool: Pool,
     info: ModelInfo,
-    budget: usize,
 }
 
 impl Embedder {
@@ -75,11 +74,7 @@ impl Embedder {
         let threads = options.threads.max(1);
         let pool = Pool::new(threads).map_err(|source| Error::io("start threads for", path, source))?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        let mut budget = TOKEN_BUDGET;
-        if let Some(context) = gguf.u32(&format!("{}.context_length", gguf.require_str("general.architecture")?))? {
-            budget = budget.max(context as usize);
-        }
-        let model = model::open(&gguf, budget, threads)?;
+        let model = model::open(&gguf, TOKEN_BUDGET, kernel, threads)?;
         let vocab = gguf.tensor("token_embd.weight")?.shape[0];
         if tokenizer.vocab_len() > vocab {
             return Err(Error::Gguf {
@@ -101,7 +96,7 @@ impl Embedder {
             kernel: kernel.name,
             threads: pool.threads(),
         };
-        Ok(Embedder { gguf, tokenizer, model, kernel, pool, info, budget })
+        Ok(Embedder { gguf, tokenizer, model, kernel, pool, info })
     }
 
     /// What is running.
@@ -126,21 +121,21 @@ impl Embedder {
 
     /// Tokens that one call of [`Embedder::embed`] takes at most.
     pub fn token_budget(&self) -> usize {
-        self.budget
+        self.model.max_tokens()
     }
 
     /// One unit vector per sequence into `out` `(sequences, dim)`.
     ///
     /// A vector's bits depend on its own ids only. Fails where a vector is not finite or has no length.
     pub fn embed(&mut self, sequences: &[&[u32]], out: &mut [f32]) -> Result<()> {
-        let dim = self.info.dim;
+        let (dim, budget) = (self.info.dim, self.model.max_tokens());
         assert!(out.len() == sequences.len() * dim, "one row per sequence");
         let mut first = 0;
         while first < sequences.len() {
             let mut tokens = 0;
             let fits = |s: &&&[u32]| {
                 tokens += s.len();
-                tokens <= self.budget
+                tokens <= budget
             };
             let n = sequences[first..].iter().take_while(fits).count();
             assert!(n > 0 && sequences[first..first + n].iter().all(|s| !s.is_empty()), "sequences come from `encode`");
@@ -153,7 +148,7 @@ impl Embedder {
                     Some(*end)
                 })
                 .collect();
-            self.model.forward(&Batch { ids: &ids, ends: &ends }, self.kernel, &mut self.pool, rows);
+            self.model.forward(&Batch { ids: &ids, ends: &ends }, &mut self.pool, rows);
             for (i, row) in rows.chunks_exact_mut(dim).enumerate() {
                 normalise(row).ok_or(Error::NotFinite { text_idx: first + i })?;
             }

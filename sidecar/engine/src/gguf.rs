@@ -156,6 +156,15 @@ impl TensorRef {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Some rows of a matrix, as a matrix of its own. Panics where there are not so many.
+    pub fn rows(&self, rows: Range<usize>) -> TensorRef {
+        let row_bytes = self.range.len() / self.shape[0];
+        assert!(rows.start <= rows.end && rows.end <= self.shape[0], "rows of `{}`", self.name);
+        let range = self.range.start + rows.start * row_bytes..self.range.start + rows.end * row_bytes;
+        let shape = [&[rows.len()], &self.shape[1..]].concat();
+        TensorRef { file: self.file.clone(), range, dtype: self.dtype, shape, name: self.name.clone() }
+    }
 }
 
 impl std::fmt::Debug for TensorRef {

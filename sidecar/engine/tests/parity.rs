@@ -75,8 +75,12 @@ fn kernels_agree_with_the_portable_one() {
         for (i, item) in items.iter().enumerate() {
             let (ours, truth) = (embed(&mut embedder, &[&item.token_ids]), embed(&mut portable, &[&item.token_ids]));
             let similarity = cosine(&ours, &truth);
-            // The tile unit multiplies bfloat16, which keeps 8 bits of each factor; the others are exact products.
-            let bound = if name == "amx" { 0.9999 } else { 0.999_999 };
+            // bfloat16 keeps 8 bits of each factor; words keep about 12 of a block of columns.
+            let bound = match name {
+                "portable" | "neon" => 0.999_999,
+                "amx" => 0.9999,
+                _ => 0.999_99,
+            };
             assert!(similarity >= bound, "{name}: item {i} has cosine {similarity} to portable");
         }
     }

@@ -12,7 +12,10 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::x86::{AVX512, Sixteen, has_avx512};
-use super::{Kernel, Linear, Panel, linear};
+use super::linear::BLOCK_COLS;
+use super::{Input, Kernel, Linear, Panel, linear};
+use crate::gguf::DType;
+use crate::quant::q8_0;
 
 /// Rows of a tile, and its columns of 32 bits.
 const TILE: usize = 16;
@@ -25,10 +28,12 @@ const BLOCK: usize = 2 * TILE;
 pub(super) static AMX: Kernel = Kernel {
     name: "amx",
     panel_rows: BLOCK,
+    panel_bytes: |max_cols| BLOCK * max_cols * 2,
     linear: run_linear,
     narrow: Some(run_narrow),
     attention: AVX512.attention,
     layer_norm: AVX512.layer_norm,
+    rms_norm: AVX512.rms_norm,
     dot_i8: AVX512.dot_i8,
     scan_i8: AVX512.scan_i8,
     scan_codes: AVX512.scan_codes,
@@ -90,15 +95,13 @@ static CONFIG: TileConfig = {
 struct Sums([[f32; BLOCK]; BLOCK]);
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn run_narrow(x: &[f32], out: &mut [u16]) {
+unsafe fn run_narrow(x: &[f32], _cols: usize, out: &mut [u16], _scales: &mut [f32]) {
     assert!(x.len() <= out.len() && x.len().is_multiple_of(STEP));
     for i in (0..x.len()).step_by(STEP) {
         // SAFETY: both have `STEP` more at `i`.
         unsafe {
-            let low = _mm512_loadu_ps(x.as_ptr().add(i));
-            let high = _mm512_loadu_ps(x.as_ptr().add(i + TILE));
-            let narrow: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_storeu_si512(out.as_mut_ptr().add(i).cast(), narrow);
+            let words = to_bf16(_mm512_loadu_ps(x.as_ptr().add(i)), _mm512_loadu_ps(x.as_ptr().add(i + TILE)));
+            _mm512_storeu_si512(out.as_mut_ptr().add(i).cast(), words);
         }
     }
 }
@@ -106,32 +109,30 @@ unsafe fn run_narrow(x: &[f32], out: &mut [u16]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
     let (first, n) = job.panel(panel, BLOCK);
-    let steps = job.cols / STEP;
-    assert!(job.narrow.len() >= job.tokens.next_multiple_of(BLOCK) * job.cols, "`Kernel::narrow` ran before");
-    let weights = scratch.bytes_mut();
-    assert!(weights.len() >= steps * 2 * TILE * 64 && job.cols.is_multiple_of(STEP));
+    let Input { words, tokens, cols, .. } = job.input;
+    let steps = cols / STEP;
+    assert!(words.len() >= tokens.next_multiple_of(BLOCK) * cols, "`Kernel::narrow` ran before");
+    let (weights, _) = scratch.parts_mut::<u16>();
+    assert!(weights.len() >= steps * 2 * TILE * STEP && cols.is_multiple_of(STEP));
     // SAFETY: this processor has the features; `weights` holds two tiles for each step.
-    unsafe { unpack(job, first, n, weights.as_mut_ptr()) };
+    unsafe { unpack(job, first, n, weights.as_mut_ptr().cast()) };
 
-    let mut bias = [0.0f32; BLOCK];
-    bias[..n].copy_from_slice(&job.bias[first..first + n]);
+    let bias = job.bias::<BLOCK>(first, n);
     let mut sums = Sums([[0.0; BLOCK]; BLOCK]);
     // SAFETY: the configuration is valid and 64 bytes long; `tilerelease` follows on every path, as nothing between
     // returns early, and a panic in between only leaves the unit configured.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
-    for token in (0..job.tokens).step_by(BLOCK) {
-        let tokens = BLOCK.min(job.tokens - token);
-        let x = job.narrow[token * job.cols..].as_ptr();
+    for token in (0..tokens).step_by(BLOCK) {
+        let tokens = BLOCK.min(tokens - token);
+        let x = words[token * cols..].as_ptr();
         // SAFETY: `x` has 32 rows of `cols`, padding included; `weights` was filled above.
-        unsafe { multiply(x, job.cols, weights.as_ptr(), steps, tokens > TILE, &mut sums) };
+        unsafe { multiply(x, cols, weights.as_ptr().cast(), steps, tokens > TILE, &mut sums) };
         for (m, row) in sums.0.iter_mut().enumerate().take(tokens) {
-            for (half, sums) in row.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
-                let bias: &[f32; TILE] = bias[half * TILE..][..TILE].try_into().expect("a tile's rows");
-                // SAFETY: this processor has AVX-512.
-                unsafe { linear::finish::<Sixteen>(sums, bias, job.activation) };
+            // SAFETY: this processor has AVX-512; `first + n` is within the rows, `token + m` within the tokens.
+            unsafe {
+                linear::finish::<Sixteen<false>>(row, &bias, job.activation);
+                job.store::<Sixteen<false>>(token + m, first, &row[..n]);
             }
-            // SAFETY: `first + n` is within the rows, `token + m` within the tokens.
-            unsafe { job.store(token + m, first, &mut row[..n]) };
         }
     }
     // SAFETY: puts the unit back into its first state, so that a context switch need not save it.
@@ -194,37 +195,55 @@ unsafe fn multiply(x: *const u16, cols: usize, weights: *const u8, steps: usize,
 /// Rows `first..first + n` into tiles; rows that are not there become zeros.
 #[inline(always)]
 unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
-    let row_bytes = job.weight.len() / job.rows;
-    let step_bytes = row_bytes / (job.cols / STEP);
-    let mut block = [0.0f32; STEP];
-    for step in 0..job.cols / STEP {
-        for half in 0..2 {
-            // SAFETY: rows below `n` are in the weight; a tile's 1,024 bytes are in the scratch.
-            unsafe {
-                let mut rows = [_mm512_setzero_si512(); TILE];
-                for (i, row) in rows.iter_mut().enumerate() {
-                    let r = half * TILE + i;
-                    if r >= n {
-                        continue;
-                    }
-                    let packed = &job.weight[(first + r) * row_bytes + step * step_bytes..][..step_bytes];
-                    let (low, high) = if job.dtype == crate::gguf::DType::Q8_0 {
-                        let (scale, quants) = crate::quant::q8_0::split(packed);
+    let cols = job.input.cols;
+    for half in 0..2 {
+        let first = first + half * TILE;
+        let n = n.saturating_sub(half * TILE).min(TILE);
+        // SAFETY: a tile's 1,024 bytes are in the scratch, two tiles for each step.
+        unsafe {
+            if job.dtype() == DType::Q8_0 {
+                let mut packed: [&[u8]; TILE] = [&[]; TILE];
+                for (i, packed) in packed.iter_mut().enumerate().take(n) {
+                    *packed = job.packed(first + i, 0..cols);
+                }
+                for step in 0..cols / STEP {
+                    let mut rows = [_mm512_setzero_si512(); TILE];
+                    for i in 0..n {
+                        let (scale, quants) = q8_0::split(&packed[i][step * q8_0::BLOCK_BYTES..]);
                         let scale = _mm512_set1_ps(scale);
                         let quants = _mm256_loadu_si256(quants.as_ptr().cast());
-                        let low = _mm512_cvtepi8_epi32(_mm256_castsi256_si128(quants));
-                        let high = _mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(quants));
-                        (_mm512_mul_ps(_mm512_cvtepi32_ps(low), scale), _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale))
-                    } else {
-                        (job.unpack)(packed, &mut block);
-                        (_mm512_loadu_ps(block.as_ptr()), _mm512_loadu_ps(block.as_ptr().add(TILE)))
-                    };
-                    *row = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                        let low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(quants)));
+                        let high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(quants)));
+                        rows[i] = to_bf16(_mm512_mul_ps(low, scale), _mm512_mul_ps(high, scale));
+                    }
+                    store_transposed(rows, tiles.add((step * 2 + half) * TILE * 64));
                 }
-                store_transposed(rows, tiles.add((step * 2 + half) * TILE * 64));
+                continue;
+            }
+            let mut floats = [[0.0f32; BLOCK_COLS]; TILE];
+            for start in (0..cols).step_by(BLOCK_COLS) {
+                let block = start..cols.min(start + BLOCK_COLS);
+                for (i, floats) in floats.iter_mut().enumerate().take(n) {
+                    job.unpack(first + i, block.clone(), &mut floats[..block.len()]);
+                }
+                for step in 0..block.len() / STEP {
+                    let mut rows = [_mm512_setzero_si512(); TILE];
+                    for i in 0..n {
+                        let at = floats[i].as_ptr().add(step * STEP);
+                        rows[i] = to_bf16(_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(TILE)));
+                    }
+                    store_transposed(rows, tiles.add(((start / STEP + step) * 2 + half) * TILE * 64));
+                }
             }
         }
     }
+}
+
+/// Thirty-two floats, rounded.
+#[inline(always)]
+unsafe fn to_bf16(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: the callers' features; both types are 64 bytes without padding.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
 /// Sixteen registers of sixteen 32-bit values, columns for rows.

@@ -1,5 +1,6 @@
 //! Softmax attention of one head over one sequence, a tile of queries at a time.
 //!
+//! Scores exist for one tile only, never for all pairs of tokens.
 //! Source: Vaswani et al., Attention Is All You Need, arXiv 1706.03762, equation 1.
 
 use super::simd::{self, Simd};
@@ -7,28 +8,51 @@ use super::simd::{self, Simd};
 /// Queries handled together.
 const TILE: usize = 4;
 
-/// Bidirectional attention of one sequence.
-///
-/// Shapes: `qkv` `(tokens, 3 * hidden)`, the heads side by side within each third; output `(tokens, hidden)`.
-pub struct Attention<'a> {
-    qkv: &'a [f32],
-    out: *mut f32,
-    tokens: usize,
-    hidden: usize,
-    head_dim: usize,
+/// The sizes of a model's attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub n: usize,
+    /// Heads of keys and values; each serves `n / n_kv` query heads in a row.
+    pub n_kv: usize,
+    /// Width of each, a multiple of 32.
+    pub dim: usize,
+    /// A token sees itself and those before it.
+    pub causal: bool,
 }
 
-// SAFETY: `out` is the only pointer; heads write disjoint columns of it, and it is borrowed for 'a by `new`.
+impl Heads {
+    /// Floats of a token's queries.
+    pub fn q_width(&self) -> usize {
+        self.n * self.dim
+    }
+
+    /// Floats of a token's keys, and of its values.
+    pub fn kv_width(&self) -> usize {
+        self.n_kv * self.dim
+    }
+}
+
+/// Attention of one sequence. The queries are overwritten with the result: a head reads and writes its own columns only.
+///
+/// Shapes: `q` `(tokens, q_width)`; `kv` `(tokens, 2 * kv_width)`, keys then values, the heads side by side in each.
+pub struct Attention<'a> {
+    q: *mut f32,
+    kv: &'a [f32],
+    tokens: usize,
+    heads: Heads,
+}
+
+// SAFETY: `q` is the only pointer; heads use disjoint columns of it, and it is borrowed for 'a by `new`.
 unsafe impl Sync for Attention<'_> {}
 
 impl<'a> Attention<'a> {
     /// Checks every length, so that kernels need not.
-    pub fn new(qkv: &'a [f32], out: &'a mut [f32], tokens: usize, heads: usize) -> Self {
-        let hidden = out.len() / tokens;
-        assert!(out.len() == tokens * hidden && qkv.len() == tokens * 3 * hidden && hidden.is_multiple_of(heads));
-        let head_dim = hidden / heads;
-        assert!(head_dim.is_multiple_of(32), "checked when the model was opened");
-        Attention { qkv, out: out.as_mut_ptr(), tokens, hidden, head_dim }
+    pub fn new(q: &'a mut [f32], kv: &'a [f32], heads: Heads) -> Self {
+        let tokens = q.len() / heads.q_width();
+        assert!(q.len() == tokens * heads.q_width() && kv.len() == tokens * 2 * heads.kv_width());
+        assert!(heads.dim.is_multiple_of(32) && heads.n.is_multiple_of(heads.n_kv), "checked when the model was opened");
+        Attention { q: q.as_mut_ptr(), kv, tokens, heads }
     }
 }
 
@@ -46,15 +70,17 @@ impl AttentionScratch {
     }
 }
 
-/// Runs one head.
+/// Runs one query head.
 #[inline(always)]
 pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
-    let (len, d, row) = (job.tokens, job.head_dim, 3 * job.hidden);
+    let Heads { n, n_kv, dim: d, causal } = job.heads;
+    let (len, row, q_row) = (job.tokens, 2 * n_kv * d, n * d);
     let padded = len.next_multiple_of(32); // of two registers, whatever their width
-    let (q, k, v) = (head * d, job.hidden + head * d, 2 * job.hidden + head * d);
+    let k = head / (n / n_kv) * d;
+    let v = n_kv * d + k;
 
     let keys = &mut scratch.keys[..d * padded];
-    for (t, token) in job.qkv.chunks_exact(row).enumerate() {
+    for (t, token) in job.kv.chunks_exact(row).enumerate() {
         for (i, x) in token[k..k + d].iter().enumerate() {
             keys[i * padded + t] = *x;
         }
@@ -63,32 +89,41 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
         padding[len..].fill(0.0);
     }
 
-    let scores = &mut scratch.scores[..TILE * padded];
     let scale = 1.0 / (d as f32).sqrt();
     for first in (0..len).step_by(TILE) {
-        // The last tile repeats its last query, as `linear` does with tokens.
-        let queries: [*const f32; TILE] =
-            std::array::from_fn(|m| job.qkv[(first + m).min(len - 1) * row + q..][..d].as_ptr());
         let n = TILE.min(len - first);
-        // SAFETY: pointers have the lengths asked for; two registers divide `padded` and `d`.
+        // What the tile's last query sees.
+        let seen = if causal { first + n } else { len };
+        let width = seen.next_multiple_of(32);
+        let scores = &mut scratch.scores[..TILE * width];
+        // SAFETY: the tile's queries exist, in this head's own columns; pointers have the lengths asked for; two
+        // registers divide `width` and `d`, and `width` is at most `padded`.
         unsafe {
-            for t in (0..padded).step_by(2 * S::LANES) {
+            // The last tile repeats its last query, as `linear` does with tokens.
+            let mut queries: [*const f32; TILE] = [job.q; TILE];
+            for (m, query) in queries.iter_mut().enumerate() {
+                *query = job.q.add((first + m).min(len - 1) * q_row + head * d);
+            }
+            for t in (0..width).step_by(2 * S::LANES) {
                 let tile = outer::<S>(queries, keys.as_ptr().add(t), padded, d);
                 for (m, pair) in tile.into_iter().enumerate() {
-                    let at = scores.as_mut_ptr().add(m * padded + t);
+                    let at = scores.as_mut_ptr().add(m * width + t);
                     S::store(at, S::mul(pair[0], S::splat(scale)));
                     S::store(at.add(S::LANES), S::mul(pair[1], S::splat(scale)));
                 }
             }
-            for row in scores.chunks_exact_mut(padded).take(n) {
-                softmax::<S>(row, len);
+            for (m, row) in scores.chunks_exact_mut(width).enumerate().take(n) {
+                softmax::<S>(row, if causal { first + m + 1 } else { len });
             }
             // Taken after the last write through `scores`.
-            let probabilities: [*const f32; TILE] = std::array::from_fn(|m| scores[m * padded..][..padded].as_ptr());
+            let mut probabilities = [scores.as_ptr(); TILE];
+            for (m, row) in probabilities.iter_mut().enumerate() {
+                *row = scores[m * width..][..width].as_ptr();
+            }
             for i in (0..d).step_by(2 * S::LANES) {
-                let tile = outer::<S>(probabilities, job.qkv.as_ptr().add(v + i), row, len);
+                let tile = outer::<S>(probabilities, job.kv.as_ptr().add(v + i), row, seen);
                 for (m, pair) in tile.into_iter().enumerate().take(n) {
-                    let at = job.out.add((first + m) * job.hidden + head * d + i);
+                    let at = job.q.add((first + m) * q_row + head * d + i);
                     S::store(at, pair[0]);
                     S::store(at.add(S::LANES), pair[1]);
                 }
@@ -96,7 +131,6 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
         }
     }
 }
-
 /// `sum over k of a[m][k] * b[k][..]` for two registers' worth of columns.
 #[inline(always)]
 unsafe fn outer<S: Simd>(a: [*const f32; TILE], b: *const f32, b_stride: usize, n: usize) -> [[S::V; 2]; TILE] {

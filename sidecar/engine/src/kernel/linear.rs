@@ -1,44 +1,93 @@
-//! `out = activation(x W^T + b) + residual`, with W read from its mapped blocks.
+//! `out = activation(x W^T + b)`, with W read from its mapped blocks.
 //!
-//! The work is cut into panels of [`PANEL_ROWS`] rows of W. A thread unpacks a panel into its own scratch, which
-//! fits L2, multiplies it with every token of the micro-batch, and finishes the outputs while they are in
-//! registers' reach. Nothing of W is ever kept.
+//! The work is cut into panels of rows of W, and a panel into blocks of [`BLOCK_COLS`] columns. A thread unpacks one
+//! block of its panel into scratch that fits the first-level cache, multiplies it with every token of the micro-batch,
+//! and adds that to the panel's sums; after the last block it finishes the outputs. Nothing of W is ever kept.
+//!
+//! What a block is unpacked into is the [`Product`]'s: floats here, 16-bit integers in [`super::words`].
+
+use std::ops::Range;
 
 use super::simd::{self, Simd};
-use crate::gguf::DType;
-use crate::quant::q8_0;
+use crate::gguf::{DType, TensorRef};
 
-/// Rows of W that are unpacked together: 24 KB at 384 columns, 98 KB at 1,536.
-pub const PANEL_ROWS: usize = 16;
+/// Columns of W that are unpacked together: a whole number of blocks of every quantisation.
+pub(super) const BLOCK_COLS: usize = 512;
 
-/// What happens to a sum before the residual is added.
+/// What happens to a sum after the bias was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// Nothing.
     None,
     /// GELU, exact (erf) form.
     Gelu,
+    /// `x * sigmoid(x)`, also called swish.
+    Silu,
+}
+
+/// How a finished value meets what stands in `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    /// It replaces it.
+    Set,
+    /// It is added: a residual connection.
+    Add,
+    /// They are multiplied: a gate.
+    Multiply,
+}
+
+/// The left operand of products: tokens as `f32`, and in the form that the kernel multiplies.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// `(tokens, cols)`.
+    pub(super) x: &'a [f32],
+    /// The same in 16 bits, for kernels that have [`super::Kernel::narrow`]; [`narrow_len`] long.
+    pub(super) words: &'a [u16],
+    /// What one step of `words` is worth, `(tokens, blocks)`, for kernels whose words are integers.
+    pub(super) scales: &'a [f32],
+    pub(super) tokens: usize,
+    pub(super) cols: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Rows of `cols` floats; panics unless `x` is whole rows of a multiple of 32.
+    pub fn new(x: &'a [f32], cols: usize) -> Self {
+        assert!(!x.is_empty() && x.len().is_multiple_of(cols) && cols.is_multiple_of(32));
+        Input { x, words: &[], scales: &[], tokens: x.len() / cols, cols }
+    }
+
+    /// The same with what [`super::Kernel::narrow`] made of it.
+    pub fn with_words(self, words: &'a [u16], scales: &'a [f32]) -> Self {
+        assert!(words.len() >= narrow_len(self.tokens, self.cols) && scales.len() >= scales_len(self.tokens, self.cols));
+        Input { words, scales, ..self }
+    }
+}
+
+/// Words that a 16-bit copy of `(tokens, cols)` takes: whole blocks of 32 tokens. What stands in the padding does not
+/// matter.
+pub fn narrow_len(tokens: usize, cols: usize) -> usize {
+    tokens.next_multiple_of(32) * cols
+}
+
+/// Scales of a 16-bit copy of `(tokens, cols)`: one for each block of columns.
+pub fn scales_len(tokens: usize, cols: usize) -> usize {
+    tokens * cols.div_ceil(BLOCK_COLS)
 }
 
 /// One linear layer applied to one micro-batch.
 ///
-/// Shapes: `x` `(tokens, cols)`, `weight` `rows` packed rows of `cols`, `bias` `(rows)`,
-/// `residual` and `out` `(tokens, rows)`, both with the row stride of `out`.
+/// Shapes: input `(tokens, cols)`, `weight` `rows` packed rows of `cols`, `bias` `(rows)`, `out` a band of columns,
+/// `(tokens, rows)` with its own stride.
 pub struct Linear<'a> {
-    x: &'a [f32],
-    /// `x` in 16 bits, for kernels that have [`super::Kernel::narrow`].
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other instruction set has one
-    pub(super) narrow: &'a [u16],
-    pub(super) weight: &'a [u8],
-    pub(super) dtype: DType,
-    pub(super) unpack: fn(&[u8], &mut [f32]),
-    pub(super) bias: &'a [f32],
+    pub(super) input: Input<'a>,
+    weight: &'a [u8],
+    dtype: DType,
+    unpack: crate::quant::Unpack,
+    bias: Option<&'a [f32]>,
     pub(super) activation: Activation,
-    residual: Option<&'a [f32]>,
+    combine: Combine,
     out: *mut f32,
-    pub(super) tokens: usize,
-    pub(super) cols: usize,
-    pub(super) rows: usize,
+    rows: usize,
     stride: usize,
 }
 
@@ -58,22 +107,22 @@ pub struct Columns<'a> {
 impl<'a> Columns<'a> {
     /// All columns of rows of `stride`.
     pub fn of(buffer: &'a mut [f32], stride: usize) -> Self {
-        let [all] = Columns::split(buffer, stride);
+        let [all] = Columns::split(buffer, [stride]);
         all
     }
 
-    /// `N` bands of equal width, side by side.
-    pub fn split<const N: usize>(buffer: &'a mut [f32], stride: usize) -> [Self; N] {
-        let width = stride / N;
-        assert!(width * N == stride && buffer.len() >= stride);
+    /// Bands of these widths, side by side, which together are the whole rows.
+    pub fn split<const N: usize>(buffer: &'a mut [f32], widths: [usize; N]) -> [Self; N] {
+        let stride = widths.iter().sum();
+        assert!(buffer.len() >= stride);
         let (first, len) = (buffer.as_mut_ptr(), buffer.len());
-        std::array::from_fn(|i| Columns {
-            // SAFETY: `i * width` is less than `stride`, and the buffer has a whole row.
-            first: unsafe { first.add(i * width) },
-            len: len - i * width,
-            stride,
-            width,
-            buffer: std::marker::PhantomData,
+        let mut at = 0;
+        widths.map(|width| {
+            let start = at;
+            at += width;
+            // SAFETY: `start` is at most `stride`, and the buffer has a whole row.
+            let first = unsafe { first.add(start) };
+            Columns { first, len: len - start, stride, width, buffer: std::marker::PhantomData }
         })
     }
 }
@@ -81,44 +130,23 @@ impl<'a> Columns<'a> {
 impl<'a> Linear<'a> {
     /// Checks every length, so that kernels need not.
     pub fn new(
-        x: &'a [f32],
-        tokens: usize,
-        weight: &'a crate::gguf::TensorRef,
-        bias: &'a [f32],
+        input: Input<'a>,
+        weight: &'a TensorRef,
+        bias: Option<&'a [f32]>,
         activation: Activation,
-        residual: Option<&'a [f32]>,
+        combine: Combine,
         out: Columns<'a>,
     ) -> Self {
         let [rows, cols] = weight.shape()[..] else {
             panic!("`{}` is checked to be a matrix when it is opened", weight.name())
         };
-        let unpack = crate::quant::unpacker(weight.dtype()).expect("checked when the model was opened");
-        assert!(tokens > 0 && x.len() >= tokens * cols && cols.is_multiple_of(32));
+        let unpack = crate::quant::unpacker(weight.dtype());
+        assert!(input.cols == cols && bias.is_none_or(|bias| bias.len() == rows));
         let Columns { first: out, len, stride, width, .. } = out;
-        assert!(bias.len() == rows && width >= rows && len >= (tokens - 1) * stride + rows);
-        assert!(residual.is_none_or(|r| r.len() >= (tokens - 1) * stride + rows));
-        let weight_bytes = weight.data();
-        assert!(weight_bytes.len().is_multiple_of(rows));
-        Linear {
-            x,
-            narrow: &[],
-            weight: weight_bytes,
-            dtype: weight.dtype(),
-            unpack,
-            bias,
-            activation,
-            residual,
-            out,
-            tokens,
-            cols,
-            rows,
-            stride,
-        }
-    }
-
-    /// The same with `x` rounded to 16 bits, [`narrow_len`] long.
-    pub fn with_narrow(self, narrow: &'a [u16]) -> Self {
-        Linear { narrow, ..self }
+        assert!(width >= rows && len >= (input.tokens - 1) * stride + rows);
+        let packed = weight.data();
+        assert!(packed.len().is_multiple_of(rows));
+        Linear { input, weight: packed, dtype: weight.dtype(), unpack, bias, activation, combine, out, rows, stride }
     }
 
     /// How many panels of `panel_rows` there are to run.
@@ -132,115 +160,236 @@ impl<'a> Linear<'a> {
         (first, panel_rows.min(self.rows - first))
     }
 
-    /// Adds the residual to finished sums of one token's rows from `first`, and puts them in their place.
-    ///
-    /// SAFETY: `token` and the rows exist, and no other thread writes these rows.
+    /// The format of the weights.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The packed blocks of some columns of one row; `cols` begins and ends between blocks.
     #[inline(always)]
-    pub(super) unsafe fn store(&self, token: usize, first: usize, sums: &mut [f32]) {
-        let (at, n) = (token * self.stride + first, sums.len());
-        if let Some(residual) = self.residual {
-            sums.iter_mut().zip(&residual[at..at + n]).for_each(|(x, r)| *x += r);
+    pub(super) fn packed(&self, row: usize, cols: Range<usize>) -> &[u8] {
+        let (len, bytes) = (self.dtype.block_len(), self.dtype.block_bytes());
+        let row = &self.weight[row * (self.input.cols / len * bytes)..];
+        &row[cols.start / len * bytes..cols.end / len * bytes]
+    }
+
+    /// The same as floats.
+    #[inline(always)]
+    pub(super) fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        (self.unpack)(self.packed(row, cols), out);
+    }
+
+    /// The biases of `out.len()` rows from `first`; zeros where there are none or no rows.
+    pub(super) fn bias<const N: usize>(&self, first: usize, n: usize) -> [f32; N] {
+        let mut out = [0.0; N];
+        if let Some(bias) = self.bias {
+            out[..n].copy_from_slice(&bias[first..first + n]);
         }
-        // SAFETY: `new` checked the extent of `out`.
-        unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), self.out.add(at), sums.len()) };
+        out
+    }
+
+    /// Puts one token's finished values of the rows from `first` in their place.
+    ///
+    /// SAFETY: this is `S`'s instruction set, `token` and the rows exist, and no other thread writes these rows.
+    #[inline(always)]
+    pub(super) unsafe fn store<S: Simd>(&self, token: usize, first: usize, values: &[f32]) {
+        let whole = values.len() - values.len() % S::LANES;
+        // SAFETY: `new` checked the extent of `out`; it is borrowed mutably, and these columns are ours.
+        unsafe {
+            let out = self.out.add(token * self.stride + first);
+            for i in (0..whole).step_by(S::LANES) {
+                let (x, out) = (S::load(values.as_ptr().add(i)), out.add(i));
+                match self.combine {
+                    Combine::Set => S::store(out, x),
+                    Combine::Add => S::store(out, S::add(S::load(out), x)),
+                    Combine::Multiply => S::store(out, S::mul(S::load(out), x)),
+                }
+            }
+            for (i, x) in values.iter().enumerate().skip(whole) {
+                let out = out.add(i);
+                match self.combine {
+                    Combine::Set => *out = *x,
+                    Combine::Add => *out += x,
+                    Combine::Multiply => *out *= x,
+                }
+            }
+        }
     }
 }
 
-/// Values that a kernel's 16-bit copy of `(tokens, cols)` activations takes: whole blocks of 32 tokens. What stands
-/// in the padding does not matter.
-pub fn narrow_len(tokens: usize, cols: usize) -> usize {
-    tokens.next_multiple_of(32) * cols
+/// A thread's block of unpacked weights, and its sums.
+pub struct Panel {
+    weights: Vec<Line>,
+    /// `(tokens, SUMS_STRIDE)`.
+    pub(super) sums: Vec<f32>,
 }
 
-/// A thread's unpacked panel.
-pub struct Panel(Vec<Line>);
-
-/// A cache line: panels begin on one, because tile loads that straddle two take twice as long.
+/// A cache line: panels begin on one, because loads that straddle two take twice as long.
 #[derive(Clone)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
+/// Most rows that a panel has.
+pub(super) const MAX_PANEL_ROWS: usize = 32;
+/// Sums of one token: as many, and four that are written with the last of them and never read.
+pub(super) const SUMS_STRIDE: usize = MAX_PANEL_ROWS + 4;
+
 impl Panel {
-    /// Room for [`PANEL_ROWS`] rows of `f32`, or twice as many of 16 bits, of up to `max_cols` columns.
-    pub fn new(max_cols: usize) -> Self {
-        Panel(vec![Line([0.0; 16]); (PANEL_ROWS * max_cols).div_ceil(16)])
+    /// Room for blocks of `bytes` and for the sums of `max_tokens`.
+    pub(super) fn new(bytes: usize, max_tokens: usize) -> Self {
+        Panel { weights: vec![Line([0.0; 16]); bytes.div_ceil(64)], sums: vec![0.0; max_tokens * SUMS_STRIDE] }
     }
 
-    pub(super) fn floats_mut(&mut self) -> &mut [f32] {
-        // SAFETY: a `Line` is sixteen floats without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
+    /// The unpacked weights as `T`, and the sums.
+    pub(super) fn parts_mut<T: Plain>(&mut self) -> (&mut [T], &mut [f32]) {
+        let n = self.weights.len() * size_of::<Line>() / size_of::<T>();
+        // SAFETY: lines are floats without padding, aligned for every `Plain` type, any bytes of which are valid.
+        let weights = unsafe { std::slice::from_raw_parts_mut(self.weights.as_mut_ptr().cast(), n) };
+        (weights, &mut self.sums)
     }
+}
 
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        let floats = self.floats_mut();
-        // SAFETY: any bytes are floats, and floats are bytes.
-        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
-    }
+/// Numbers for which any bytes are valid.
+///
+/// # Safety
+/// No padding, no invalid bytes, at most 64 bytes of alignment.
+pub(super) unsafe trait Plain: Copy {}
+// SAFETY: plain numbers.
+unsafe impl Plain for f32 {}
+// SAFETY: plain numbers.
+unsafe impl Plain for i16 {}
+// SAFETY: plain numbers.
+unsafe impl Plain for u16 {}
+
+/// How one kernel multiplies a block of weights.
+///
+/// # Safety
+/// Every function may only run where the implementation's instruction set exists.
+pub(super) unsafe trait Product {
+    /// For bias and activation.
+    type F: Simd;
+    /// An unpacked weight.
+    type Weight: Plain;
+    /// Rows in a panel, a multiple of the register's width and of [`Product::multiply`]'s tiles.
+    const ROWS: usize;
+
+    /// Unpacks the columns of `n` rows from `first` into rows of [`BLOCK_COLS`]. Rows that are not there become zeros.
+    unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, cols: Range<usize>, weights: &mut [Self::Weight])
+    -> [f32; MAX_PANEL_ROWS];
+
+    /// Adds the products of these columns to the sums. `scales` is what `unpack` returned.
+    unsafe fn multiply(
+        job: &Linear<'_>,
+        cols: Range<usize>,
+        weights: &[Self::Weight],
+        scales: &[f32; MAX_PANEL_ROWS],
+        sums: &mut [f32],
+    );
+}
+
+/// Bytes of an unpacked block of a panel.
+pub(super) const fn block_bytes<P: Product>() -> usize {
+    P::ROWS * BLOCK_COLS * size_of::<P::Weight>()
 }
 
 /// Runs one panel against every token.
 #[inline(always)]
-pub(super) unsafe fn panel<S: Simd>(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-    let (first, n) = job.panel(panel, PANEL_ROWS);
-    let weights = &mut scratch.floats_mut()[..PANEL_ROWS * job.cols];
-    let row_bytes = job.weight.len() / job.rows;
-    let packed = &job.weight[first * row_bytes..(first + n) * row_bytes];
-    for (packed, row) in packed.chunks_exact(row_bytes).zip(weights.chunks_exact_mut(job.cols)) {
-        match job.dtype {
-            // SAFETY: this is `S`'s instruction set.
-            DType::Q8_0 => unsafe { unpack_q8_0::<S>(packed, row) },
-            _ => (job.unpack)(packed, row),
+pub(super) unsafe fn panel<P: Product>(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+    let (first, n) = job.panel(panel, P::ROWS);
+    let Input { tokens, cols, .. } = job.input;
+    let (weights, sums) = scratch.parts_mut::<P::Weight>();
+    let weights = &mut weights[..P::ROWS * BLOCK_COLS];
+    let sums = &mut sums[..tokens * SUMS_STRIDE];
+    sums.fill(0.0);
+    for start in (0..cols).step_by(BLOCK_COLS) {
+        let block = start..cols.min(start + BLOCK_COLS);
+        // SAFETY: this is the product's instruction set; the lengths are as the trait says.
+        unsafe {
+            let scales = P::unpack(job, first, n, block.clone(), weights);
+            P::multiply(job, block, weights, &scales, sums);
         }
     }
-    // Wide tiles use the 32 registers of AVX-512, narrow ones fit in 16.
-    // SAFETY: this is `S`'s instruction set, `weights` is `PANEL_ROWS` full rows.
-    unsafe {
-        if S::LANES == 16 {
-            multiply::<S, 6, 4>(job, first, n, weights);
-        } else {
-            multiply::<S, 4, 2>(job, first, n, weights);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn unpack_q8_0<S: Simd>(packed: &[u8], row: &mut [f32]) {
-    for (block, out) in packed.chunks_exact(q8_0::BLOCK_BYTES).zip(row.chunks_exact_mut(q8_0::BLOCK)) {
-        let (scale, quants) = q8_0::split(block);
-        for i in (0..q8_0::BLOCK).step_by(S::LANES) {
-            // SAFETY: a block has 32 quants and `out` 32 floats; LANES divides 32.
-            unsafe {
-                let q = S::load_i8(quants.as_ptr().add(i).cast());
-                S::store(out.as_mut_ptr().add(i), S::mul(q, S::splat(scale)));
-            }
+    let bias = job.bias::<MAX_PANEL_ROWS>(first, n);
+    for (token, sums) in sums.chunks_exact_mut(SUMS_STRIDE).enumerate() {
+        let sums: &mut [f32; MAX_PANEL_ROWS] = sums.first_chunk_mut().expect("sums have room for every row");
+        // SAFETY: this is the product's instruction set; these are this panel's rows of an existing token.
+        unsafe {
+            finish::<P::F>(&mut sums[..P::ROWS], &bias[..P::ROWS], job.activation);
+            job.store::<P::F>(token, first, &sums[..n]);
         }
     }
 }
 
-/// Tiles of `M` tokens by `R` rows. The last tile repeats its last token: wasted work of at most `M - 1` tokens,
-/// and no second code path whose rounding could differ.
+/// Bias and activation, of a multiple of the register's width.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const M: usize, const R: usize>(job: &Linear<'_>, first: usize, n: usize, weights: &[f32]) {
-    let mut bias = [0.0f32; PANEL_ROWS];
-    bias[..n].copy_from_slice(&job.bias[first..first + n]);
-    for token in (0..job.tokens).step_by(M) {
-        let rows: [*const f32; M] =
-            std::array::from_fn(|m| job.x[(token + m).min(job.tokens - 1) * job.cols..][..job.cols].as_ptr());
-        let mut tile = [[0.0f32; PANEL_ROWS]; M];
-        for r in (0..PANEL_ROWS).step_by(R) {
-            let w: [*const f32; R] = std::array::from_fn(|i| weights[(r + i) * job.cols..][..job.cols].as_ptr());
-            // SAFETY: all pointers have `cols` readable floats, a multiple of LANES.
-            let sums = unsafe { dots::<S, M, R>(rows, w, job.cols) };
-            for m in 0..M {
-                tile[m][r..r + R].copy_from_slice(&sums[m]);
+pub(super) unsafe fn finish<S: Simd>(sums: &mut [f32], bias: &[f32], activation: Activation) {
+    debug_assert!(sums.len() == bias.len() && sums.len().is_multiple_of(S::LANES));
+    for i in (0..sums.len()).step_by(S::LANES) {
+        // SAFETY: both are as long, a multiple of LANES.
+        unsafe {
+            let x = S::add(S::load(sums.as_ptr().add(i)), S::load(bias.as_ptr().add(i)));
+            let x = match activation {
+                Activation::None => x,
+                Activation::Gelu => simd::gelu::<S>(x),
+                Activation::Silu => simd::silu::<S>(x),
+            };
+            S::store(sums.as_mut_ptr().add(i), x);
+        }
+    }
+}
+
+/// Products of floats, in tiles of `M` tokens by `R` rows.
+pub(super) struct Floats<S, const M: usize, const R: usize>(std::marker::PhantomData<S>);
+
+// SAFETY: the instruction set is `S`'s.
+unsafe impl<S: Simd, const M: usize, const R: usize> Product for Floats<S, M, R> {
+    type F = S;
+    type Weight = f32;
+    const ROWS: usize = 16;
+
+    #[inline(always)]
+    unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, cols: Range<usize>, weights: &mut [f32])
+    -> [f32; MAX_PANEL_ROWS] {
+        for (i, row) in weights.chunks_exact_mut(BLOCK_COLS).enumerate() {
+            let row = &mut row[..cols.len()];
+            if i < n {
+                job.unpack(first + i, cols.clone(), row);
+            } else {
+                row.fill(0.0);
             }
         }
-        for (m, sums) in tile.iter_mut().enumerate().take(job.tokens - token) {
-            // SAFETY: the buffers are PANEL_ROWS long, a multiple of LANES.
-            unsafe { finish::<S>(sums, &bias, job.activation) };
-            // SAFETY: this panel's rows of an existing token.
-            unsafe { job.store(token + m, first, &mut sums[..n]) };
+        [1.0; MAX_PANEL_ROWS]
+    }
+
+    /// The last tile repeats its last token: wasted work of at most `M - 1` tokens, and no second code path whose
+    /// rounding could differ.
+    #[inline(always)]
+    unsafe fn multiply(
+        job: &Linear<'_>,
+        cols: Range<usize>,
+        weights: &[f32],
+        _scales: &[f32; MAX_PANEL_ROWS],
+        sums: &mut [f32],
+    ) {
+        let Input { x, tokens, cols: stride, .. } = job.input;
+        for token in (0..tokens).step_by(M) {
+            let mut rows = [x.as_ptr(); M];
+            for (m, row) in rows.iter_mut().enumerate() {
+                *row = x[(token + m).min(tokens - 1) * stride..][cols.clone()].as_ptr();
+            }
+            for r in (0..Self::ROWS).step_by(R) {
+                let mut w = [weights.as_ptr(); R];
+                for (i, w) in w.iter_mut().enumerate() {
+                    *w = weights[(r + i) * BLOCK_COLS..][..cols.len()].as_ptr();
+                }
+                // SAFETY: all pointers have as many readable floats, a multiple of LANES.
+                let tile = unsafe { dots::<S, M, R>(rows, w, cols.len()) };
+                for (m, tile) in tile.iter().enumerate().take(tokens - token) {
+                    for (sum, x) in sums[(token + m) * SUMS_STRIDE + r..].iter_mut().zip(tile) {
+                        *sum += x;
+                    }
+                }
+            }
         }
     }
 }
@@ -272,21 +421,5 @@ unsafe fn dots<S: Simd, const M: usize, const R: usize>(
             out[m] = S::sums(acc[m]);
         }
         out
-    }
-}
-
-/// Bias and activation.
-#[inline(always)]
-pub(super) unsafe fn finish<S: Simd>(sums: &mut [f32; PANEL_ROWS], bias: &[f32; PANEL_ROWS], activation: Activation) {
-    for i in (0..PANEL_ROWS).step_by(S::LANES) {
-        // SAFETY: both arrays are PANEL_ROWS long, a multiple of LANES.
-        unsafe {
-            let x = S::add(S::load(sums.as_ptr().add(i)), S::load(bias.as_ptr().add(i)));
-            let x = match activation {
-                Activation::None => x,
-                Activation::Gelu => simd::gelu::<S>(x),
-            };
-            S::store(sums.as_mut_ptr().add(i), x);
-        }
     }
 }

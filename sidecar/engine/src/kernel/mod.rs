@@ -9,6 +9,7 @@
 
 pub mod simd;
 pub mod linear;
+mod words;
 pub mod attention;
 pub mod rowwise;
 pub mod scan;
@@ -23,12 +24,12 @@ mod amx;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-pub use attention::{Attention, AttentionScratch};
-pub use linear::{Activation, Columns, Linear, Panel, narrow_len};
+pub use attention::{Attention, AttentionScratch, Heads};
+pub use linear::{Activation, Columns, Combine, Input, Linear, Panel, narrow_len, scales_len};
 pub use pool::Pool;
 
-/// Rounds `x` to 16 bits.
-pub(crate) type Narrow = unsafe fn(x: &[f32], out: &mut [u16]);
+/// Rounds rows of `cols` floats to 16 bits, and says what a step of each block is worth, where that differs.
+pub(crate) type Narrow = unsafe fn(x: &[f32], cols: usize, out: &mut [u16], scales: &mut [f32]);
 
 /// One instruction set's functions.
 ///
@@ -37,7 +38,9 @@ pub struct Kernel {
     /// The name `OFFHEAP_KERNEL` takes and `status` shows.
     pub name: &'static str,
     /// Rows of weights in a panel.
-    pub(crate) panel_rows: usize,
+    pub panel_rows: usize,
+    /// Bytes that a panel of so many columns needs when it is unpacked.
+    pub(crate) panel_bytes: fn(max_cols: usize) -> usize,
     /// Rounds activations to 16 bits, where `linear` wants them so: once per step, not once per panel.
     pub(crate) narrow: Option<Narrow>,
     /// Multiplies one panel of weight rows with every token of the micro-batch.
@@ -46,6 +49,8 @@ pub struct Kernel {
     pub(crate) attention: unsafe fn(&Attention<'_>, head: usize, scratch: &mut AttentionScratch),
     /// `x = layer_norm(x)`, rows of `weight.len()`.
     pub(crate) layer_norm: unsafe fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
+    /// `x = rms_norm(x)`, likewise.
+    pub(crate) rms_norm: unsafe fn(x: &mut [f32], weight: &[f32], eps: f32),
     /// Inner product of two rows of signed bytes, for the vector scan.
     pub(crate) dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
     /// Inner products of one row of signed bytes with many.
@@ -55,6 +60,36 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A thread's scratch for products of up to `max_cols` columns with up to `max_tokens`.
+    pub fn panel(&self, max_cols: usize, max_tokens: usize) -> Panel {
+        Panel::new((self.panel_bytes)(max_cols), max_tokens)
+    }
+
+    /// Whether products read [`Kernel::narrow`]'s words.
+    pub fn has_narrow(&self) -> bool {
+        self.narrow.is_some()
+    }
+
+    /// Rounds rows of `cols` floats to the words that products read; nothing where they read floats.
+    ///
+    /// Panics unless `words` and `scales` are as long as [`narrow_len`] and [`scales_len`] say, or `words` as long as `x`.
+    pub fn narrow(&self, x: &[f32], cols: usize, words: &mut [u16], scales: &mut [f32]) {
+        if let Some(narrow) = self.narrow {
+            // SAFETY: `choose` only gives out tables that this processor can run.
+            unsafe { narrow(x, cols, words, scales) }
+        }
+    }
+
+    /// Multiplies one panel, of [`Kernel::panel_rows`], of a job with all its tokens.
+    ///
+    /// # Safety
+    /// No two threads may run the same panel of a job at the same time.
+    #[inline]
+    pub unsafe fn run_panel(&self, job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+        // SAFETY: as above, and the caller's.
+        unsafe { (self.linear)(job, panel, scratch) }
+    }
+
     /// Inner product of two rows of signed bytes; the shorter length counts.
     #[inline]
     pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
@@ -94,7 +129,11 @@ static TABLES: &[Entry] = &[
     #[cfg(target_arch = "x86_64")]
     (&amx::AMX, amx::has_amx),
     #[cfg(target_arch = "x86_64")]
+    (&x86::AVX512_VNNI, x86::has_avx512_vnni),
+    #[cfg(target_arch = "x86_64")]
     (&x86::AVX512, x86::has_avx512),
+    #[cfg(target_arch = "x86_64")]
+    (&x86::AVX_VNNI, x86::has_avx_vnni),
     #[cfg(target_arch = "x86_64")]
     (&x86::AVX2, x86::has_avx2),
     #[cfg(target_arch = "aarch64")]

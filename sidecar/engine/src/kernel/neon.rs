@@ -10,10 +10,12 @@ use super::scan::{self, CODE_BLOCK, CODE_POSITION};
 pub(super) static NEON: Kernel = Kernel {
     name: "neon",
     panel_rows: PORTABLE.panel_rows,
+    panel_bytes: PORTABLE.panel_bytes,
     narrow: PORTABLE.narrow,
     linear: PORTABLE.linear,
     attention: PORTABLE.attention,
     layer_norm: PORTABLE.layer_norm,
+    rms_norm: PORTABLE.rms_norm,
     dot_i8,
     scan_i8,
     scan_codes,

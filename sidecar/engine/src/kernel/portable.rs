@@ -1,24 +1,29 @@
 //! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
 
 use super::simd::Simd;
+use super::linear::{Floats, Product};
 use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan};
 
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {
     name: "portable",
-    panel_rows: linear::PANEL_ROWS,
+    panel_rows: P::ROWS,
+    panel_bytes: |_| linear::block_bytes::<P>(),
     narrow: None,
     linear: run_linear,
     attention: run_attention,
     layer_norm: run_layer_norm,
+    rms_norm: run_rms_norm,
     dot_i8: run_dot_i8,
     scan_i8: run_scan_i8,
     scan_codes: run_scan_codes,
 };
 
+type P = Floats<Eight, 4, 2>;
+
 unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
     // SAFETY: `Eight` needs no features.
-    unsafe { linear::panel::<Eight>(job, panel, scratch) }
+    unsafe { linear::panel::<P>(job, panel, scratch) }
 }
 
 unsafe fn run_attention(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
@@ -29,6 +34,11 @@ unsafe fn run_attention(job: &Attention<'_>, head: usize, scratch: &mut Attentio
 unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     // SAFETY: `Eight` needs no features.
     unsafe { rowwise::layer_norm::<Eight>(x, weight, bias, eps) }
+}
+
+unsafe fn run_rms_norm(x: &mut [f32], weight: &[f32], eps: f32) {
+    // SAFETY: `Eight` needs no features.
+    unsafe { rowwise::rms_norm::<Eight>(x, weight, eps) }
 }
 
 unsafe fn run_dot_i8(a: &[i8], b: &[i8]) -> i32 {
@@ -69,11 +79,6 @@ unsafe impl Simd for Eight {
     unsafe fn store(p: *mut f32, v: Self::V) {
         // SAFETY: eight floats are writable (trait contract).
         unsafe { p.cast::<[f32; 8]>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn load_i8(p: *const i8) -> Self::V {
-        // SAFETY: eight bytes are readable (trait contract).
-        unsafe { p.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
     }
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {

@@ -31,3 +31,27 @@ pub(super) unsafe fn layer_norm<S: Simd>(x: &mut [f32], weight: &[f32], bias: &[
         }
     }
 }
+
+/// `x = x / sqrt(mean(x^2) + eps) * weight` for each row of `weight.len()` floats.
+///
+/// Panics as [`layer_norm`] does. Source: Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467.
+#[inline(always)]
+pub(super) unsafe fn rms_norm<S: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
+    let width = weight.len();
+    assert!(width.is_multiple_of(S::LANES) && x.len().is_multiple_of(width));
+    for row in x.chunks_exact_mut(width) {
+        let p = row.as_mut_ptr();
+        // SAFETY: as for `layer_norm`.
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for i in (0..width).step_by(S::LANES) {
+                let x = S::load(p.add(i));
+                sum = S::mul_add(x, x, sum);
+            }
+            let scale = S::splat(1.0 / (S::sum(sum) / width as f32 + eps).sqrt());
+            for i in (0..width).step_by(S::LANES) {
+                S::store(p.add(i), S::mul(S::mul(S::load(p.add(i)), scale), S::load(weight.as_ptr().add(i))));
+            }
+        }
+    }
+}

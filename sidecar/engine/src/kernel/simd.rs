@@ -18,8 +18,6 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
-    /// `LANES` signed bytes, widened.
-    unsafe fn load_i8(p: *const i8) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -90,4 +88,11 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
         let erf = S::copysign(S::sub(S::splat(1.0), tail), z);
         S::mul(S::mul(x, S::splat(0.5)), S::add(S::splat(1.0), erf))
     }
+}
+
+/// `x * sigmoid(x)`.
+#[inline(always)]
+pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as for `exp`.
+    unsafe { S::div(x, S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
 }

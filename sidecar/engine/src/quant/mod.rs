@@ -12,13 +12,13 @@ use crate::gguf::DType;
 pub type Unpack = fn(packed: &[u8], out: &mut [f32]);
 
 /// The reader of a format; `None` where this build cannot read `dtype`.
-pub fn unpacker(dtype: DType) -> Option<Unpack> {
+pub fn unpacker(dtype: DType) -> Unpack {
     match dtype {
-        DType::F32 => Some(float::unpack_f32),
-        DType::F16 => Some(float::unpack_f16),
-        DType::BF16 => Some(float::unpack_bf16),
-        DType::Q8_0 => Some(q8_0::unpack),
-        _ => None,
+        DType::F32 => float::unpack_f32,
+        DType::F16 => float::unpack_f16,
+        DType::BF16 => float::unpack_bf16,
+        DType::Q8_0 => q8_0::unpack,
+        _ => todo!(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A BERT small enough for a test: random weights, every part there, a few hundred kilobytes.
+//! Models small enough for a test: random weights, every part there, a few hundred kilobytes.
 
 use half::{bf16, f16};
 
@@ -13,60 +13,101 @@ pub const BF16: u32 = 30;
 /// The sizes of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiny {
+    /// "bert", "nomic-bert" or "qwen2".
+    pub architecture: &'static str,
     pub hidden: usize,
     pub heads: usize,
+    /// Heads of keys and values; 0: as many as of queries, and no key in the file that says so.
+    pub kv_heads: usize,
     pub ffn: usize,
     pub layers: usize,
     pub vocab: usize,
     pub context: usize,
     /// Of the matrices; biases and norms are always F32.
     pub type_id: u32,
-    /// 1 mean, 2 first token.
+    /// 1 mean, 2 first token, 3 last token.
     pub pooling: u32,
     pub seed: u64,
 }
 
 impl Tiny {
-    pub const SMALL: Tiny =
-        Tiny { hidden: 64, heads: 2, ffn: 96, layers: 2, vocab: 200, context: 40, type_id: F32, pooling: 1, seed: 7 };
+    pub const SMALL: Tiny = Tiny {
+        architecture: "bert",
+        hidden: 64,
+        heads: 2,
+        kv_heads: 0,
+        ffn: 96,
+        layers: 2,
+        vocab: 200,
+        context: 40,
+        type_id: F32,
+        pooling: 1,
+        seed: 7,
+    };
 
     /// Metadata and weights, still to be changed by a test that wants them wrong.
     pub fn parts(&self) -> Parts {
         let size = |n: usize| Value::U32(n as u32);
-        let keys = vec![
-            ("general.architecture", Value::Str("bert")),
-            ("general.name", Value::Str("tiny")),
-            ("bert.embedding_length", size(self.hidden)),
-            ("bert.attention.head_count", size(self.heads)),
-            ("bert.feed_forward_length", size(self.ffn)),
-            ("bert.block_count", size(self.layers)),
-            ("bert.context_length", size(self.context)),
-            ("bert.attention.layer_norm_epsilon", Value::F32(1e-12)),
-            ("bert.attention.causal", Value::Bool(false)),
-            ("bert.pooling_type", Value::U32(self.pooling)),
-            ("tokenizer.ggml.model", Value::Str("bert")),
-            ("tokenizer.ggml.tokens", Value::Strings(vocabulary(self.vocab))),
+        let key = |name: &str| format!("{}.{name}", self.architecture);
+        let norms_first = self.architecture == "qwen2";
+        let mut keys: Vec<(String, Value)> = vec![
+            ("general.architecture".into(), Value::Str(self.architecture)),
+            ("general.name".into(), Value::Str("tiny")),
+            (key("embedding_length"), size(self.hidden)),
+            (key("attention.head_count"), size(self.heads)),
+            (key("feed_forward_length"), size(self.ffn)),
+            (key("block_count"), size(self.layers)),
+            (key("context_length"), size(self.context)),
+            (key("attention.causal"), Value::Bool(norms_first)),
+            (key("pooling_type"), Value::U32(self.pooling)),
+            ("tokenizer.ggml.model".into(), Value::Str("bert")),
+            ("tokenizer.ggml.tokens".into(), Value::Strings(vocabulary(self.vocab))),
         ];
+        let eps = if norms_first { ("layer_norm_rms_epsilon", 1e-6) } else { ("layer_norm_epsilon", 1e-12) };
+        keys.push((key(&format!("attention.{}", eps.0)), Value::F32(eps.1)));
+        if self.kv_heads != 0 {
+            keys.push((key("attention.head_count_kv"), size(self.kv_heads)));
+        }
+        if self.architecture != "bert" {
+            keys.push((key("rope.freq_base"), Value::F32(1000.0)));
+        }
         let mut parts = Parts { keys, tensors: Vec::new(), noise: Noise(self.seed) };
         let (hidden, ffn) = (self.hidden, self.ffn);
+        let kv = if self.kv_heads == 0 { hidden } else { hidden / self.heads * self.kv_heads };
         parts.matrix("token_embd.weight", self.vocab, hidden, self.type_id);
-        parts.matrix("position_embd.weight", self.context, hidden, F32);
-        parts.matrix("token_types.weight", 2, hidden, F32);
-        parts.norm("token_embd_norm", hidden);
-        for i in 0..self.layers {
-            for (part, rows, cols) in [
-                ("attn_q", hidden, hidden),
-                ("attn_k", hidden, hidden),
-                ("attn_v", hidden, hidden),
-                ("attn_output", hidden, hidden),
-                ("ffn_up", ffn, hidden),
-                ("ffn_down", hidden, ffn),
-            ] {
-                parts.matrix(&format!("blk.{i}.{part}.weight"), rows, cols, self.type_id);
-                parts.vector(&format!("blk.{i}.{part}.bias"), rows, 0.0);
+        if self.architecture == "bert" {
+            parts.matrix("position_embd.weight", self.context, hidden, F32);
+        }
+        if norms_first {
+            parts.vector("output_norm.weight", hidden, 1.0);
+        } else {
+            parts.matrix("token_types.weight", 2, hidden, F32);
+            parts.norm("token_embd_norm", hidden);
+        }
+        let (q, k, v) = (("attn_q", hidden, true), ("attn_k", kv, true), ("attn_v", kv, true));
+        let matrices: &[(&str, usize, bool)] = match self.architecture {
+            "bert" => &[q, k, v, ("attn_output", hidden, true), ("ffn_up", ffn, true)],
+            "nomic-bert" => {
+                &[("attn_qkv", 3 * hidden, false), ("attn_output", hidden, false), ("ffn_gate", ffn, false), ("ffn_up", ffn, false)]
             }
-            parts.norm(&format!("blk.{i}.attn_output_norm"), hidden);
-            parts.norm(&format!("blk.{i}.layer_output_norm"), hidden);
+            _ => &[q, k, v, ("attn_output", hidden, false), ("ffn_gate", ffn, false), ("ffn_up", ffn, false)],
+        };
+        for i in 0..self.layers {
+            let down = [("ffn_down", hidden, self.architecture == "bert")];
+            for (part, rows, biased) in matrices.iter().chain(&down) {
+                let cols = if *part == "ffn_down" { ffn } else { hidden };
+                parts.matrix(&format!("blk.{i}.{part}.weight"), *rows, cols, self.type_id);
+                if *biased {
+                    parts.vector(&format!("blk.{i}.{part}.bias"), *rows, 0.0);
+                }
+            }
+            if norms_first {
+                parts.vector(&format!("blk.{i}.attn_norm.weight"), hidden, 1.0);
+                parts.vector(&format!("blk.{i}.ffn_norm.weight"), hidden, 1.0);
+            } else {
+                parts.norm(&format!("blk.{i}.attn_output_norm"), hidden);
+                parts.norm(&format!("blk.{i}.layer_output_norm"), hidden);
+            }
         }
         parts
     }
@@ -94,7 +135,7 @@ pub struct Part {
 /// What a file is made of.
 #[derive(Clone)]
 pub struct Parts {
-    pub keys: Vec<(&'static str, Value)>,
+    pub keys: Vec<(String, Value)>,
     pub tensors: Vec<Part>,
     noise: Noise,
 }
@@ -125,9 +166,9 @@ impl Parts {
     }
 
     /// Replaces or adds a value of the metadata.
-    pub fn set(&mut self, key: &'static str, value: Value) {
-        self.keys.retain(|(k, _)| *k != key);
-        self.keys.push((key, value));
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.keys.retain(|(k, _)| k != key);
+        self.keys.push((key.to_owned(), value));
     }
 
     /// The file.
