@@ -1,7 +1,10 @@
 // The same texts through this package and through llama.cpp: how far the vectors are from each other.
 //
 //     OFFHEAP_PEERS=<folder> node bench/against-llama.mjs MODEL.gguf... [--min 0.9995] [--texts 30] [--json] [--llama-only]
+//     OFFHEAP_PEERS=<folder> node bench/against-llama.mjs MODEL.gguf --theirs UNPACKED.gguf --min 0.99999
 //
+// `--theirs` gives llama.cpp another file: the same weights in F32, made by unpack.py, with which it does not round
+// activations to 8 bits.
 // OFFHEAP_KERNELS=avx2,portable asks each of them; without it the daemon chooses. Exit code 1 when a vector is too far
 // from llama.cpp's, when the two count a text's tokens differently, or when vectors are not such as texts should have.
 
@@ -149,7 +152,7 @@ function compare(file, llama, ours) {
 }
 
 function usage(problem) {
-  process.stderr.write(`${problem}\nusage: OFFHEAP_PEERS=FOLDER node bench/against-llama.mjs MODEL.gguf... [--min COSINE] [--texts N] [--json] [--llama-only]\n`);
+  process.stderr.write(`${problem}\nusage: OFFHEAP_PEERS=FOLDER node bench/against-llama.mjs MODEL.gguf... [--min COSINE] [--texts N] [--json] [--llama-only] [--theirs FILE]\n`);
   process.exit(2);
 }
 
@@ -158,13 +161,14 @@ function main() {
   const flag = { type: 'boolean', default: false };
   let parsed;
   try {
-    parsed = parseArgs({ allowPositionals: true, options: { min: { ...text, default: '0.9995' }, texts: text, json: flag, 'llama-only': flag } });
+    parsed = parseArgs({ allowPositionals: true, options: { min: { ...text, default: '0.9995' }, texts: text, theirs: text, json: flag, 'llama-only': flag } });
   } catch (error) {
     usage(error.message);
   }
   const { positionals: files, values } = parsed;
   const [min, n] = [Number(values.min), Number(values.texts ?? Infinity)];
   if (files.length === 0 || !process.env.OFFHEAP_PEERS) usage('a model and OFFHEAP_PEERS are needed');
+  if (values.theirs !== undefined && files.length > 1) usage('--theirs belongs to one model');
   if (Number.isNaN(min) || !(n >= 2)) usage('--min takes a number, --texts one of 2 or more');
 
   let failed = false;
@@ -173,7 +177,7 @@ function main() {
     process.stderr.write(`  ${message}\n`);
   };
   for (const file of files.map((name) => path.resolve(name))) {
-    const llama = run('llama', { file, n: Number.isFinite(n) ? n : 1e6 });
+    const llama = run('llama', { file: path.resolve(values.theirs ?? file), n: Number.isFinite(n) ? n : 1e6 });
     if (llama === null) {
       fail(`${path.basename(file)}: llama.cpp gave nothing`);
       continue;
