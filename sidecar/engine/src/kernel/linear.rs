@@ -92,7 +92,7 @@ impl<'a> Linear<'a> {
         let [rows, cols] = weight.shape()[..] else {
             panic!("`{}` is checked to be a matrix when it is opened", weight.name())
         };
-        let unpack = crate::quant::unpacker(weight.dtype()).expect("checked when the model was opened");
+        let unpack = crate::quant::unpacker(weight.dtype());
         assert!(tokens > 0 && x.len() >= tokens * cols && cols.is_multiple_of(32));
         let Columns { first: out, len, stride, width, .. } = out;
         assert!(bias.len() == rows && width >= rows && len >= (tokens - 1) * stride + rows);

@@ -184,7 +184,7 @@ fn row(tensor: &TensorRef, idx: usize) -> Vec<f32> {
 
 fn unpack_row(tensor: &TensorRef, idx: usize, out: &mut [f32]) {
     let row_bytes = tensor.data().len() / tensor.shape()[0];
-    let unpack = crate::quant::unpacker(tensor.dtype()).expect("checked when the model was opened");
+    let unpack = crate::quant::unpacker(tensor.dtype());
     unpack(&tensor.data()[idx * row_bytes..][..row_bytes], out);
 }
 

@@ -51,14 +51,11 @@ fn bad_value(gguf: &Gguf, key: &str, problem: String) -> Error {
     Error::Gguf { path: gguf.path().to_path_buf(), field: key.to_owned(), problem }
 }
 
-/// A weight matrix `(rows, cols)` in a format this build reads, left where it is.
+/// A weight matrix `(rows, cols)`, left where it is.
 fn matrix(gguf: &Gguf, name: &str, rows: usize, cols: usize) -> Result<TensorRef> {
     let tensor = gguf.tensor_ref(name)?;
     if tensor.shape()[..] != [rows, cols] {
         return Err(Error::Shape { name: name.to_owned(), expected: vec![rows, cols], found: tensor.shape().to_vec() });
-    }
-    if crate::quant::unpacker(tensor.dtype()).is_none() {
-        return Err(unsupported(gguf, "quantisation", tensor.dtype().name(), crate::quant::SUPPORTED));
     }
     Ok(tensor)
 }
@@ -69,9 +66,7 @@ fn vector(gguf: &Gguf, name: &str, n: usize) -> Result<Vec<f32>> {
     if tensor.shape[..] != [n] {
         return Err(Error::Shape { name: name.to_owned(), expected: vec![n], found: tensor.shape });
     }
-    let unpack = crate::quant::unpacker(tensor.dtype)
-        .ok_or_else(|| unsupported(gguf, "quantisation", tensor.dtype.name(), crate::quant::SUPPORTED))?;
     let mut out = vec![0.0; n];
-    unpack(tensor.data, &mut out);
+    crate::quant::unpacker(tensor.dtype)(tensor.data, &mut out);
     Ok(out)
 }
