@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::simd::{self, Simd};
 use crate::gguf::{DType, TensorRef};
+use crate::quant;
 
 /// Columns of W that are unpacked together: a whole number of blocks of every quantisation.
 pub(super) const BLOCK_COLS: usize = 512;
@@ -82,7 +83,6 @@ pub struct Linear<'a> {
     pub(super) input: Input<'a>,
     weight: &'a [u8],
     dtype: DType,
-    unpack: crate::quant::Unpack,
     bias: Option<&'a [f32]>,
     pub(super) activation: Activation,
     combine: Combine,
@@ -140,13 +140,12 @@ impl<'a> Linear<'a> {
         let [rows, cols] = weight.shape()[..] else {
             panic!("`{}` is checked to be a matrix when it is opened", weight.name())
         };
-        let unpack = crate::quant::unpacker(weight.dtype());
         assert!(input.cols == cols && bias.is_none_or(|bias| bias.len() == rows));
         let Columns { first: out, len, stride, width, .. } = out;
         assert!(width >= rows && len >= (input.tokens - 1) * stride + rows);
         let packed = weight.data();
         assert!(packed.len().is_multiple_of(rows));
-        Linear { input, weight: packed, dtype: weight.dtype(), unpack, bias, activation, combine, out, rows, stride }
+        Linear { input, weight: packed, dtype: weight.dtype(), bias, activation, combine, out, rows, stride }
     }
 
     /// How many panels of `panel_rows` there are to run.
@@ -173,10 +172,10 @@ impl<'a> Linear<'a> {
         &row[cols.start / len * bytes..cols.end / len * bytes]
     }
 
-    /// The same as floats.
+    /// The same as floats, with the instructions of the caller.
     #[inline(always)]
     pub(super) fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
-        (self.unpack)(self.packed(row, cols), out);
+        quant::unpack(self.dtype, self.packed(row, cols), out);
     }
 
     /// The biases of `out.len()` rows from `first`; zeros where there are none or no rows.

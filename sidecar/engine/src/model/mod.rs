@@ -214,7 +214,7 @@ fn bad_value(gguf: &Gguf, key: &str, problem: String) -> Error {
     Error::Gguf { path: gguf.path().to_path_buf(), field: key.to_owned(), problem }
 }
 
-/// A weight matrix `(rows, cols)` in a format this build reads, left where it is.
+/// A weight matrix `(rows, cols)`, left where it is.
 fn matrix(gguf: &Gguf, name: &str, rows: usize, cols: usize) -> Result<TensorRef> {
     let tensor = gguf.tensor_ref(name)?;
     if tensor.shape()[..] != [rows, cols] {

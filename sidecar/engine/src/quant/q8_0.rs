@@ -1,25 +1,28 @@
 //! Q8_0: blocks of 32 weights, an `f16` scale and 32 signed bytes; weight = scale x byte.
 
-use half::f16;
+use super::{alone, half_at};
 
 /// Weights in a block.
 pub const BLOCK: usize = 32;
 /// Bytes of a block: two of scale, one per weight.
 pub const BLOCK_BYTES: usize = 34;
 
-/// Splits a block into its scale and its 32 quants.
+/// Splits the first block into its scale and its 32 quants.
 #[inline(always)]
 pub fn split(block: &[u8]) -> (f32, &[u8; BLOCK]) {
-    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-    (scale, block[2..BLOCK_BYTES].try_into().expect("a block is 34 bytes"))
+    let block: &[u8; BLOCK_BYTES] = block.first_chunk().expect("a block is 34 bytes");
+    (half_at(block, 0), block.last_chunk().expect("a block is 34 bytes"))
 }
 
 /// Unpacks whole blocks.
-pub fn unpack(row: &[u8], out: &mut [f32]) {
-    for (block, out) in row.chunks_exact(BLOCK_BYTES).zip(out.chunks_exact_mut(BLOCK)) {
+#[inline(always)]
+pub fn unpack_q8_0(packed: &[u8], out: &mut [f32]) {
+    let (blocks, out) = super::blocks::<BLOCK_BYTES, BLOCK>(packed, out);
+    for (block, out) in blocks.iter().zip(out) {
         let (scale, quants) = split(block);
-        for (x, q) in out.iter_mut().zip(quants) {
-            *x = scale * f32::from(*q as i8);
+        let scale = alone(scale);
+        for i in 0..BLOCK {
+            out[i] = scale * f32::from(quants[i] as i8);
         }
     }
 }
@@ -32,12 +35,12 @@ mod tests {
     fn unpacks_extremes_of_quant_and_scale() {
         for scale in [0.0f32, -1.5, 65504.0, 5.960_464_5e-8] {
             let mut block = vec![0u8; BLOCK_BYTES];
-            block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+            block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
             for (i, q) in [i8::MIN, -1, 0, 1, i8::MAX].into_iter().enumerate() {
                 block[2 + i] = q as u8;
             }
             let mut out = [f32::NAN; BLOCK];
-            unpack(&block, &mut out);
+            unpack_q8_0(&block, &mut out);
             assert_eq!(out[..5], [-128.0, -1.0, 0.0, 1.0, 127.0].map(|q| q * scale), "scale {scale}");
             assert!(out[5..].iter().all(|x| *x == 0.0));
         }

@@ -7,7 +7,14 @@ use super::{Value, Writer};
 /// How weights are packed: the format's numbers.
 pub const F32: u32 = 0;
 pub const F16: u32 = 1;
+pub const Q4_0: u32 = 2;
+pub const Q4_1: u32 = 3;
+pub const Q5_0: u32 = 6;
+pub const Q5_1: u32 = 7;
 pub const Q8_0: u32 = 8;
+pub const Q4_K: u32 = 12;
+pub const Q5_K: u32 = 13;
+pub const Q6_K: u32 = 14;
 pub const BF16: u32 = 30;
 
 /// The sizes of a model.
@@ -185,22 +192,117 @@ impl Parts {
     }
 }
 
-/// Packs whole rows. What cannot be packed here becomes zeros: enough for a file that nobody can run.
+/// Packs whole rows, rounding to what is nearest under a scale that holds all of a block. What cannot be packed here
+/// becomes zeros: enough for a file that nobody can run.
 pub fn pack(type_id: u32, values: &[f32]) -> Vec<u8> {
     match type_id {
         F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
         BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
         Q8_0 => values.chunks(32).flat_map(pack_q8_0).collect(),
+        Q4_0 => values.chunks(32).flat_map(|block| pack_around_zero(block, 4)).collect(),
+        Q4_1 => values.chunks(32).flat_map(|block| pack_from_min(block, 4)).collect(),
+        Q5_0 => values.chunks(32).flat_map(|block| pack_around_zero(block, 5)).collect(),
+        Q5_1 => values.chunks(32).flat_map(|block| pack_from_min(block, 5)).collect(),
+        Q4_K => values.chunks(256).flat_map(|block| pack_q4_k_or_q5_k(block, 4)).collect(),
+        Q5_K => values.chunks(256).flat_map(|block| pack_q4_k_or_q5_k(block, 5)).collect(),
+        Q6_K => values.chunks(256).flat_map(pack_q6_k).collect(),
         _ => vec![0; 4 * values.len()],
     }
 }
 
 fn pack_q8_0(block: &[f32]) -> Vec<u8> {
-    let scale = f16::from_f32(block.iter().fold(0.0, |max: f32, x| max.max(x.abs())) / 127.0);
-    let step = if scale.to_f32() == 0.0 { 1.0 } else { scale.to_f32() };
-    let quants = block.iter().map(|x| (x / step).round().clamp(-127.0, 127.0) as i8 as u8);
+    let scale = f16::from_f32(largest(block).abs() / 127.0);
+    let quants = block.iter().map(|x| quant(*x, scale.to_f32(), -127.0, 127.0) as i8 as u8);
     scale.to_le_bytes().into_iter().chain(quants).collect()
+}
+
+/// Q4_0, Q5_0: the largest value becomes the lowest quant, which has no counterpart above zero.
+fn pack_around_zero(block: &[f32], bits: u32) -> Vec<u8> {
+    let half = (1 << (bits - 1)) as f32;
+    let scale = f16::from_f32(largest(block) / -half);
+    let quants = block.iter().map(|x| (quant(*x, scale.to_f32(), -half, half - 1.0) + half) as u8).collect();
+    [scale.to_le_bytes().to_vec(), fifths(quants, bits)].concat()
+}
+
+/// Q4_1, Q5_1.
+fn pack_from_min(block: &[f32], bits: u32) -> Vec<u8> {
+    let (levels, (min, max)) = (((1 << bits) - 1) as f32, extent(block));
+    let (scale, min) = (f16::from_f32((max - min) / levels), f16::from_f32(min));
+    let quants = block.iter().map(|x| quant(x - min.to_f32(), scale.to_f32(), 0.0, levels) as u8).collect();
+    [scale.to_le_bytes().to_vec(), min.to_le_bytes().to_vec(), fifths(quants, bits)].concat()
+}
+
+/// Fifth bits if there are any, then the other four: weight `i` below, `16 + i` above.
+fn fifths(quants: Vec<u8>, bits: u32) -> Vec<u8> {
+    let fifths = (0..32).fold(0, |fifths, i| fifths | u32::from(quants[i] >> 4) << i);
+    let nibbles = (0..16).map(|i| quants[i] & 15 | quants[16 + i] << 4);
+    fifths.to_le_bytes().into_iter().filter(|_| bits == 5).chain(nibbles).collect()
+}
+
+fn pack_q4_k_or_q5_k(block: &[f32], bits: u32) -> Vec<u8> {
+    let levels = ((1 << bits) - 1) as f32;
+    // What a part counts up from is never above zero.
+    let extents: Vec<(f32, f32)> =
+        block.chunks(32).map(extent).map(|(min, max)| (min.min(0.0), max.max(0.0))).collect();
+    let (scales, mins): (Vec<f32>, Vec<f32>) = extents.iter().map(|(min, max)| ((max - min) / levels, -min)).unzip();
+    let (d, dmin) = (f16::from_f32(largest(&scales) / 63.0), f16::from_f32(largest(&mins) / 63.0));
+    // Rounded up, so that what they span is in reach.
+    let six_bits =
+        |x: &f32, step: f16| if step.to_f32() == 0.0 { 0 } else { (x / step.to_f32()).ceil().min(63.0) as u8 };
+    let scales: Vec<u8> = scales.iter().map(|x| six_bits(x, d)).collect();
+    let mins: Vec<u8> = mins.iter().map(|x| six_bits(x, dmin)).collect();
+    let mut out = [d.to_le_bytes(), dmin.to_le_bytes()].concat();
+    out.extend((0..4).map(|i| scales[i] | scales[4 + i] >> 4 << 6));
+    out.extend((0..4).map(|i| mins[i] | mins[4 + i] >> 4 << 6));
+    out.extend((4..8).map(|i| scales[i] & 15 | mins[i] << 4));
+    let quant_of = |(i, x): (usize, &f32)| {
+        let (scale, min) = (d.to_f32() * f32::from(scales[i / 32]), dmin.to_f32() * f32::from(mins[i / 32]));
+        quant(x + min, scale, 0.0, levels) as u8
+    };
+    let quants: Vec<u8> = block.iter().enumerate().map(quant_of).collect();
+    if bits == 5 {
+        out.extend((0..32).map(|i| (0..8).fold(0, |fifths, part| fifths | quants[32 * part + i] >> 4 << part)));
+    }
+    for run in quants.chunks(64) {
+        out.extend((0..32).map(|i| run[i] & 15 | run[32 + i] << 4));
+    }
+    out
+}
+
+fn pack_q6_k(block: &[f32]) -> Vec<u8> {
+    let steps: Vec<f32> = block.chunks(16).map(|part| largest(part) / -32.0).collect();
+    let d = f16::from_f32(largest(&steps).abs() / 127.0);
+    let scales: Vec<i8> = steps.iter().map(|x| quant(*x, d.to_f32(), -128.0, 127.0) as i8).collect();
+    let quant_of =
+        |(i, x): (usize, &f32)| (quant(*x, d.to_f32() * f32::from(scales[i / 16]), -32.0, 31.0) + 32.0) as u8;
+    let quants: Vec<u8> = block.iter().enumerate().map(quant_of).collect();
+    let mut out = Vec::new();
+    for half in quants.chunks(128) {
+        out.extend((0..64).map(|i| half[i] & 15 | half[64 + i] << 4));
+    }
+    for half in quants.chunks(128) {
+        out.extend(
+            (0..32).map(|i| (0..4).fold(0, |upper, quarter| upper | half[32 * quarter + i] >> 4 << (2 * quarter))),
+        );
+    }
+    out.extend(scales.iter().map(|scale| *scale as u8));
+    out.extend(d.to_le_bytes());
+    out
+}
+
+/// The nearest whole number of steps that a quant can hold.
+fn quant(x: f32, step: f32, least: f32, most: f32) -> f32 {
+    if step == 0.0 { 0.0 } else { (x / step).round().clamp(least, most) }
+}
+
+/// The value farthest from zero.
+fn largest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(0.0, |far, x| if x.abs() > far.abs() { x } else { far })
+}
+
+fn extent(values: &[f32]) -> (f32, f32) {
+    values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), x| (min.min(*x), max.max(*x)))
 }
 
 /// Numbers from -1 to 1 (xorshift64*).
