@@ -4,7 +4,7 @@
 use super::*;
 use crate::gguf::Gguf;
 use support::Writer;
-use support::tiny::{BF16, F16, F32, Noise, Q8_0, pack};
+use support::tiny::{BF16, F16, F32, Noise, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, pack};
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -44,9 +44,13 @@ struct Weights {
 
 fn weights(type_id: u32, rows: usize, cols: usize, values: &[f32]) -> Weights {
     assert_eq!(values.len(), rows * cols);
+    of_bytes(type_id, rows, cols, &pack(type_id, values))
+}
+
+fn of_bytes(type_id: u32, rows: usize, cols: usize, bytes: &[u8]) -> Weights {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("weight.gguf");
-    let file = Writer::new().tensor("w", &[cols as u64, rows as u64], type_id, &pack(type_id, values));
+    let file = Writer::new().tensor("w", &[cols as u64, rows as u64], type_id, bytes);
     std::fs::write(&path, file.bytes()).expect("write the file");
     let packed = Gguf::open(&path).and_then(|file| file.tensor_ref("w")).expect("a sound file");
     let mut values = vec![f32::NAN; rows * cols];
@@ -118,15 +122,69 @@ fn the_error_function_of_these_tests_is_right() {
 
 #[test]
 fn linear_is_a_product_of_matrices_in_every_format_and_shape() {
-    for type_id in [F32, F16, BF16, Q8_0] {
+    for type_id in [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K] {
         // Of one block of columns, of several, and with a part of one at the end.
-        for cols in [32, 64, 96, 384, 512, 1120] {
-            for rows in [1, 5, 16, 17, 33, 50] {
-                linear_is_a_product(type_id, rows, cols, &[1, 2, 3, 4, 5, 6, 7, 8, 13]);
+        let cols: &[usize] = match type_id {
+            Q4_K | Q5_K | Q6_K => &[256, 512, 1280],
+            F32 | Q8_0 => &[32, 64, 96, 384, 512, 1120],
+            _ => &[32, 1120],
+        };
+        for cols in cols {
+            let all_rows: &[usize] = if type_id == Q8_0 { &[1, 5, 16, 17, 24, 33, 50] } else { &[1, 17, 33] };
+            for rows in all_rows {
+                linear_is_a_product(type_id, *rows, *cols, &[1, 2, 3, 4, 5, 6, 7, 8, 13]);
             }
         }
-        linear_is_a_product(type_id, 70, 64, &[31, 32, 33, 64, 100]);
+        linear_is_a_product(type_id, 70, 256, &[31, 32, 33, 64, 100]);
     }
+}
+
+/// Blocks of random bytes with scales as large and as small as there are: what a file may hold, whoever wrote it.
+#[test]
+fn linear_of_any_blocks_is_what_unpacking_says() {
+    for type_id in [Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K] {
+        for scale in [0x0001_u16, 0x8001, 0x0400, 0x3c00, 0xbc00, 0x7bff, 0xfbff, 0x0000] {
+            let (rows, cols, tokens) = (5, 512, 4);
+            let weight = random_blocks(type_id, rows, cols, scale);
+            let x = noise(5, tokens * cols);
+            for kernel in kernels() {
+                let mut out = vec![f32::NAN; tokens * rows];
+                let plain = (Activation::None, Combine::Set);
+                multiply(kernel, &x, (&weight.packed, None), plain, Columns::of(&mut out, rows));
+                for (i, found) in out.iter().enumerate() {
+                    let (t, r) = (i / rows, i % rows);
+                    let (mut sum, mut size) = (0.0, 0.0_f64);
+                    for (x, w) in x[t * cols..][..cols].iter().zip(&weight.values[r * cols..][..cols]) {
+                        sum += f64::from(*x) * f64::from(*w);
+                        size += (f64::from(*x) * f64::from(*w)).abs();
+                    }
+                    let error = (f64::from(*found) - sum).abs();
+                    // Numbers below 1e-30 may count as none.
+                    let most = 1.2 * slack(kernel) * size + 1e-28;
+                    assert!(error <= most, "{}: type {type_id}, scale {scale:#x}: {found} for {sum}", kernel.name);
+                }
+            }
+        }
+    }
+}
+
+/// Random bytes, every block's scales the same.
+fn random_blocks(type_id: u32, rows: usize, cols: usize, scale: u16) -> Weights {
+    let zeros = weights(type_id, 1, 256, &[0.0; 256]).packed.dtype();
+    let n_bytes = rows * cols / zeros.block_len() * zeros.block_bytes();
+    let mut bytes: Vec<u8> = noise(8, n_bytes).into_iter().map(|x| (x * 128.0) as i8 as u8).collect();
+    // Where the scales stand: behind the quants in Q6_K, before them in the others; some have two.
+    let places: &[usize] = match type_id {
+        Q6_K => &[208],
+        Q4_1 | Q5_1 | Q4_K | Q5_K => &[0, 2],
+        _ => &[0],
+    };
+    for block in bytes.chunks_exact_mut(zeros.block_bytes()) {
+        for at in places {
+            block[*at..*at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+    }
+    of_bytes(type_id, rows, cols, &bytes)
 }
 
 /// The first columns of rows with a gap behind them.
