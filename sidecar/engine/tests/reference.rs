@@ -17,7 +17,7 @@ use offheap_engine::gguf::Gguf;
 use offheap_engine::tokenizer::Specials;
 use offheap_engine::{Error, kernel, quant};
 use support::Value;
-use support::tiny::{BF16, F16, F32, Parts, Q8_0, Tiny};
+use support::tiny::{BF16, F16, F32, Parts, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Tiny};
 
 type CandleResult<T> = candle_core::Result<T>;
 
@@ -307,6 +307,12 @@ fn tiny_models_agree_with_the_reference_in_every_format_and_pooling() {
         for pooling in [1, 2] {
             agrees(&Tiny { type_id, pooling, ..Tiny::SMALL });
         }
+    }
+    for type_id in [Q4_0, Q4_1, Q5_0, Q5_1] {
+        agrees(&Tiny { type_id, ..Tiny::SMALL });
+    }
+    for type_id in [Q4_K, Q5_K, Q6_K] {
+        agrees(&Tiny { type_id, hidden: 256, ffn: 512, layers: 1, context: 12, ..Tiny::SMALL });
     }
 }
 
