@@ -82,6 +82,7 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     source: Source,
+    fingerprints: Option<PathBuf>,
     queued: AtomicUsize,
 }
 
@@ -146,10 +147,16 @@ struct JobState {
 }
 
 impl Batcher {
-    /// Starts the thread. Nothing is loaded yet.
-    pub fn new(source: Source) -> std::io::Result<Self> {
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), work: Condvar::new(), source, queued: AtomicUsize::new(0) });
+    /// Starts the thread. Nothing is loaded yet. `fingerprints` is a private directory where those of
+    /// large files are remembered.
+    pub fn new(source: Source, fingerprints: Option<PathBuf>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            source,
+            fingerprints,
+            queued: AtomicUsize::new(0),
+        });
         let worker = shared.clone();
         let thread = std::thread::Builder::new().name("offheap-model".into()).spawn(move || worker.run())?;
         Ok(Batcher { shared, thread: Mutex::new(Some(thread)) })
@@ -344,7 +351,12 @@ impl Shared {
         failpoint::pass("load");
         let file = (self.source)()?;
         let kernel = config::kernel();
-        let options = Options { kernel: kernel.as_deref(), threads: config::threads(), sha256: file.sha256.as_deref() };
+        let options = Options {
+            kernel: kernel.as_deref(),
+            threads: config::threads(),
+            sha256: file.sha256.as_deref(),
+            fingerprints: self.fingerprints.as_deref(),
+        };
         let embedder = catch_unwind(|| Embedder::open(&file.path, &options))
             .map_err(|_| Fault::new(Code::ModelDamaged, "the model file could not be read (internal error)"))?
             .map_err(|error| fault::from_engine(&error))?;

@@ -123,7 +123,8 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
             .hint("allow local sockets in that directory, or set OFFHEAP_RUNTIME_DIR to one where they are allowed")
     })?;
     failpoint::pass("bind");
-    let daemon = daemon(options, &config, project, accept.transport())?;
+    let fingerprints = endpoint.dir().join("fingerprints");
+    let daemon = daemon(options, &config, project, accept.transport(), Some(fingerprints))?;
     let runs = Runs::begin(&endpoint.runs());
     if runs.crashes > 0 {
         log!("{} of {} predecessors ended without a word", runs.crashes, runs.starts - 1);
@@ -152,11 +153,12 @@ fn daemon(
     config: &Config,
     project: Option<std::path::PathBuf>,
     transport: Transport,
+    fingerprints: Option<std::path::PathBuf>,
 ) -> Result<Daemon, Fault> {
     let model_dir = options.model_dir.clone();
     let (named, root) = (config.model.clone(), project.clone());
     let source = Box::new(move || models::resolve(&named, root.as_deref(), model_dir.as_deref()));
-    let batcher = Batcher::new(source).map_err(|error| failed("cannot start the model thread", error))?;
+    let batcher = Batcher::new(source, fingerprints).map_err(|error| failed("cannot start the model thread", error))?;
     Ok(Daemon {
         batcher: Arc::new(batcher),
         project: project.map(|root| Arc::new(Project::new(root))),
@@ -185,7 +187,7 @@ fn standalone(options: &args::Daemon) -> ExitCode {
             let _context = runtime.enter();
             connection::standard_streams().map_err(|error| failed("standard input and output must be pipes", error))?
         };
-        let daemon = Arc::new(daemon(options, &config, project, Transport::Pipes)?);
+        let daemon = Arc::new(daemon(options, &config, project, Transport::Pipes, None)?);
         Ok((runtime, connection, daemon, config.daemon))
     };
     let (runtime, connection, daemon, config) = match prepare() {

@@ -91,7 +91,7 @@ fn variants() -> Vec<(String, Weights)> {
 fn load(folder: &Path) -> Vec<Repository> {
     let model =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../npm/model-all-minilm-l6-v2/all-minilm-l6-v2.Q8_0.gguf");
-    let options = Options { kernel: None, threads: 2, sha256: None };
+    let options = Options { kernel: None, threads: 2, sha256: None, ..Options::default() };
     let mut embedder = Embedder::open(&model, &options).expect("the default model opens");
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder.join("queries"))
         .expect("<folder>/queries is readable")

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
+use crate::fingerprint;
 use crate::gguf::Gguf;
 use crate::kernel::{self, Kernel, Pool};
 use crate::model::{self, Batch, Model};
@@ -23,6 +22,8 @@ pub struct Options<'a> {
     pub threads: usize,
     /// The file's recorded SHA-256 in hexadecimal, to be checked before anything else is believed.
     pub sha256: Option<&'a str>,
+    /// Where fingerprints of large files without a recorded one are remembered: a directory that only the user can write.
+    pub fingerprints: Option<&'a Path>,
 }
 
 /// What is running.
@@ -57,10 +58,12 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Maps and checks a model file. The checksum reads the whole file, which also brings it into the page cache.
+    /// Maps and checks a model file. The checksum reads the whole file, which also brings it into the page cache; of a
+    /// large file that nobody recorded one for, only the first time.
     pub fn open(path: &Path, options: &Options<'_>) -> Result<Self> {
         let gguf = Gguf::open(path)?;
-        let fingerprint = hex(&Sha256::digest(gguf.bytes()));
+        // What was recorded is checked against the file itself, every time.
+        let fingerprint = fingerprint::of(&gguf, options.fingerprints.filter(|_| options.sha256.is_none()));
         if let Some(expected) = options.sha256
             && !expected.eq_ignore_ascii_case(&fingerprint)
         {
@@ -166,8 +169,4 @@ fn normalise(row: &mut [f32]) -> Option<()> {
     }
     row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
     Some(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -222,11 +222,16 @@ impl Gguf {
         &self.inner.map
     }
 
-    /// Whether the path still leads to the very file that was mapped, of the same size and time of change.
+    /// Whether the path still leads to the very file that was mapped, of the same size and times of change.
     ///
     /// One `stat`: cheap enough to ask before each batch.
     pub fn unchanged(&self) -> bool {
         fs::metadata(&self.inner.path).is_ok_and(|now| Stamp::of(&now) == self.inner.stamp)
+    }
+
+    /// Everything that the system says about the file that was opened, but its name: another text for another state.
+    pub(crate) fn identity(&self) -> String {
+        format!("{:?}", self.inner.stamp)
     }
 
     /// A text of the metadata; `None` if the key is not there, as for all of these.
@@ -458,6 +463,9 @@ fn text(bytes: &[u8], range: Range<usize>) -> &str {
 struct Stamp {
     #[cfg(unix)]
     device_and_inode: (u64, u64),
+    /// Seconds and nanoseconds of the last change of anything, which no program can set.
+    #[cfg(unix)]
+    changed: (i64, i64),
     len: u64,
     modified: Option<SystemTime>,
 }
@@ -469,6 +477,8 @@ impl Stamp {
         Stamp {
             #[cfg(unix)]
             device_and_inode: (metadata.dev(), metadata.ino()),
+            #[cfg(unix)]
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
             len: metadata.len(),
             modified: metadata.modified().ok(),
         }

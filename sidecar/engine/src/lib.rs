@@ -8,6 +8,7 @@
 
 pub mod error;
 pub mod gguf;
+mod fingerprint;
 pub mod tokenizer;
 pub mod quant;
 pub mod hash;

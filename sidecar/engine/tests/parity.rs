@@ -13,7 +13,7 @@ fn kernels() -> Vec<&'static str> {
 }
 
 fn open(kernel: &str, threads: usize) -> Embedder {
-    let options = Options { kernel: Some(kernel), threads, sha256: None };
+    let options = Options { kernel: Some(kernel), threads, sha256: None, ..Options::default() };
     Embedder::open(&model_path(), &options).expect("the default model opens")
 }
 

@@ -25,11 +25,11 @@ type CandleResult<T> = candle_core::Result<T>;
 // The reference. h hidden, t tokens, a heads, g heads of keys and values, d = h / a. One text at a time: no padding.
 
 struct Network {
-    tokens: Tensor,                      // (vocab, h)
-    before: Option<(Tensor, Norm)>,      // what is added to every token, (h), and the norm before the first layer
-    positions: Option<Tensor>,           // (context, h)
+    tokens: Tensor,                 // (vocab, h)
+    before: Option<(Tensor, Norm)>, // what is added to every token, (h), and the norm before the first layer
+    positions: Option<Tensor>,      // (context, h)
     layers: Vec<Layer>,
-    after: Option<Norm>,                 // the norm after the last layer
+    after: Option<Norm>, // the norm after the last layer
     heads: usize,
     kv_heads: usize,
     rope_base: Option<f64>,
@@ -169,8 +169,7 @@ impl Network {
         let (q, k) = (self.rotate(q)?, repeat(self.rotate(k)?)?);
         let mut scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?; // (a, t, t)
         if self.causal {
-            let mask: Vec<f32> =
-                (0..t * t).map(|i| if i % t > i / t { f32::NEG_INFINITY } else { 0.0 }).collect();
+            let mask: Vec<f32> = (0..t * t).map(|i| if i % t > i / t { f32::NEG_INFINITY } else { 0.0 }).collect();
             scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, t, t), &Device::Cpu)?)?;
         }
         let context = softmax_last_dim(&scores)?.matmul(&v)?; // (a, t, d)
@@ -250,7 +249,7 @@ fn the_default_model_agrees_with_the_reference_on_every_kernel() {
         assert!(similarity >= 0.9995, "the reference itself has {similarity} to the original weights: {:?}", item.text);
     }
     for kernel in kernels() {
-        let options = Options { kernel: Some(kernel), threads: 2, sha256: None };
+        let options = Options { kernel: Some(kernel), threads: 2, sha256: None, ..Options::default() };
         let mut embedder = Embedder::open(&path, &options).expect("the default model opens");
         let mut worst = (1.0_f64, 0.0_f32);
         for (i, (item, truth)) in items.iter().zip(&truth).enumerate() {
@@ -287,7 +286,7 @@ fn agrees(tiny: &Tiny) {
     let truth: Vec<Vec<f32>> = sequences.iter().map(|ids| reference.embed(ids).expect("candle")).collect();
     for kernel in kernels() {
         for threads in [1, 2] {
-            let options = Options { kernel: Some(kernel), threads, sha256: None };
+            let options = Options { kernel: Some(kernel), threads, sha256: None, ..Options::default() };
             let mut embedder = Embedder::open(&file.path, &options).expect("a sound file");
             let all: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
             let mut rows = vec![0.0; all.len() * tiny.hidden];
@@ -330,7 +329,15 @@ fn tiny_models_of_every_architecture_agree_with_the_reference() {
     for pooling in [1, 2, 3] {
         for type_id in [F32, Q8_0] {
             agrees(&Tiny { architecture: "nomic-bert", pooling, type_id, ..Tiny::SMALL });
-            agrees(&Tiny { architecture: "qwen2", heads: 4, hidden: 128, kv_heads: 2, pooling, type_id, ..Tiny::SMALL });
+            agrees(&Tiny {
+                architecture: "qwen2",
+                heads: 4,
+                hidden: 128,
+                kv_heads: 2,
+                pooling,
+                type_id,
+                ..Tiny::SMALL
+            });
         }
     }
     // One head of keys for all, longer than a register; a head for each.
@@ -348,6 +355,43 @@ fn what_encode_gives_embed_takes() {
         assert!(encoding.ids.len() == 2 && encoding.truncated != text.is_empty(), "{text:?}: {encoding:?}");
         embed_one(&mut embedder, &encoding.ids);
     }
+}
+
+#[test]
+fn a_large_files_fingerprint_is_remembered_until_the_file_changes() {
+    // 64 MiB of a token table, all zeros but for its first rows.
+    let mut parts = Tiny { vocab: 200, ..Tiny::SMALL }.parts();
+    let table = parts.tensor("token_embd.weight");
+    table.values.resize(64 * (1 << 18) + 64, 0.0);
+    table.shape[0] = table.values.len() / 64;
+    let file = on_disk(&parts);
+    let memory = file.path.parent().expect("a directory").join("memory");
+    let options = Options { fingerprints: Some(&memory), ..Options::default() };
+    let fingerprint = || Embedder::open(&file.path, &options).expect("a sound file").info().fingerprint.clone();
+    let remembered = || {
+        let paths = std::fs::read_dir(&memory).into_iter().flatten().map(|entry| entry.expect("readable").path());
+        paths.collect::<Vec<_>>()
+    };
+    let first = fingerprint();
+    assert_eq!(Embedder::open(&file.path, &Options::default()).expect("a sound file").info().fingerprint, first);
+    let [place] = &remembered()[..] else { panic!("one file was opened: {:?}", remembered()) };
+    // What stands there is believed: that is how one sees that nothing was computed.
+    let mark = "0123456789abcdef".repeat(4);
+    std::fs::write(place, &mark).expect("writable");
+    assert_eq!(fingerprint(), mark);
+    // Half a digest is none.
+    std::fs::write(place, &mark[..63]).expect("writable");
+    assert_eq!(fingerprint(), first);
+    // Another file in the same place is another file, however much it looks like the old one.
+    let modified = std::fs::metadata(&file.path).and_then(|metadata| metadata.modified()).expect("known here");
+    let mut bytes = std::fs::read(&file.path).expect("readable");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    std::fs::remove_file(&file.path).expect("writable");
+    std::fs::write(&file.path, &bytes).expect("writable");
+    let times = std::fs::File::options().write(true).open(&file.path).expect("writable");
+    times.set_modified(modified).expect("allowed");
+    drop(times);
+    assert_ne!(fingerprint(), first);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -481,7 +525,7 @@ fn embeds_nothing(what: &str, change: impl FnOnce(&mut Parts)) {
     change(&mut parts);
     let file = on_disk(&parts);
     for kernel in kernels() {
-        let options = Options { kernel: Some(kernel), threads: 2, sha256: None };
+        let options = Options { kernel: Some(kernel), threads: 2, sha256: None, ..Options::default() };
         let mut embedder = Embedder::open(&file.path, &options).expect("only the weights are wrong");
         let mut rows = vec![0.0; 2 * 64];
         match embedder.embed(&[&[2, 3], &[2, 3]], &mut rows) {

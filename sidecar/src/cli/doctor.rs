@@ -339,7 +339,7 @@ fn watches() -> Option<Finding> {
 fn model(named: &str, project: Option<&Path>) -> Finding {
     let package = std::env::var_os("OFFHEAP_MODEL_DIR").map(std::path::PathBuf::from);
     let opened = models::resolve(named, project, package.as_deref()).and_then(|file| {
-        let options = Options { kernel: None, threads: 1, sha256: file.sha256.as_deref() };
+        let options = Options { threads: 1, sha256: file.sha256.as_deref(), ..Options::default() };
         let embedder = Embedder::open(&file.path, &options).map_err(|error| fault::from_engine(&error))?;
         let info = embedder.info();
         let (name, quantisation, dim) = (&info.name, &info.quantisation, info.dim);

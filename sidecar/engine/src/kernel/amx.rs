@@ -11,8 +11,8 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use super::x86::{AVX512, Sixteen, has_avx512};
 use super::linear::BLOCK_COLS;
+use super::x86::{AVX512, Sixteen, has_avx512};
 use super::{Input, Kernel, Linear, Panel, linear};
 use crate::gguf::DType;
 use crate::quant::q8_0;
@@ -224,7 +224,7 @@ unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
             for start in (0..cols).step_by(BLOCK_COLS) {
                 let block = start..cols.min(start + BLOCK_COLS);
                 for (i, floats) in floats.iter_mut().enumerate().take(n) {
-                    job.unpack(first + i, block.clone(), &mut floats[..block.len()]);
+                    job.unpack::<Sixteen<false>>(first + i, block.clone(), &mut floats[..block.len()]);
                 }
                 for step in 0..block.len() / STEP {
                     let mut rows = [_mm512_setzero_si512(); TILE];

@@ -51,7 +51,10 @@ impl<'a> Attention<'a> {
     pub fn new(q: &'a mut [f32], kv: &'a [f32], heads: Heads) -> Self {
         let tokens = q.len() / heads.q_width();
         assert!(q.len() == tokens * heads.q_width() && kv.len() == tokens * 2 * heads.kv_width());
-        assert!(heads.dim.is_multiple_of(32) && heads.n.is_multiple_of(heads.n_kv), "checked when the model was opened");
+        assert!(
+            heads.dim.is_multiple_of(32) && heads.n.is_multiple_of(heads.n_kv),
+            "checked when the model was opened"
+        );
         Attention { q: q.as_mut_ptr(), kv, tokens, heads }
     }
 }

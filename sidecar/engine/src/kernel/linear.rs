@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use super::simd::{self, Simd};
 use crate::gguf::{DType, TensorRef};
-use crate::quant;
 
 /// Columns of W that are unpacked together: a whole number of blocks of every quantisation.
 pub(super) const BLOCK_COLS: usize = 512;
@@ -59,7 +58,9 @@ impl<'a> Input<'a> {
 
     /// The same with what [`super::Kernel::narrow`] made of it.
     pub fn with_words(self, words: &'a [u16], scales: &'a [f32]) -> Self {
-        assert!(words.len() >= narrow_len(self.tokens, self.cols) && scales.len() >= scales_len(self.tokens, self.cols));
+        assert!(
+            words.len() >= narrow_len(self.tokens, self.cols) && scales.len() >= scales_len(self.tokens, self.cols)
+        );
         Input { words, scales, ..self }
     }
 }
@@ -172,10 +173,13 @@ impl<'a> Linear<'a> {
         &row[cols.start / len * bytes..cols.end / len * bytes]
     }
 
-    /// The same as floats, with the instructions of the caller.
+    /// The same as floats.
+    ///
+    /// SAFETY: this is `S`'s instruction set.
     #[inline(always)]
-    pub(super) fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
-        quant::unpack(self.dtype, self.packed(row, cols), out);
+    pub(super) unsafe fn unpack<S: Simd>(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        // SAFETY: the caller's.
+        unsafe { S::unpack(self.dtype, self.packed(row, cols), out) };
     }
 
     /// The biases of `out.len()` rows from `first`; zeros where there are none or no rows.
@@ -273,8 +277,13 @@ pub(super) unsafe trait Product {
     const ROWS: usize;
 
     /// Unpacks the columns of `n` rows from `first` into rows of [`BLOCK_COLS`]. Rows that are not there become zeros.
-    unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, cols: Range<usize>, weights: &mut [Self::Weight])
-    -> [f32; MAX_PANEL_ROWS];
+    unsafe fn unpack(
+        job: &Linear<'_>,
+        first: usize,
+        n: usize,
+        cols: Range<usize>,
+        weights: &mut [Self::Weight],
+    ) -> [f32; MAX_PANEL_ROWS];
 
     /// Adds the products of these columns to the sums. `scales` is what `unpack` returned.
     unsafe fn multiply(
@@ -347,12 +356,18 @@ unsafe impl<S: Simd, const M: usize, const R: usize> Product for Floats<S, M, R>
     const ROWS: usize = 16;
 
     #[inline(always)]
-    unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, cols: Range<usize>, weights: &mut [f32])
-    -> [f32; MAX_PANEL_ROWS] {
+    unsafe fn unpack(
+        job: &Linear<'_>,
+        first: usize,
+        n: usize,
+        cols: Range<usize>,
+        weights: &mut [f32],
+    ) -> [f32; MAX_PANEL_ROWS] {
         for (i, row) in weights.chunks_exact_mut(BLOCK_COLS).enumerate() {
             let row = &mut row[..cols.len()];
             if i < n {
-                job.unpack(first + i, cols.clone(), row);
+                // SAFETY: this is `S`'s instruction set.
+                unsafe { job.unpack::<S>(first + i, cols.clone(), row) };
             } else {
                 row.fill(0.0);
             }

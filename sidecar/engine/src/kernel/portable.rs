@@ -1,8 +1,10 @@
 //! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
 
-use super::simd::Simd;
 use super::linear::{Floats, Product};
+use super::simd::Simd;
 use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan};
+use crate::gguf::DType;
+use crate::quant;
 
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {
@@ -127,6 +129,10 @@ unsafe impl Simd for Eight {
     #[inline(always)]
     unsafe fn sum(a: Self::V) -> f32 {
         ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]))
+    }
+    #[inline(never)]
+    unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
+        quant::unpack(dtype, packed, out);
     }
     #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {

@@ -4,6 +4,10 @@
 //! features of the `#[target_feature]` function they end up in. Closures do not: one around an intrinsic
 //! (`array::from_fn`, `map`) makes every instruction a function call. Hot code uses plain loops for that reason.
 
+use crate::gguf::DType;
+#[cfg(doc)]
+use crate::quant;
+
 /// A register of `LANES` floats.
 ///
 /// # Safety
@@ -48,6 +52,9 @@ pub(crate) unsafe trait Simd: Copy {
     }
     /// Largest lane.
     unsafe fn max_lane(a: Self::V) -> f32;
+    /// [`quant::unpack`] compiled for this instruction set, as a function of its own: what it is made of is plain loops
+    /// that the compiler vectorises there, and does not where they are inlined among others.
+    unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]);
 }
 
 /// `e^x` to about 2 units in the last place; inputs are clamped to where the result is a normal float, NaN stays NaN.

@@ -110,8 +110,13 @@ unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const R
     const ROWS: usize = ROWS;
 
     #[inline(always)]
-    unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, cols: Range<usize>, weights: &mut [i16])
-    -> [f32; MAX_PANEL_ROWS] {
+    unsafe fn unpack(
+        job: &Linear<'_>,
+        first: usize,
+        n: usize,
+        cols: Range<usize>,
+        weights: &mut [i16],
+    ) -> [f32; MAX_PANEL_ROWS] {
         let mut scales = [0.0; MAX_PANEL_ROWS];
         let mut floats = [0.0; BLOCK_COLS];
         let floats = &mut floats[..cols.len()];
@@ -125,7 +130,7 @@ unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const R
                 if job.dtype() == DType::Q8_0 {
                     unpack_q8_0::<S>(job.packed(first + i, cols.clone()), row.as_mut_ptr())
                 } else {
-                    job.unpack(first + i, cols.clone(), floats);
+                    job.unpack::<S>(first + i, cols.clone(), floats);
                     round::<S>(floats, row.as_mut_ptr())
                 }
             };

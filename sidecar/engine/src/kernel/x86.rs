@@ -2,10 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
 use super::linear::Product;
+use super::simd::Simd;
 use super::words::{WordProduct, Words};
 use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan_x86, words};
+use crate::gguf::DType;
+use crate::quant;
 
 /// One table; `$module` has its functions.
 macro_rules! table {
@@ -97,6 +99,18 @@ entries!(avx512, Sixteen<false>, Wide<false>, "avx512f,avx512bw,avx512dq,avx512v
 entries!(avxvnni, Eight<true>, Narrow<true>, "avxvnni,avx2,fma");
 entries!(avx2, Eight<false>, Narrow<false>, "avx2,fma");
 
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
+unsafe fn unpack_avx512(dtype: DType, packed: &[u8], out: &mut [f32]) {
+    quant::unpack(dtype, packed, out);
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn unpack_avx2(dtype: DType, packed: &[u8], out: &mut [f32]) {
+    quant::unpack(dtype, packed, out);
+}
+
 /// With `VNNI`, a product of words and the addition of it are one instruction.
 #[derive(Clone, Copy)]
 pub(super) struct Sixteen<const VNNI: bool>;
@@ -184,6 +198,9 @@ unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
             out
         }
     }
+    unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
+        unsafe { unpack_avx512(dtype, packed, out) }
+    }
     #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
@@ -264,6 +281,9 @@ unsafe impl<const VNNI: bool> Simd for Eight<VNNI> {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
+    }
+    unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
+        unsafe { unpack_avx2(dtype, packed, out) }
     }
     #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {

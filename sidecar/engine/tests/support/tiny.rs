@@ -94,9 +94,12 @@ impl Tiny {
         let (q, k, v) = (("attn_q", hidden, true), ("attn_k", kv, true), ("attn_v", kv, true));
         let matrices: &[(&str, usize, bool)] = match self.architecture {
             "bert" => &[q, k, v, ("attn_output", hidden, true), ("ffn_up", ffn, true)],
-            "nomic-bert" => {
-                &[("attn_qkv", 3 * hidden, false), ("attn_output", hidden, false), ("ffn_gate", ffn, false), ("ffn_up", ffn, false)]
-            }
+            "nomic-bert" => &[
+                ("attn_qkv", 3 * hidden, false),
+                ("attn_output", hidden, false),
+                ("ffn_gate", ffn, false),
+                ("ffn_up", ffn, false),
+            ],
             _ => &[q, k, v, ("attn_output", hidden, false), ("ffn_gate", ffn, false), ("ffn_up", ffn, false)],
         };
         for i in 0..self.layers {
