@@ -4,6 +4,7 @@
 //! spells a special token becomes one is the caller's choice: see [`Specials`].
 
 mod category;
+mod vocab;
 mod wordpiece;
 
 use crate::gguf::Gguf;
