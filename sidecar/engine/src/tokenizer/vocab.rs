@@ -8,6 +8,7 @@ pub(super) const MAX_TOKENS: usize = 1 << 22;
 
 // Of `tokenizer.ggml.token_type`.
 pub(super) const NORMAL: i32 = 1;
+pub(super) const CONTROL: i32 = 3;
 pub(super) const USER: i32 = 4;
 
 /// The texts of `tokenizer.ggml.tokens`, by id.
@@ -138,6 +139,10 @@ pub(super) fn hash_step(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
+pub(super) fn hash_text(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(HASH_SEED, hash_step)
+}
+
 /// Where a search begins, and the part of the hash that is kept. The high bits hold what the low ones have not mixed.
 fn finish(hash: u64) -> (usize, u32) {
     let mixed = (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -158,5 +163,16 @@ mod tests {
         assert_eq!(table.insert(7, 4_000, |other| other == 4_000), Err(Flooded));
         assert_eq!(table.find(7, |n| n == 4_000), None);
         assert_eq!(table.find(7, |n| n == 1_000), Some(1_000));
+    }
+
+    #[test]
+    fn numbers_up_to_the_largest_are_found() {
+        let mut table = Table::with_room_for(3);
+        for n in [0, 1, MAX_TOKENS as u32 - 1] {
+            assert_eq!(table.insert(hash_text(n.to_le_bytes()), n, |_| true), Ok(None));
+        }
+        for n in [0, 1, MAX_TOKENS as u32 - 1] {
+            assert_eq!(table.find(hash_text(n.to_le_bytes()), |_| true), Some(n));
+        }
     }
 }
