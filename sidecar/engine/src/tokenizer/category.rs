@@ -33,7 +33,8 @@ pub(super) fn is_ideograph(c: char) -> bool {
         | 0x2b920..=0x2ceaf | 0x2f800..=0x2fa1f)
 }
 
-fn contains(ranges: &[(u32, u32)], c: char) -> bool {
+/// Whether one of the sorted `ranges`, ends included, has `c`.
+pub(super) fn contains(ranges: &[(u32, u32)], c: char) -> bool {
     let c = u32::from(c);
     let order = |&(first, last): &(u32, u32)| match () {
         () if last < c => Ordering::Less,

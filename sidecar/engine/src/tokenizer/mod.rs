@@ -3,11 +3,18 @@
 //! The vocabulary stays in the map: a tokenizer holds positions and a hash table of ids, not strings. Whether text that
 //! spells a special token becomes one is the caller's choice: see [`Specials`].
 
-mod category;
 mod wordpiece;
+mod bpe;
+mod pretokenize;
+mod source;
+mod merges;
+mod vocab;
+mod category;
+mod letters;
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};
+pub use bpe::Bpe;
 pub use wordpiece::WordPiece;
 
 /// The tokenizer that a model file asks for.
@@ -15,14 +22,16 @@ pub use wordpiece::WordPiece;
 pub enum Tokenizer {
     /// BERT's: whole words and pieces of words, lower-cased and without accents if the model wants it.
     WordPiece(WordPiece),
+    /// GPT-2's and Qwen's: pieces of text as bytes, and the merges that make tokens of them.
+    Bpe(Box<Bpe>),
 }
 
-/// What `[SEP]` in a text means.
+/// What `[SEP]` or `<|endoftext|>` in a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Specials {
     /// The special token, as the models' own libraries read it by default. For texts of the caller's own.
     Parse,
-    /// Five characters like any others. For texts of strangers: files of a project, queries over them.
+    /// Characters like any others. For texts of strangers: files of a project, queries over them.
     Text,
 }
 
@@ -42,21 +51,26 @@ impl Tokenizer {
     pub fn from_gguf(file: &Gguf) -> Result<Tokenizer> {
         match file.require_str("tokenizer.ggml.model")? {
             "bert" => WordPiece::from_gguf(file).map(Tokenizer::WordPiece),
+            "gpt2" => Bpe::from_gguf(file).map(|bpe| Tokenizer::Bpe(Box::new(bpe))),
             other => Err(Error::Unsupported {
                 path: file.path().into(),
                 what: "tokenizer",
                 found: other.to_owned(),
-                supported: "bert",
+                supported: "bert, gpt2",
             }),
         }
     }
 
-    /// The first `max_tokens` ids of `text`, special tokens counted and always there: never fewer than two.
+    /// The first `max_tokens` ids of `text`, special tokens counted and always there, and never none at all.
+    ///
+    /// WordPiece has two special tokens. With BPE the file says which; an empty text in a model without any is its end
+    /// of text, or else its padding, beginning of text, or the token of a space.
     ///
     /// Reads no more of the text than it needs to fill `max_tokens` and to find whether anything follows.
     pub fn encode(&self, text: &str, specials: Specials, max_tokens: usize) -> Encoding {
         match self {
             Tokenizer::WordPiece(tokenizer) => tokenizer.encode(text, specials, max_tokens),
+            Tokenizer::Bpe(tokenizer) => tokenizer.encode(text, specials, max_tokens),
         }
     }
 
@@ -64,6 +78,7 @@ impl Tokenizer {
     pub fn vocab_len(&self) -> usize {
         match self {
             Tokenizer::WordPiece(tokenizer) => tokenizer.vocab_len(),
+            Tokenizer::Bpe(tokenizer) => tokenizer.vocab_len(),
         }
     }
 }

@@ -8,17 +8,15 @@
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
 use super::category::{is_dropped, is_ideograph, is_nonspacing_mark, is_punctuation};
+use super::vocab::{Flooded, HASH_SEED, NORMAL, TOKENS, Table, Tokens, USER, hash_step};
 use super::{Encoding, Specials};
 use crate::Result;
-use crate::gguf::{Gguf, Strings};
+use crate::gguf::Gguf;
 
 /// A word of more characters than this is unknown as a whole.
 const MAX_WORD_CHARS: usize = 100;
 /// What a token of the file begins with when it can begin a word (the others continue one).
 const WORD_START: &str = "\u{2581}";
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const MAX_TOKENS: usize = 1 << 22;
-const MAX_PROBES: usize = 1 << 10;
 
 /// The tokenizer of BERT and its family.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ pub struct WordPiece {
 impl WordPiece {
     pub(super) fn from_gguf(file: &Gguf) -> Result<WordPiece> {
         let vocab = Vocab::from_gguf(file)?;
-        let special = |keys: &[&str], text: &str| special_id(file, vocab.len(), keys, text);
+        let special = |keys: &[&str], text: &str| special_id(file, &vocab.tokens, keys, text);
         let cls = special(&["tokenizer.ggml.cls_token_id", "tokenizer.ggml.bos_token_id"], "[CLS]")?;
         // The format's own spelling; the right one is for writers that know better.
         let sep = special(&["tokenizer.ggml.seperator_token_id", "tokenizer.ggml.separator_token_id"], "[SEP]")?;
@@ -92,14 +90,9 @@ impl WordPiece {
 }
 
 /// The id under the first of `keys` that is there, else that of the token spelled `text`.
-fn special_id(file: &Gguf, vocab_len: usize, keys: &[&str], text: &str) -> Result<u32> {
-    for key in keys {
-        if let Some(id) = file.u32(key)? {
-            if vocab_len <= id as usize {
-                return Err(file.damaged(key, format!("id {id} is outside the vocabulary of {vocab_len}")));
-            }
-            return Ok(id);
-        }
+fn special_id(file: &Gguf, tokens: &Tokens, keys: &[&str], text: &str) -> Result<u32> {
+    if let Some(id) = tokens.id_under(keys)? {
+        return Ok(id);
     }
     let found = file.strings(TOKENS)?.and_then(|mut tokens| tokens.position(|token| token == text));
     found.map(|id| id as u32).ok_or_else(|| file.damaged(keys[0], format!("missing, and no token is spelled {text}")))
@@ -224,85 +217,41 @@ impl Word {
 /// The tokens of the file that text can give, found by their bytes.
 #[derive(Debug)]
 struct Vocab {
-    file: Gguf,
-    /// Where each token stands, counted from `base`.
-    offsets: Vec<u32>,
-    base: usize,
-    /// Open addressing: `id + 1` at the place that the token's hash says or the next free one after it; 0 is free.
-    table: Vec<u32>,
+    tokens: Tokens,
+    table: Table,
     /// Bytes of the longest piece, without its mark.
     max_bytes: usize,
 }
 
 impl Vocab {
     fn from_gguf(file: &Gguf) -> Result<Vocab> {
-        let Some(mut tokens) = file.strings(TOKENS)? else { return Err(file.damaged(TOKENS, "missing")) };
-        let (n_tokens, base) = (tokens.len(), tokens.pos());
-        if !(1..=MAX_TOKENS).contains(&n_tokens) {
-            return Err(file.damaged(TOKENS, format!("{n_tokens} tokens, not 1 to {MAX_TOKENS}")));
-        }
-        const TYPES: &str = "tokenizer.ggml.token_type";
-        let mut types = file.i32s(TYPES)?;
-        if let Some(n_types) = types.as_ref().map(ExactSizeIterator::len).filter(|&n| n != n_tokens) {
-            return Err(file.damaged(TYPES, format!("{n_types} types for {n_tokens} tokens")));
-        }
-        let table = vec![0; (2 * n_tokens).next_power_of_two()];
-        let offsets = Vec::with_capacity(n_tokens);
-        let mut vocab = Vocab { file: file.clone(), offsets, base, table, max_bytes: 0 };
+        let tokens = Tokens::from_gguf(file)?;
+        let mut table = Table::with_room_for(tokens.len());
+        let mut max_bytes = 0;
         let mut any_start = false;
-        for id in 0..n_tokens as u32 {
-            let offset = u32::try_from(tokens.pos() - base)
-                .map_err(|_| file.damaged(TOKENS, "the tokens take more than 4 GiB"))?;
-            vocab.offsets.push(offset);
-            let token = tokens.next().unwrap_or_default();
-            let is_text = types.as_mut().and_then(Iterator::next).is_none_or(|kind| matches!(kind, NORMAL | USER));
-            let is_bracketed = 2 < token.len() && token.starts_with('[') && token.ends_with(']');
-            if is_text && !is_bracketed && !token.is_empty() {
-                any_start |= vocab.insert(id, token.as_bytes())?;
+        for (id, kind) in tokens.kinds()? {
+            let token = tokens.get(id);
+            let is_bracketed = 2 < token.len() && token.starts_with(b"[") && token.ends_with(b"]");
+            if !matches!(kind, NORMAL | USER) || is_bracketed || token.is_empty() {
+                continue;
             }
+            let (is_start, piece) = split_mark(token);
+            let hash = piece.iter().fold(seed(is_start), |hash, &byte| hash_step(hash, byte));
+            // Of two equal tokens the first stays.
+            table.insert(hash, id, |other| split_mark(tokens.get(other)) == (is_start, piece)).map_err(|Flooded| {
+                file.damaged(TOKENS, format!("more than {} tokens have the same hash", Table::MAX_REACH))
+            })?;
+            any_start |= is_start;
+            max_bytes = max_bytes.max(piece.len());
         }
         if !any_start {
             return Err(file.damaged(TOKENS, "no token has the U+2581 that begins a word"));
         }
-        Ok(vocab)
+        Ok(Vocab { tokens, table, max_bytes })
     }
 
     fn len(&self) -> usize {
-        self.offsets.len()
-    }
-
-    /// Of two equal tokens the first stays. Tells whether the token begins a word.
-    fn insert(&mut self, id: u32, token: &[u8]) -> Result<bool> {
-        let (is_start, piece) = split_mark(token);
-        let hash = piece.iter().fold(seed(is_start), |hash, &byte| step(hash, byte));
-        let slot = self.probe(hash, is_start, piece);
-        let mask = self.table.len() - 1;
-        if MAX_PROBES < slot.wrapping_sub(finish(hash)) & mask {
-            // Half the table is free, so no vocabulary of words comes near: these were chosen to make us slow.
-            return Err(self.file.damaged(TOKENS, format!("more than {MAX_PROBES} tokens have the same hash")));
-        }
-        if self.table[slot] == 0 {
-            self.table[slot] = id + 1;
-            self.max_bytes = self.max_bytes.max(piece.len());
-        }
-        Ok(is_start)
-    }
-
-    /// The slot that holds the piece, or the free one where it would be. One is always free: half of them are.
-    fn probe(&self, hash: u64, is_start: bool, piece: &[u8]) -> usize {
-        let mask = self.table.len() - 1;
-        let mut slot = finish(hash) & mask;
-        while let Some(id) = self.table[slot].checked_sub(1) {
-            if split_mark(self.token(id)) == (is_start, piece) {
-                break;
-            }
-            slot = (slot + 1) & mask;
-        }
-        slot
-    }
-
-    fn token(&self, id: u32) -> &[u8] {
-        Strings::at(&self.file, self.base + self.offsets[id as usize] as usize)
+        self.tokens.len()
     }
 
     /// Appends the word's pieces; false if the word is unknown.
@@ -326,22 +275,19 @@ impl Vocab {
         let mut n_ends = 0;
         let mut hash = seed(is_start);
         for (idx, &byte) in text.as_bytes().iter().enumerate().take(self.max_bytes) {
-            hash = step(hash, byte);
+            hash = hash_step(hash, byte);
             if text.is_char_boundary(idx + 1) {
                 ends[n_ends] = (hash, idx + 1);
                 n_ends += 1;
             }
         }
         ends[..n_ends].iter().rev().find_map(|&(hash, end)| {
-            let slot = self.probe(hash, is_start, &text.as_bytes()[..end]);
-            self.table[slot].checked_sub(1).map(|id| (id, end))
+            let piece = &text.as_bytes()[..end];
+            let id = self.table.find(hash, |id| split_mark(self.tokens.get(id)) == (is_start, piece))?;
+            Some((id, end))
         })
     }
 }
-
-// Of `tokenizer.ggml.token_type`, those that text may become.
-const NORMAL: i32 = 1;
-const USER: i32 = 4;
 
 /// Whether the token begins a word, and its text. A token that is nothing but the mark continues a word with it.
 fn split_mark(token: &[u8]) -> (bool, &[u8]) {
@@ -351,16 +297,6 @@ fn split_mark(token: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// FNV-1a, 64 bits: one multiplication a byte, and the hash of each prefix comes for free.
 fn seed(is_start: bool) -> u64 {
-    0xcbf2_9ce4_8422_2325 ^ u64::from(is_start)
-}
-
-fn step(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-}
-
-/// The high bits hold what the low ones have not mixed.
-fn finish(hash: u64) -> usize {
-    ((hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+    HASH_SEED ^ u64::from(is_start)
 }
