@@ -460,7 +460,7 @@ fn metadata_that_is_missing_or_of_another_type_names_its_key() {
 fn what_this_build_cannot_run_is_unsupported() {
     let cases: Vec<(&str, Error)> = vec![
         ("architecture", refused(|parts| parts.set("general.architecture", Value::Str("llama")))),
-        ("tokenizer", refused(|parts| parts.set("tokenizer.ggml.model", Value::Str("gpt2")))),
+        ("tokenizer", refused(|parts| parts.set("tokenizer.ggml.model", Value::Str("t5")))),
         ("pooling type", refused(|parts| parts.set("bert.pooling_type", Value::U32(4)))),
         ("attention", refused(|parts| parts.set("bert.attention.causal", Value::Bool(true)))),
         // IQ1_S, a matrix and a bias of it
