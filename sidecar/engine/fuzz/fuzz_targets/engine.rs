@@ -1,11 +1,12 @@
 // The engine's sources that the targets need, and as much of its error as they name. Taken in with `include!`.
 
 #[allow(dead_code)]
-#[path = "../../src/gguf.rs"]
-mod gguf;
-#[allow(dead_code)]
-#[path = "../../src/tokenizer/mod.rs"]
-mod tokenizer;
+#[path = "../../src"]
+mod engine {
+    pub mod gguf;
+    pub mod tokenizer;
+}
+use engine::{gguf, tokenizer};
 
 use std::path::{Path, PathBuf};
 
