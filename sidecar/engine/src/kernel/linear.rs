@@ -42,8 +42,10 @@ pub struct Input<'a> {
     /// `(tokens, cols)`.
     pub(super) x: &'a [f32],
     /// The same in 16 bits, for kernels that have [`super::Kernel::narrow`]; [`narrow_len`] long.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other instruction set has words
     pub(super) words: &'a [u16],
     /// What one step of `words` is worth, `(tokens, blocks)`, for kernels whose words are integers.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other instruction set has words
     pub(super) scales: &'a [f32],
     pub(super) tokens: usize,
     pub(super) cols: usize,
@@ -161,6 +163,7 @@ impl<'a> Linear<'a> {
     }
 
     /// The format of the weights.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other instruction set has words
     pub(super) fn dtype(&self) -> DType {
         self.dtype
     }

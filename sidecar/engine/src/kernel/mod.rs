@@ -9,6 +9,7 @@
 
 pub mod simd;
 pub mod linear;
+#[cfg(target_arch = "x86_64")]
 mod words;
 pub mod attention;
 pub mod rowwise;

@@ -1,4 +1,5 @@
-//! NEON for the vector scan. The model's arithmetic is the portable one, which the compiler turns into NEON by itself.
+//! NEON for the vector scan. The model's arithmetic is the portable one, which the compiler turns into NEON, fused
+//! multiplications included.
 
 use std::arch::aarch64::*;
 

@@ -187,6 +187,7 @@ struct Place {
 
 /// `M` tokens by all rows of the panel. Sums are exact, so narrower tiles give the same bits.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "hot code uses plain loops: see `simd`")]
 unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
     at: &Place,
     weights: &[i16],
