@@ -109,6 +109,9 @@ struct Inner {
     path: PathBuf,
     map: Mmap,
     stamp: Stamp,
+    /// When anything about the file was last changed, which no program can set: seconds and nanoseconds since 1970.
+    #[cfg(unix)]
+    changed: (i64, i64),
     values: Vec<ValueEntry>,   // in the order of their keys
     tensors: Vec<TensorEntry>, // in the order of their names
 }
@@ -209,7 +212,18 @@ impl Gguf {
         // the old file alive). `unchanged` lets the owner notice either between two batches.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
         let (values, tensors) = parse::parse(path, &map)?;
-        Ok(Gguf { inner: Arc::new(Inner { path: path.into(), map, stamp: Stamp::of(&metadata), values, tensors }) })
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        let inner = Inner {
+            path: path.into(),
+            map,
+            stamp: Stamp::of(&metadata),
+            #[cfg(unix)]
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            values,
+            tensors,
+        };
+        Ok(Gguf { inner: Arc::new(inner) })
     }
 
     /// The path that was opened.
@@ -222,16 +236,19 @@ impl Gguf {
         &self.inner.map
     }
 
-    /// Whether the path still leads to the very file that was mapped, of the same size and times of change.
+    /// Whether the path still leads to the very file that was mapped, of the same size and time of change.
     ///
     /// One `stat`: cheap enough to ask before each batch.
     pub fn unchanged(&self) -> bool {
         fs::metadata(&self.inner.path).is_ok_and(|now| Stamp::of(&now) == self.inner.stamp)
     }
 
-    /// Everything that the system says about the file that was opened, but its name: another text for another state.
-    pub(crate) fn identity(&self) -> String {
-        format!("{:?}", self.inner.stamp)
+    /// What tells the file that was opened, but for its name, from others and from its own later states; and when it was
+    /// last changed in any way, in seconds since 1970.
+    #[cfg(unix)]
+    pub(crate) fn identity(&self) -> (String, i64) {
+        let inner = &self.inner;
+        (format!("{:?} {:?}", inner.stamp, inner.changed), inner.changed.0)
     }
 
     /// A text of the metadata; `None` if the key is not there, as for all of these.
@@ -463,9 +480,6 @@ fn text(bytes: &[u8], range: Range<usize>) -> &str {
 struct Stamp {
     #[cfg(unix)]
     device_and_inode: (u64, u64),
-    /// Seconds and nanoseconds of the last change of anything, which no program can set.
-    #[cfg(unix)]
-    changed: (i64, i64),
     len: u64,
     modified: Option<SystemTime>,
 }
@@ -477,8 +491,6 @@ impl Stamp {
         Stamp {
             #[cfg(unix)]
             device_and_inode: (metadata.dev(), metadata.ino()),
-            #[cfg(unix)]
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
             len: metadata.len(),
             modified: metadata.modified().ok(),
         }

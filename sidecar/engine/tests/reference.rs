@@ -357,48 +357,15 @@ fn what_encode_gives_embed_takes() {
     }
 }
 
-#[test]
-fn a_large_files_fingerprint_is_remembered_until_the_file_changes() {
-    // 64 MiB of a token table, all zeros but for its first rows.
-    let mut parts = Tiny { vocab: 200, ..Tiny::SMALL }.parts();
-    let table = parts.tensor("token_embd.weight");
-    table.values.resize(64 * (1 << 18) + 64, 0.0);
-    table.shape[0] = table.values.len() / 64;
-    let file = on_disk(&parts);
-    let memory = file.path.parent().expect("a directory").join("memory");
-    let options = Options { fingerprints: Some(&memory), ..Options::default() };
-    let fingerprint = || Embedder::open(&file.path, &options).expect("a sound file").info().fingerprint.clone();
-    let remembered = || {
-        let paths = std::fs::read_dir(&memory).into_iter().flatten().map(|entry| entry.expect("readable").path());
-        paths.collect::<Vec<_>>()
-    };
-    let first = fingerprint();
-    assert_eq!(Embedder::open(&file.path, &Options::default()).expect("a sound file").info().fingerprint, first);
-    let [place] = &remembered()[..] else { panic!("one file was opened: {:?}", remembered()) };
-    // What stands there is believed: that is how one sees that nothing was computed.
-    let mark = "0123456789abcdef".repeat(4);
-    std::fs::write(place, &mark).expect("writable");
-    assert_eq!(fingerprint(), mark);
-    // Half a digest is none.
-    std::fs::write(place, &mark[..63]).expect("writable");
-    assert_eq!(fingerprint(), first);
-    // Another file in the same place is another file, however much it looks like the old one.
-    let modified = std::fs::metadata(&file.path).and_then(|metadata| metadata.modified()).expect("known here");
-    let mut bytes = std::fs::read(&file.path).expect("readable");
-    *bytes.last_mut().expect("not empty") ^= 1;
-    std::fs::remove_file(&file.path).expect("writable");
-    std::fs::write(&file.path, &bytes).expect("writable");
-    let times = std::fs::File::options().write(true).open(&file.path).expect("writable");
-    times.set_modified(modified).expect("allowed");
-    drop(times);
-    assert_ne!(fingerprint(), first);
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Files that cannot be run.
 
 fn refused(change: impl FnOnce(&mut Parts)) -> Error {
-    let mut parts = Tiny::SMALL.parts();
+    refused_as("bert", change)
+}
+
+fn refused_as(architecture: &'static str, change: impl FnOnce(&mut Parts)) -> Error {
+    let mut parts = Tiny { architecture, ..Tiny::SMALL }.parts();
     change(&mut parts);
     let file = on_disk(&parts);
     Embedder::open(&file.path, &Options::default()).err().expect("this file cannot be run")
@@ -433,6 +400,12 @@ fn sizes_that_cannot_be_name_their_key() {
 }
 
 #[test]
+fn a_head_that_is_turned_in_part_names_its_key() {
+    let error = refused_as("qwen2", |parts| parts.set("qwen2.rope.dimension_count", Value::U32(16)));
+    assert!(matches!(&error, Error::Gguf { field, .. } if field == "qwen2.rope.dimension_count"), "{error:?}");
+}
+
+#[test]
 fn numbers_that_are_none_name_their_key() {
     for eps in [f32::NAN, f32::INFINITY, -1.0] {
         let error = refused(|parts| parts.set("bert.attention.layer_norm_epsilon", Value::F32(eps)));
@@ -463,6 +436,11 @@ fn what_this_build_cannot_run_is_unsupported() {
         ("tokenizer", refused(|parts| parts.set("tokenizer.ggml.model", Value::Str("t5")))),
         ("pooling type", refused(|parts| parts.set("bert.pooling_type", Value::U32(4)))),
         ("attention", refused(|parts| parts.set("bert.attention.causal", Value::Bool(true)))),
+        ("rope scaling", refused_as("qwen2", |parts| parts.set("qwen2.rope.scaling.type", Value::Str("yarn")))),
+        ("rope scaling", refused_as("qwen2", |parts| parts.set("qwen2.rope.scaling.factor", Value::F32(4.0)))),
+        ("rope scaling", refused_as("nomic-bert", |parts| parts.set("nomic-bert.rope.scale_linear", Value::F32(2.0)))),
+        ("tensor", refused_as("nomic-bert", |parts| parts.vector("blk.1.attn_qkv.bias", 192, 0.0))),
+        ("tensor", refused_as("qwen2", |parts| parts.vector("blk.0.attn_output.bias", 64, 0.0))),
         // IQ1_S, a matrix and a bias of it
         ("quantisation", refused(|parts| parts.tensor("blk.1.ffn_up.weight").type_id = 19)),
         ("quantisation", refused(|parts| parts.tensor("blk.0.attn_k.bias").type_id = 19)),

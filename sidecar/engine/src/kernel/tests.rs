@@ -168,6 +168,28 @@ fn linear_of_any_blocks_is_what_unpacking_says() {
     }
 }
 
+#[test]
+fn a_block_of_nothing_with_a_large_scale_hides_no_other_block() {
+    for large in [1.0, 1e-2, 1e-3] {
+        let mut bytes = Vec::new();
+        for block in 0..16 {
+            let scale = half::f16::from_f32(if block == 3 { large } else { 1e-4 });
+            bytes.extend(scale.to_le_bytes());
+            bytes.extend((0..32).map(|i| if block == 3 { 0 } else { (i * 7 + block * 3) as u8 }));
+        }
+        let weight = of_bytes(Q8_0, 1, 512, &bytes);
+        let x = noise(5, 512);
+        let products = x.iter().zip(&weight.values).map(|(x, w)| f64::from(*x) * f64::from(*w));
+        let (truth, size) = (products.clone().sum::<f64>(), products.map(f64::abs).sum::<f64>());
+        for kernel in kernels() {
+            let mut out = [f32::NAN];
+            multiply(kernel, &x, (&weight.packed, None), (Activation::None, Combine::Set), Columns::of(&mut out, 1));
+            let error = (f64::from(out[0]) - truth).abs();
+            assert!(error < slack(kernel) * size, "{}: {large}: {} for {truth}", kernel.name, out[0]);
+        }
+    }
+}
+
 /// Random bytes, every block's scales the same.
 fn random_blocks(type_id: u32, rows: usize, cols: usize, scale: u16) -> Weights {
     let zeros = weights(type_id, 1, 256, &[0.0; 256]).packed.dtype();

@@ -14,9 +14,10 @@ use super::simd::Simd;
 use crate::gguf::DType;
 use crate::quant::q8_0;
 
-/// The length that a block of integers is scaled to. Rounding adds at most half a unit a column, and the products of two such
-/// blocks stay below 2^31.
-const LENGTH: f32 = 46_310.0; // (46,310 + sqrt(512) / 2)^2 = 2,145,663,..., and 2^31 = 2,147,483,648
+/// The length that a block of integers is scaled to. Rounding adds at most half a unit a column, three quarters where
+/// Q8_0's factors are rounded too; the products of two such blocks stay below 2^31 = 2,147,483,648:
+/// (46,310 + sqrt(512) / 2) x (46,310 + sqrt(512) x 3/4) = 2,145,926,136.
+const LENGTH: f32 = 46_310.0;
 /// Columns of one round: every width is a multiple of it.
 const STEP: usize = 32;
 /// The largest integer.
@@ -36,8 +37,8 @@ pub(super) unsafe trait Words: Simd {
     unsafe fn load_words(p: *const i16) -> Self::I;
     /// `acc` + the products of the words, neighbours added.
     unsafe fn madd(acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    /// `out[i] += x * scales[i] * sum of a[i]'s lanes` for three or four registers; of three, a fourth float is written
-    /// back as it was.
+    /// `out[i] += x * scales[i] * sum of a[i]'s lanes` for three or four registers; of three, a fourth float is
+    /// written too and means nothing.
     unsafe fn add_sums<const R: usize>(a: [Self::I; R], x: f32, scales: *const f32, out: *mut f32);
     /// `Simd::LANES` floats times `scale`, to the nearest integers. Only called where they fit.
     unsafe fn store_rounded(p: *mut i16, x: Self::V, scale: Self::V);
@@ -129,11 +130,16 @@ unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const R
             }
             // SAFETY: this is `S`'s instruction set; `row` has at least as many words as there are columns.
             scales[i] = unsafe {
-                if job.dtype() == DType::Q8_0 {
-                    unpack_q8_0::<S>(job.packed(first + i, cols.clone()), row.as_mut_ptr())
-                } else {
-                    job.unpack::<S>(first + i, cols.clone(), floats);
-                    round::<S>(floats, row.as_mut_ptr())
+                let straight = match job.dtype() {
+                    DType::Q8_0 => unpack_q8_0::<S>(job.packed(first + i, cols.clone()), row.as_mut_ptr()),
+                    _ => None,
+                };
+                match straight {
+                    Some(scale) => scale,
+                    None => {
+                        job.unpack::<S>(first + i, cols.clone(), floats);
+                        round::<S>(floats, row.as_mut_ptr())
+                    }
                 }
             };
         }
@@ -225,22 +231,24 @@ unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
     }
 }
 
-/// Q8_0 without the way through floats: a quant is already an integer, only the blocks' scales differ.
+/// Q8_0 without the way through floats: a quant is already an integer, only the blocks' scales differ. `None` where they
+/// differ too much.
 ///
-/// The length is not measured but bounded, by quants of 127 throughout: that loses one bit of sixteen.
+/// The length is not measured but bounded, by quants of 128 throughout: that loses one bit of sixteen. It would lose more
+/// where a block with a large scale had small quants, which no quantiser writes.
 #[inline(always)]
-unsafe fn unpack_q8_0<S: Words>(packed: &[u8], out: *mut i16) -> f32 {
-    let mut squares = 0.0;
+unsafe fn unpack_q8_0<S: Words>(packed: &[u8], out: *mut i16) -> Option<f32> {
+    let (mut squares, mut largest, mut smallest) = (0.0, 0.0_f32, f32::INFINITY);
     for block in packed.chunks_exact(q8_0::BLOCK_BYTES) {
         let (scale, _) = q8_0::split(block);
         squares += scale * scale;
+        largest = largest.max(scale.abs());
+        smallest = smallest.min(scale.abs());
     }
-    // A quant may be -128.
     let longest = 128.0 * (q8_0::BLOCK as f32 * squares).sqrt();
-    if !longest.is_finite() {
-        // SAFETY: zeros for every column.
-        unsafe { std::ptr::write_bytes(out, 0, packed.len() / q8_0::BLOCK_BYTES * q8_0::BLOCK) };
-        return f32::NAN;
+    // Not finite, or uneven; all zeros are even.
+    if !longest.is_finite() || largest > 16.0 * smallest {
+        return None;
     }
     // One block alone would be scaled by 46,310 / (128 sqrt 32) = 64: factors fit a word with eight bits of fraction.
     let scale = (LENGTH / longest).min(1e30);
@@ -253,5 +261,5 @@ unsafe fn unpack_q8_0<S: Words>(packed: &[u8], out: *mut i16) -> f32 {
             S::store_scaled(out.add(i * q8_0::BLOCK + 16), quants.as_ptr().cast::<i8>().add(16), factor);
         }
     }
-    1.0 / scale
+    Some(1.0 / scale)
 }

@@ -59,7 +59,7 @@ impl Sizes {
     }
 }
 
-/// Activations of one micro-batch, made once: a forward pass allocates only what is counted in sequences.
+/// Activations of one micro-batch, made once: a forward pass allocates lists of jobs and positions, no activations.
 pub(super) struct Arena {
     /// The residual stream, `(tokens, hidden)`.
     pub x: Vec<f32>,

@@ -114,10 +114,11 @@ impl Keys<'_> {
         bad_value(self.gguf, &self.key(name), problem)
     }
 
-    /// A count of something that there is at least one of.
+    /// A count of something that there is at least one of. Buffers are made as wide as some of them say, for every thread.
     fn size(&self, name: &str) -> Result<usize> {
+        let most = if name == "context_length" { 1 << 20 } else { 1 << 17 };
         let value = self.gguf.require_u32(&self.key(name))? as usize;
-        if value == 0 || value > 1 << 20 {
+        if value == 0 || value > most {
             return Err(self.bad(name, format!("{value} is out of range")));
         }
         Ok(value)
@@ -147,12 +148,15 @@ impl Keys<'_> {
         if !base.is_finite() || base < 1.0 {
             return Err(self.bad(NAME, format!("{base} is out of range")));
         }
-        for (name, plain) in [("rope.scaling.type", "none"), ("rope.scaling.factor", "")] {
-            let key = self.key(name);
-            if name.ends_with("type") && self.gguf.str(&key)?.is_some_and(|found| found != plain) {
-                let found = self.gguf.str(&key)?.unwrap_or_default().to_owned();
-                return Err(unsupported(self.gguf, "rope scaling", &found, "none"));
-            }
+        // Whoever writes no type means the positions divided by the factor, if there is one.
+        let scaling = self.gguf.str(&self.key("rope.scaling.type"))?.unwrap_or("linear");
+        let mut scaled = !["none", "linear"].contains(&scaling);
+        for name in ["rope.scaling.factor", "rope.scale_linear"] {
+            let factor = self.gguf.f32(&self.key(name))?.unwrap_or(1.0);
+            scaled |= scaling == "linear" && factor != 0.0 && factor != 1.0;
+        }
+        if scaled || self.gguf.maybe_tensor("rope_freqs.weight")?.is_some() {
+            return Err(unsupported(self.gguf, "rope scaling", scaling, "none"));
         }
         Ok(base)
     }
@@ -191,7 +195,8 @@ impl Keys<'_> {
                 return Err(self.bad(name, format!("width {width} is not a multiple of 32")));
             }
         }
-        for name in ["attention.key_length", "attention.value_length"] {
+        // The last is how much of a head is turned.
+        for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
             if let Some(found) = self.gguf.u32(&self.key(name))?
                 && found as usize != sizes.heads.dim
             {
@@ -233,7 +238,19 @@ fn token_table(gguf: &Gguf, hidden: usize) -> Result<TensorRef> {
 fn dense(gguf: &Gguf, name: &str, rows: usize, cols: usize, biased: bool) -> Result<Dense> {
     let weight = matrix(gguf, &format!("{name}.weight"), rows, cols)?;
     let bias = biased.then(|| vector(gguf, &format!("{name}.bias"), rows)).transpose()?;
+    if !biased {
+        no_bias(gguf, name)?;
+    }
     Ok(Dense { weight, bias })
+}
+
+/// A bias that the architecture does not have would be left out unnoticed.
+fn no_bias(gguf: &Gguf, name: &str) -> Result<()> {
+    let name = format!("{name}.bias");
+    match gguf.maybe_tensor(&name)? {
+        Some(_) => Err(unsupported(gguf, "tensor", &name, "matrices without a bias in this place")),
+        None => Ok(()),
+    }
 }
 
 fn layer_norm(gguf: &Gguf, name: &str, width: usize) -> Result<LayerNorm> {

@@ -3,7 +3,7 @@
 //! Source: Nussbaum et al., Nomic Embed, arXiv 2402.01613; tensor and key names as GGUF writers emit them.
 
 use super::layers::{Arena, Dense, LayerNorm, Product, Rope, Run, Sizes};
-use super::{Batch, Keys, Model, Pooling, blocks, dense, layer_norm, matrix, token_table, unpack_row};
+use super::{Batch, Keys, Model, Pooling, blocks, dense, layer_norm, matrix, no_bias, token_table, unpack_row};
 use crate::error::Result;
 use crate::gguf::{Gguf, TensorRef};
 use crate::kernel::{Activation, Columns, Combine, Kernel, Pool};
@@ -52,6 +52,7 @@ impl NomicBert {
                 let dense = |part: &str, rows, cols| dense(gguf, &format!("blk.{i}.{part}"), rows, cols, false);
                 let norm = |part: &str| layer_norm(gguf, &format!("blk.{i}.{part}"), hidden);
                 let qkv = matrix(gguf, &format!("blk.{i}.attn_qkv.weight"), 3 * hidden, hidden)?;
+                no_bias(gguf, &format!("blk.{i}.attn_qkv"))?;
                 let third = |n: usize| Dense { weight: qkv.rows(n * hidden..(n + 1) * hidden), bias: None };
                 Ok(Layer {
                     q: third(0),
