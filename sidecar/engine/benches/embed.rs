@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use offheap_engine::embedder::{Embedder, Options};
 use offheap_engine::gguf::{Gguf, TensorRef};
-use offheap_engine::kernel::{self, Activation, Columns, Combine, Input, Kernel, Linear, Pool, narrow_len, scales_len};
+use offheap_engine::kernel::{
+    self, Activation, Buffer, Columns, Combine, Input, Kernel, Linear, Pool, narrow_len, scales_len,
+};
 use support::Writer;
 use support::tiny::{Noise, Q8_0, pack};
 
@@ -120,7 +122,7 @@ fn product(kernel: &'static Kernel, pool: &mut Pool, weight: &TensorRef, tokens:
     let mut noise = Noise(3);
     let x: Vec<f32> = (0..tokens * cols).map(|_| noise.next()).collect();
     let mut out = vec![0.0; tokens * rows];
-    let (mut words, mut scales) = (vec![0; narrow_len(BLOCK, cols)], vec![0.0; scales_len(BLOCK, cols)]);
+    let (mut words, mut scales) = (Buffer::new(narrow_len(BLOCK, cols)), Buffer::new(scales_len(BLOCK, cols)));
     let workers: Vec<_> = (0..pool.threads()).map(|_| Mutex::new(kernel.panel(cols, BLOCK.min(tokens)))).collect();
     let time = seconds(|| {
         for (x, out) in x.chunks(BLOCK * cols).zip(out.chunks_mut(BLOCK * rows)) {

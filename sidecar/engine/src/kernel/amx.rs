@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use super::linear::BLOCK_COLS;
 use super::x86::{AVX512, Sixteen, has_avx512};
-use super::{Input, Kernel, Linear, Panel, linear};
+use super::{Input, Kernel, Linear, Panel};
 use crate::gguf::DType;
 use crate::quant::q8_0;
 
@@ -127,11 +127,10 @@ unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
         let x = words[token * cols..].as_ptr();
         // SAFETY: `x` has 32 rows of `cols`, padding included; `weights` was filled above.
         unsafe { multiply(x, cols, weights.as_ptr().cast(), steps, tokens > TILE, &mut sums) };
-        for (m, row) in sums.0.iter_mut().enumerate().take(tokens) {
+        for (m, row) in sums.0.iter().enumerate().take(tokens) {
             // SAFETY: this processor has AVX-512; `first + n` is within the rows, `token + m` within the tokens.
             unsafe {
-                linear::finish::<Sixteen<false>>(row, &bias, job.activation);
-                job.store::<Sixteen<false>>(token + m, first, &row[..n]);
+                job.finish::<Sixteen<false>>(token + m, (first, n), row, &bias);
             }
         }
     }

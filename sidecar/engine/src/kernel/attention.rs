@@ -3,10 +3,13 @@
 //! Scores exist for one tile only, never for all pairs of tokens.
 //! Source: Vaswani et al., Attention Is All You Need, arXiv 1706.03762, equation 1.
 
+use super::buffer::Buffer;
 use super::simd::{self, Simd};
 
 /// Queries handled together.
-const TILE: usize = 4;
+const TILE: usize = 6;
+/// Tokens between the one that is copied and the one that is fetched.
+const AHEAD: usize = 8;
 
 /// The sizes of a model's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +62,22 @@ impl<'a> Attention<'a> {
     }
 }
 
-/// A thread's transposed keys and its tile of scores.
+/// A thread's copy of one head's keys, transposed, and of its values, and its tile of scores.
 pub struct AttentionScratch {
-    keys: Vec<f32>,
-    scores: Vec<f32>,
+    keys: Buffer<f32>,
+    values: Buffer<f32>,
+    scores: Buffer<f32>,
 }
 
 impl AttentionScratch {
     /// Room for sequences of up to `max_tokens`.
     pub fn new(max_tokens: usize, head_dim: usize) -> Self {
         let padded = max_tokens.next_multiple_of(32);
-        AttentionScratch { keys: vec![0.0; head_dim * padded], scores: vec![0.0; TILE * padded] }
+        AttentionScratch {
+            keys: Buffer::new(head_dim * padded),
+            values: Buffer::new(head_dim * padded),
+            scores: Buffer::new(TILE * padded),
+        }
     }
 }
 
@@ -82,8 +90,17 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
     let k = head / (n / n_kv) * d;
     let v = n_kv * d + k;
 
-    let keys = &mut scratch.keys[..d * padded];
-    for (t, token) in job.kv.chunks_exact(row).enumerate() {
+    // Side by side, because a head's values in `kv` are far apart: every tile of queries would fetch them anew.
+    let (keys, values) = (&mut scratch.keys[..d * padded], &mut scratch.values[..d * len]);
+    for (t, (token, values)) in job.kv.chunks_exact(row).zip(values.chunks_exact_mut(d)).enumerate() {
+        if let Some(soon) = job.kv.get((t + AHEAD) * row + k..) {
+            // SAFETY: this is `S`'s instruction set.
+            unsafe {
+                S::prefetch(soon.as_ptr(), d);
+                S::prefetch(soon.as_ptr().wrapping_add(n_kv * d), d);
+            }
+        }
+        values.copy_from_slice(&token[v..v + d]);
         for (i, x) in token[k..k + d].iter().enumerate() {
             keys[i * padded + t] = *x;
         }
@@ -111,24 +128,26 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
                 let tile = outer::<S>(queries, keys.as_ptr().add(t), padded, d);
                 for (m, pair) in tile.into_iter().enumerate() {
                     let at = scores.as_mut_ptr().add(m * width + t);
-                    S::store(at, S::mul(pair[0], S::splat(scale)));
-                    S::store(at.add(S::LANES), S::mul(pair[1], S::splat(scale)));
+                    S::store(at, pair[0]);
+                    S::store(at.add(S::LANES), pair[1]);
                 }
             }
+            let mut sums = [1.0; TILE];
             for (m, row) in scores.chunks_exact_mut(width).enumerate().take(n) {
-                softmax::<S>(row, if causal { first + m + 1 } else { len });
+                sums[m] = exps::<S>(row, if causal { first + m + 1 } else { len }, scale);
             }
             // Taken after the last write through `scores`.
-            let mut probabilities = [scores.as_ptr(); TILE];
-            for (m, row) in probabilities.iter_mut().enumerate() {
+            let mut exps = [scores.as_ptr(); TILE];
+            for (m, row) in exps.iter_mut().enumerate() {
                 *row = scores[m * width..][..width].as_ptr();
             }
             for i in (0..d).step_by(2 * S::LANES) {
-                let tile = outer::<S>(probabilities, job.kv.as_ptr().add(v + i), row, seen);
+                let tile = outer::<S>(exps, values.as_ptr().add(i), d, seen);
                 for (m, pair) in tile.into_iter().enumerate().take(n) {
                     let at = job.q.add((first + m) * q_row + head * d + i);
-                    S::store(at, pair[0]);
-                    S::store(at.add(S::LANES), pair[1]);
+                    let share = S::splat(1.0 / sums[m]);
+                    S::store(at, S::mul(pair[0], share));
+                    S::store(at.add(S::LANES), S::mul(pair[1], share));
                 }
             }
         }
@@ -153,30 +172,28 @@ unsafe fn outer<S: Simd>(a: [*const f32; TILE], b: *const f32, b_stride: usize, 
     }
 }
 
-/// Softmax over the first `len` scores; the padding behind them becomes zero.
+/// The numerators of a softmax over the first `len` scores times `scale`, and their sum; the padding behind them becomes
+/// zero.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(row: &mut [f32], len: usize) {
+unsafe fn exps<S: Simd>(row: &mut [f32], len: usize, scale: f32) -> f32 {
     row[len..].fill(f32::NEG_INFINITY);
     let p = row.as_mut_ptr();
     // SAFETY: the row's length is a multiple of LANES.
-    unsafe {
+    let sum = unsafe {
         let mut max = S::splat(f32::NEG_INFINITY);
         for i in (0..row.len()).step_by(S::LANES) {
             max = S::max(max, S::load(p.add(i)));
         }
-        let max = S::splat(S::max_lane(max));
-        for i in (0..row.len()).step_by(S::LANES) {
-            S::store(p.add(i), simd::exp::<S>(S::sub(S::load(p.add(i)), max)));
-        }
-        row[len..].fill(0.0);
-        let p = row.as_mut_ptr();
+        let (max, scale) = (S::splat(S::max_lane(max)), S::splat(scale));
         let mut sum = S::splat(0.0);
         for i in (0..row.len()).step_by(S::LANES) {
-            sum = S::add(sum, S::load(p.add(i)));
+            // Of the padding this is e^-87, nothing beside the largest's 1.
+            let x = simd::exp::<S>(S::mul(S::sub(S::load(p.add(i)), max), scale));
+            sum = S::add(sum, x);
+            S::store(p.add(i), x);
         }
-        let scale = S::splat(1.0 / S::sum(sum));
-        for i in (0..row.len()).step_by(S::LANES) {
-            S::store(p.add(i), S::mul(S::load(p.add(i)), scale));
-        }
-    }
+        S::sum(sum)
+    };
+    row[len..].fill(0.0);
+    sum
 }

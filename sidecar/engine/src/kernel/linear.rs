@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::buffer::{Buffer, Plain};
 use super::simd::{self, Simd};
 use crate::gguf::{DType, TensorRef};
 
@@ -194,29 +195,62 @@ impl<'a> Linear<'a> {
         out
     }
 
-    /// Puts one token's finished values of the rows from `first` in their place.
+    /// Finishes one token's sums of the panel's rows and puts them in their place: bias, activation, `out`.
+    ///
+    /// `bias` is what [`Linear::bias`] gave, the sums are whole registers, the first `n` of them rows that exist.
     ///
     /// SAFETY: this is `S`'s instruction set, `token` and the rows exist, and no other thread writes these rows.
     #[inline(always)]
-    pub(super) unsafe fn store<S: Simd>(&self, token: usize, first: usize, values: &[f32]) {
-        let whole = values.len() - values.len() % S::LANES;
-        // SAFETY: `new` checked the extent of `out`; it is borrowed mutably, and these columns are ours.
+    pub(super) unsafe fn finish<S: Simd>(&self, token: usize, (first, n): (usize, usize), sums: &[f32], bias: &[f32]) {
+        assert!(n <= sums.len() && sums.len() == bias.len() && sums.len().is_multiple_of(S::LANES));
+        // SAFETY: the caller's.
+        unsafe {
+            match self.activation {
+                Activation::None => self.activated::<S, 0>(token, (first, n), sums, bias),
+                Activation::Gelu => self.activated::<S, 1>(token, (first, n), sums, bias),
+                Activation::Silu => self.activated::<S, 2>(token, (first, n), sums, bias),
+            }
+        }
+    }
+
+    /// One loop for each activation.
+    #[inline(always)]
+    unsafe fn activated<S: Simd, const ACTIVATION: usize>(
+        &self,
+        token: usize,
+        (first, n): (usize, usize),
+        sums: &[f32],
+        bias: &[f32],
+    ) {
+        // SAFETY: both slices are as long, whole registers; `new` checked the extent of `out`, which is borrowed
+        // mutably, and these columns of it are ours.
         unsafe {
             let out = self.out.add(token * self.stride + first);
-            for i in (0..whole).step_by(S::LANES) {
-                let (x, out) = (S::load(values.as_ptr().add(i)), out.add(i));
-                match self.combine {
-                    Combine::Set => S::store(out, x),
-                    Combine::Add => S::store(out, S::add(S::load(out), x)),
-                    Combine::Multiply => S::store(out, S::mul(S::load(out), x)),
-                }
-            }
-            for (i, x) in values.iter().enumerate().skip(whole) {
+            for i in (0..n).step_by(S::LANES) {
+                let x = S::add(S::load(sums.as_ptr().add(i)), S::load(bias.as_ptr().add(i)));
+                let x = match ACTIVATION {
+                    1 => simd::gelu::<S>(x),
+                    2 => simd::silu::<S>(x),
+                    _ => x,
+                };
                 let out = out.add(i);
-                match self.combine {
-                    Combine::Set => *out = *x,
-                    Combine::Add => *out += x,
-                    Combine::Multiply => *out *= x,
+                if i + S::LANES <= n {
+                    match self.combine {
+                        Combine::Set => S::store(out, x),
+                        Combine::Add => S::store(out, S::add(S::load(out), x)),
+                        Combine::Multiply => S::store(out, S::mul(S::load(out), x)),
+                    }
+                    continue;
+                }
+                let mut last = [0.0; 16];
+                S::store(last.as_mut_ptr(), x);
+                for (j, x) in last.iter().enumerate().take(n - i) {
+                    let out = out.add(j);
+                    match self.combine {
+                        Combine::Set => *out = *x,
+                        Combine::Add => *out += x,
+                        Combine::Multiply => *out *= x,
+                    }
                 }
             }
         }
@@ -225,15 +259,10 @@ impl<'a> Linear<'a> {
 
 /// A thread's block of unpacked weights, and its sums.
 pub struct Panel {
-    weights: Vec<Line>,
+    weights: Buffer<f32>,
     /// `(tokens, SUMS_STRIDE)`.
-    pub(super) sums: Vec<f32>,
+    pub(super) sums: Buffer<f32>,
 }
-
-/// A cache line: panels begin on one, because loads that straddle two take twice as long.
-#[derive(Clone)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
 
 /// Most rows that a panel has.
 pub(super) const MAX_PANEL_ROWS: usize = 32;
@@ -243,29 +272,14 @@ pub(super) const SUMS_STRIDE: usize = MAX_PANEL_ROWS + 4;
 impl Panel {
     /// Room for blocks of `bytes` and for the sums of `max_tokens`.
     pub(super) fn new(bytes: usize, max_tokens: usize) -> Self {
-        Panel { weights: vec![Line([0.0; 16]); bytes.div_ceil(64)], sums: vec![0.0; max_tokens * SUMS_STRIDE] }
+        Panel { weights: Buffer::new(bytes.div_ceil(4)), sums: Buffer::new(max_tokens * SUMS_STRIDE) }
     }
 
     /// The unpacked weights as `T`, and the sums.
     pub(super) fn parts_mut<T: Plain>(&mut self) -> (&mut [T], &mut [f32]) {
-        let n = self.weights.len() * size_of::<Line>() / size_of::<T>();
-        // SAFETY: lines are floats without padding, aligned for every `Plain` type, any bytes of which are valid.
-        let weights = unsafe { std::slice::from_raw_parts_mut(self.weights.as_mut_ptr().cast(), n) };
-        (weights, &mut self.sums)
+        (self.weights.as_mut(), &mut self.sums)
     }
 }
-
-/// Numbers for which any bytes are valid.
-///
-/// # Safety
-/// No padding, no invalid bytes, at most 64 bytes of alignment.
-pub(super) unsafe trait Plain: Copy {}
-// SAFETY: plain numbers.
-unsafe impl Plain for f32 {}
-// SAFETY: plain numbers.
-unsafe impl Plain for i16 {}
-// SAFETY: plain numbers.
-unsafe impl Plain for u16 {}
 
 /// How one kernel multiplies a block of weights.
 ///
@@ -321,31 +335,9 @@ pub(super) unsafe fn panel<P: Product>(job: &Linear<'_>, panel: usize, scratch: 
         }
     }
     let bias = job.bias::<MAX_PANEL_ROWS>(first, n);
-    for (token, sums) in sums.chunks_exact_mut(SUMS_STRIDE).enumerate() {
-        let sums: &mut [f32; MAX_PANEL_ROWS] = sums.first_chunk_mut().expect("sums have room for every row");
+    for (token, sums) in sums.chunks_exact(SUMS_STRIDE).enumerate() {
         // SAFETY: this is the product's instruction set; these are this panel's rows of an existing token.
-        unsafe {
-            finish::<P::F>(&mut sums[..P::ROWS], &bias[..P::ROWS], job.activation);
-            job.store::<P::F>(token, first, &sums[..n]);
-        }
-    }
-}
-
-/// Bias and activation, of a multiple of the register's width.
-#[inline(always)]
-pub(super) unsafe fn finish<S: Simd>(sums: &mut [f32], bias: &[f32], activation: Activation) {
-    debug_assert!(sums.len() == bias.len() && sums.len().is_multiple_of(S::LANES));
-    for i in (0..sums.len()).step_by(S::LANES) {
-        // SAFETY: both are as long, a multiple of LANES.
-        unsafe {
-            let x = S::add(S::load(sums.as_ptr().add(i)), S::load(bias.as_ptr().add(i)));
-            let x = match activation {
-                Activation::None => x,
-                Activation::Gelu => simd::gelu::<S>(x),
-                Activation::Silu => simd::silu::<S>(x),
-            };
-            S::store(sums.as_mut_ptr().add(i), x);
-        }
+        unsafe { job.finish::<P::F>(token, (first, n), &sums[..P::ROWS], &bias[..P::ROWS]) };
     }
 }
 

@@ -8,6 +8,7 @@
 //! on how the work was cut into tiles, threads or batches. A vector is the same bits alone and in any batch.
 
 pub mod simd;
+pub mod buffer;
 pub mod linear;
 #[cfg(target_arch = "x86_64")]
 mod words;
@@ -26,6 +27,7 @@ mod amx;
 mod neon;
 
 pub use attention::{Attention, AttentionScratch, Heads};
+pub use buffer::{Buffer, Plain};
 pub use linear::{Activation, Columns, Combine, Input, Linear, Panel, narrow_len, scales_len};
 pub use pool::Pool;
 

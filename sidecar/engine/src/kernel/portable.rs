@@ -126,10 +126,6 @@ unsafe impl Simd for Eight {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
-    unsafe fn copysign(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, f32::copysign)
-    }
-    #[inline(always)]
     unsafe fn sum(a: Self::V) -> f32 {
         ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]))
     }

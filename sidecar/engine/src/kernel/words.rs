@@ -123,23 +123,24 @@ unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const R
         let mut scales = [0.0; MAX_PANEL_ROWS];
         let mut floats = [0.0; BLOCK_COLS];
         let floats = &mut floats[..cols.len()];
-        for (i, row) in weights.chunks_exact_mut(BLOCK_COLS).enumerate() {
+        let mut factors = [Factors { factors: [0; SCALES], scale: 0.0 }; ROWS];
+        if job.dtype() == DType::Q8_0 {
+            // SAFETY: this is `S`'s instruction set.
+            unsafe { factors_q8_0::<S>(job, first, n, &cols, &mut factors) };
+        }
+        for (i, row) in weights.chunks_exact_mut(cols.len()).enumerate().take(ROWS) {
             if i >= n {
-                row[..cols.len()].fill(0);
+                row.fill(0);
                 continue;
             }
             // SAFETY: this is `S`'s instruction set; `row` has at least as many words as there are columns.
             scales[i] = unsafe {
-                let straight = match job.dtype() {
-                    DType::Q8_0 => unpack_q8_0::<S>(job.packed(first + i, cols.clone()), row.as_mut_ptr()),
-                    _ => None,
-                };
-                match straight {
-                    Some(scale) => scale,
-                    None => {
-                        job.unpack::<S>(first + i, cols.clone(), floats);
-                        round::<S>(floats, row.as_mut_ptr())
-                    }
+                if factors[i].scale > 0.0 {
+                    unpack_q8_0::<S>(job.packed(first + i, cols.clone()), &factors[i].factors, row.as_mut_ptr());
+                    factors[i].scale
+                } else {
+                    job.unpack::<S>(first + i, cols.clone(), floats);
+                    round::<S>(floats, row.as_mut_ptr())
                 }
             };
         }
@@ -205,7 +206,7 @@ unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
     // SAFETY: `M` tokens are the caller's; rows and sums were just counted.
     unsafe {
         for r in (0..ROWS).step_by(R) {
-            let w = weights.as_ptr().add(r * BLOCK_COLS);
+            let w = weights.as_ptr().add(r * cols);
             let mut acc = [[S::zero(); R]; M];
             for step in (0..cols).step_by(STEP) {
                 // Two registers a round, where a register is half a step: 12 % faster than one (bench/NOTES.md).
@@ -213,7 +214,7 @@ unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
                     let k = step + half * S::WORDS;
                     let mut rows = [S::zero(); R];
                     for i in 0..R {
-                        rows[i] = S::load_words(w.add(i * BLOCK_COLS + k));
+                        rows[i] = S::load_words(w.add(i * cols + k));
                     }
                     for m in 0..M {
                         let x = S::load_words(at.x.add(m * at.stride + k));
@@ -231,35 +232,93 @@ unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
     }
 }
 
-/// Q8_0 without the way through floats: a quant is already an integer, only the blocks' scales differ. `None` where they
-/// differ too much.
+/// Blocks of Q8_0 in a row of a panel's block.
+const SCALES: usize = BLOCK_COLS / q8_0::BLOCK;
+/// Ones, then zeros.
+const ONES: [f32; 2 * SCALES] = {
+    let mut ones = [0.0; 2 * SCALES];
+    let mut i = 0;
+    while i < SCALES {
+        ones[i] = 1.0;
+        i += 1;
+    }
+    ones
+};
+
+/// What turns the quants of one row's blocks into words: a factor for each block, in 256ths, and what a word is worth then.
+#[derive(Clone, Copy)]
+struct Factors {
+    factors: [i16; SCALES],
+    /// 0 where the blocks' scales differ too much.
+    scale: f32,
+}
+
+/// Q8_0 needs no way through floats: a quant is already an integer, only the blocks' scales differ.
 ///
 /// The length is not measured but bounded, by quants of 128 throughout: that loses one bit of sixteen. It would lose more
 /// where a block with a large scale had small quants, which no quantiser writes.
+///
+/// All rows of a panel at once, because a row's factors are the end of a long chain of slow instructions.
 #[inline(always)]
-unsafe fn unpack_q8_0<S: Words>(packed: &[u8], out: *mut i16) -> Option<f32> {
-    let (mut squares, mut largest, mut smallest) = (0.0, 0.0_f32, f32::INFINITY);
-    for block in packed.chunks_exact(q8_0::BLOCK_BYTES) {
-        let (scale, _) = q8_0::split(block);
-        squares += scale * scale;
-        largest = largest.max(scale.abs());
-        smallest = smallest.min(scale.abs());
-    }
-    let longest = 128.0 * (q8_0::BLOCK as f32 * squares).sqrt();
-    // Not finite, or uneven; all zeros are even.
-    if !longest.is_finite() || largest > 16.0 * smallest {
-        return None;
-    }
-    // One block alone would be scaled by 46,310 / (128 sqrt 32) = 64: factors fit a word with eight bits of fraction.
-    let scale = (LENGTH / longest).min(1e30);
-    for (i, block) in packed.chunks_exact(q8_0::BLOCK_BYTES).enumerate() {
-        let (block_scale, quants) = q8_0::split(block);
-        let factor = (block_scale * scale * 256.0).round_ties_even() as i16;
-        // SAFETY: a block has 32 quants, and `out` 32 words for each.
-        unsafe {
-            S::store_scaled(out.add(i * q8_0::BLOCK), quants.as_ptr().cast(), factor);
-            S::store_scaled(out.add(i * q8_0::BLOCK + 16), quants.as_ptr().cast::<i8>().add(16), factor);
+unsafe fn factors_q8_0<S: Words>(job: &Linear<'_>, first: usize, n: usize, cols: &Range<usize>, out: &mut [Factors]) {
+    let mut halves = [[[0; 2]; SCALES]; MAX_PANEL_ROWS];
+    let mut scales = [[0.0; SCALES]; MAX_PANEL_ROWS];
+    let blocks = cols.len() / q8_0::BLOCK;
+    for i in 0..n {
+        let packed = job.packed(first + i, cols.clone());
+        assert!(packed.len() == blocks * q8_0::BLOCK_BYTES && blocks <= SCALES);
+        for j in 0..SCALES {
+            // The first once more where there is no block: no smaller, no larger than the others.
+            let at = if j < blocks { j * q8_0::BLOCK_BYTES } else { 0 };
+            // SAFETY: just asserted.
+            halves[i][j] = unsafe { packed.as_ptr().add(at).cast::<[u8; 2]>().read() };
         }
     }
-    Some(1.0 / scale)
+    // SAFETY: this is `S`'s instruction set, and registers divide `SCALES`.
+    unsafe {
+        S::unpack(DType::F16, halves[..n].as_flattened().as_flattened(), scales[..n].as_flattened_mut());
+        let zero = S::splat(0.0);
+        let ones = ONES.as_ptr().add(SCALES - blocks);
+        for i in 0..n {
+            let (row, out) = (scales[i].as_ptr(), &mut out[i]);
+            let (mut largest, mut smallest, mut squares) = (zero, S::splat(f32::NEG_INFINITY), zero);
+            for j in (0..SCALES).step_by(S::LANES) {
+                let x = S::load(row.add(j));
+                let negative = S::min(x, S::sub(zero, x));
+                largest = S::min(largest, negative);
+                smallest = S::max(smallest, negative);
+                let x = S::mul(x, S::load(ones.add(j)));
+                squares = S::mul_add(x, x, squares);
+            }
+            let longest = 128.0 * (q8_0::BLOCK as f32 * S::sum(squares)).sqrt();
+            let (largest, smallest) = (S::max_lane(S::sub(zero, largest)), -S::max_lane(smallest));
+            // Not finite, or uneven; all zeros are even.
+            if !longest.is_finite() || largest > 16.0 * smallest {
+                out.scale = 0.0;
+                continue;
+            }
+            // One block alone would be scaled by 46,310 / (128 sqrt 32) = 64: factors fit a word.
+            let scale = (LENGTH / longest).min(1e30);
+            for j in (0..SCALES).step_by(S::LANES) {
+                S::store_rounded(out.factors.as_mut_ptr().add(j), S::load(row.add(j)), S::splat(scale * 256.0));
+            }
+            out.scale = 1.0 / scale;
+        }
+    }
+}
+
+/// One row with its factors.
+#[inline(always)]
+unsafe fn unpack_q8_0<S: Words>(packed: &[u8], factors: &[i16; SCALES], out: *mut i16) {
+    let blocks = packed.len() / q8_0::BLOCK_BYTES;
+    assert!(blocks <= SCALES);
+    for i in 0..blocks {
+        // SAFETY: this is `S`'s instruction set; a block has 32 quants at its end, and `out` 32 words for each.
+        unsafe {
+            let quants = packed.as_ptr().add((i + 1) * q8_0::BLOCK_BYTES - q8_0::BLOCK).cast();
+            let factor = *factors.as_ptr().add(i);
+            S::store_scaled(out.add(i * q8_0::BLOCK), quants, factor);
+            S::store_scaled(out.add(i * q8_0::BLOCK + 16), quants.add(16), factor);
+        }
+    }
 }

@@ -93,7 +93,7 @@ macro_rules! entries {
 
 // Tiles are as large as the registers allow. Panels leave room for tokens in the first-level cache.
 type Wide<const VNNI: bool> = WordProduct<Sixteen<VNNI>, 6, 3, 4, 32>;
-type Narrow<const VNNI: bool> = WordProduct<Eight<VNNI>, 3, 2, 3, 24>;
+type Narrow<const VNNI: bool> = WordProduct<Eight<VNNI>, 2, 1, 4, 24>;
 entries!(avx512vnni, Sixteen<true>, Wide<true>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 entries!(avx512, Sixteen<false>, Wide<false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 entries!(avxvnni, Eight<true>, Narrow<true>, "avxvnni,avx2,fma");
@@ -173,13 +173,6 @@ unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
         }
     }
     #[inline(always)]
-    unsafe fn copysign(a: Self::V, b: Self::V) -> Self::V {
-        unsafe {
-            let sign = _mm512_set1_ps(-0.0);
-            _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
-        }
-    }
-    #[inline(always)]
     unsafe fn sum(a: Self::V) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }
@@ -202,8 +195,21 @@ unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
         unsafe { unpack_avx512(dtype, packed, out) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32, n: usize) {
+        unsafe { prefetch(p, n) }
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
+    }
+}
+
+/// See [`Simd::prefetch`].
+#[inline(always)]
+unsafe fn prefetch(p: *const f32, n: usize) {
+    for i in (0..n).step_by(16) {
+        // SAFETY: every such processor has the instruction, which takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(i).cast()) };
     }
 }
 
@@ -268,13 +274,6 @@ unsafe impl<const VNNI: bool> Simd for Eight<VNNI> {
         }
     }
     #[inline(always)]
-    unsafe fn copysign(a: Self::V, b: Self::V) -> Self::V {
-        unsafe {
-            let sign = _mm256_set1_ps(-0.0);
-            _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b))
-        }
-    }
-    #[inline(always)]
     unsafe fn sum(a: Self::V) -> f32 {
         unsafe {
             let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
@@ -284,6 +283,10 @@ unsafe impl<const VNNI: bool> Simd for Eight<VNNI> {
     }
     unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
         unsafe { unpack_avx2(dtype, packed, out) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32, n: usize) {
+        unsafe { prefetch(p, n) }
     }
     #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {

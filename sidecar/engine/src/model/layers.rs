@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use super::Batch;
 use crate::gguf::TensorRef;
 use crate::kernel::{
-    Activation, Attention, AttentionScratch, Columns, Combine, Heads, Input, Kernel, Linear, Panel, Pool, narrow_len,
-    scales_len,
+    Activation, Attention, AttentionScratch, Buffer, Columns, Combine, Heads, Input, Kernel, Linear, Panel, Pool,
+    narrow_len, scales_len,
 };
 
 /// Tokens of a job that works row by row: enough for it to be worth handing over.
@@ -62,15 +62,15 @@ impl Sizes {
 /// Activations of one micro-batch, made once: a forward pass allocates lists of jobs and positions, no activations.
 pub(super) struct Arena {
     /// The residual stream, `(tokens, hidden)`.
-    pub x: Vec<f32>,
+    pub x: Buffer<f32>,
     /// Queries, then what was attended to, `(tokens, q_width)`.
-    pub q: Vec<f32>,
+    pub q: Buffer<f32>,
     /// Keys and values, `(tokens, 2 * kv_width)`.
-    pub kv: Vec<f32>,
+    pub kv: Buffer<f32>,
     /// One block's normalised inputs, `(block, hidden)`; only where norms come first.
-    pub normed: Vec<f32>,
+    pub normed: Buffer<f32>,
     /// One block's wide activations, `(block, ffn)`.
-    pub up: Vec<f32>,
+    pub up: Buffer<f32>,
     /// Tokens in a block.
     pub block: usize,
     /// What the steps themselves need.
@@ -79,8 +79,8 @@ pub(super) struct Arena {
 
 /// Input of a product in 16 bits, and each thread's own memory.
 pub(super) struct Scratch {
-    words: Vec<u16>,
-    scales: Vec<f32>,
+    words: Buffer<u16>,
+    scales: Buffer<f32>,
     workers: Vec<Mutex<(Panel, AttentionScratch)>>,
 }
 
@@ -94,15 +94,15 @@ impl Arena {
         };
         let worker = || (kernel.panel(widest, block), AttentionScratch::new(longest, sizes.heads.dim));
         Arena {
-            x: vec![0.0; max_tokens * sizes.hidden],
-            q: vec![0.0; max_tokens * sizes.heads.q_width()],
-            kv: vec![0.0; max_tokens * 2 * sizes.heads.kv_width()],
-            normed: vec![0.0; if norms_first { block * sizes.hidden } else { 0 }],
-            up: vec![0.0; block * sizes.ffn],
+            x: Buffer::new(max_tokens * sizes.hidden),
+            q: Buffer::new(max_tokens * sizes.heads.q_width()),
+            kv: Buffer::new(max_tokens * 2 * sizes.heads.kv_width()),
+            normed: Buffer::new(if norms_first { block * sizes.hidden } else { 0 }),
+            up: Buffer::new(block * sizes.ffn),
             block,
             scratch: Scratch {
-                words: vec![0; words],
-                scales: vec![0.0; scales],
+                words: Buffer::new(words),
+                scales: Buffer::new(scales),
                 workers: (0..threads.max(1)).map(|_| worker().into()).collect(),
             },
         }
