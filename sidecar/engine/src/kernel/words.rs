@@ -260,6 +260,7 @@ struct Factors {
 ///
 /// All rows of a panel at once, because a row's factors are the end of a long chain of slow instructions.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "hot code uses plain loops: zipped, these took twice as long")]
 unsafe fn factors_q8_0<S: Words>(job: &Linear<'_>, first: usize, n: usize, cols: &Range<usize>, out: &mut [Factors]) {
     let mut halves = [[[0; 2]; SCALES]; MAX_PANEL_ROWS];
     let mut scales = [[0.0; SCALES]; MAX_PANEL_ROWS];
