@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use memmap2::Mmap;
+#[cfg(not(miri))]
+use memmap2::Mmap as Map;
 
 use crate::{Error, Result};
 use parse::{Kind, TensorEntry, ValueEntry};
@@ -104,10 +105,14 @@ pub struct Gguf {
     inner: Arc<Inner>,
 }
 
+/// Miri, which finds wrong uses of memory, cannot map files.
+#[cfg(miri)]
+type Map = Vec<u8>;
+
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    map: Mmap,
+    map: Map,
     stamp: Stamp,
     /// When anything about the file was last changed, which no program can set: seconds and nanoseconds since 1970.
     #[cfg(unix)]
@@ -210,7 +215,10 @@ impl Gguf {
         // while it is mapped: writing to it changes `&[u8]`s under our feet, cutting it short makes reads end in SIGBUS.
         // So a model file must never be modified in place; replace it by renaming a new one over it (the map then keeps
         // the old file alive). `unchanged` lets the owner notice either between two batches.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
+        #[cfg(not(miri))]
+        let map = unsafe { Map::map(&file) }.map_err(|e| Error::io("map", path, e))?;
+        #[cfg(miri)]
+        let map = fs::read(path).map_err(|e| Error::io("read", path, e))?;
         let (values, tensors) = parse::parse(path, &map)?;
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt;
