@@ -260,19 +260,17 @@ impl<'a> Linear<'a> {
 /// A thread's block of unpacked weights, and its sums.
 pub struct Panel {
     weights: Buffer<f32>,
-    /// `(tokens, SUMS_STRIDE)`.
+    /// `(tokens, MAX_PANEL_ROWS)`.
     pub(super) sums: Buffer<f32>,
 }
 
 /// Most rows that a panel has.
 pub(super) const MAX_PANEL_ROWS: usize = 32;
-/// Sums of one token: as many, and four that are written with the last of them and never read.
-pub(super) const SUMS_STRIDE: usize = MAX_PANEL_ROWS + 4;
 
 impl Panel {
     /// Room for blocks of `bytes` and for the sums of `max_tokens`.
     pub(super) fn new(bytes: usize, max_tokens: usize) -> Self {
-        Panel { weights: Buffer::new(bytes.div_ceil(4)), sums: Buffer::new(max_tokens * SUMS_STRIDE) }
+        Panel { weights: Buffer::new(bytes.div_ceil(4)), sums: Buffer::new(max_tokens * MAX_PANEL_ROWS) }
     }
 
     /// The unpacked weights as `T`, and the sums.
@@ -324,7 +322,7 @@ pub(super) unsafe fn panel<P: Product>(job: &Linear<'_>, panel: usize, scratch: 
     let Input { tokens, cols, .. } = job.input;
     let (weights, sums) = scratch.parts_mut::<P::Weight>();
     let weights = &mut weights[..P::ROWS * BLOCK_COLS];
-    let sums = &mut sums[..tokens * SUMS_STRIDE];
+    let sums = &mut sums[..tokens * MAX_PANEL_ROWS];
     sums.fill(0.0);
     for start in (0..cols).step_by(BLOCK_COLS) {
         let block = start..cols.min(start + BLOCK_COLS);
@@ -335,7 +333,7 @@ pub(super) unsafe fn panel<P: Product>(job: &Linear<'_>, panel: usize, scratch: 
         }
     }
     let bias = job.bias::<MAX_PANEL_ROWS>(first, n);
-    for (token, sums) in sums.chunks_exact(SUMS_STRIDE).enumerate() {
+    for (token, sums) in sums.chunks_exact(MAX_PANEL_ROWS).enumerate() {
         // SAFETY: this is the product's instruction set; these are this panel's rows of an existing token.
         unsafe { job.finish::<P::F>(token, (first, n), &sums[..P::ROWS], &bias[..P::ROWS]) };
     }
@@ -394,7 +392,7 @@ unsafe impl<S: Simd, const M: usize, const R: usize> Product for Floats<S, M, R>
                 // SAFETY: all pointers have as many readable floats, a multiple of LANES.
                 let tile = unsafe { dots::<S, M, R>(rows, w, cols.len()) };
                 for (m, tile) in tile.iter().enumerate().take(tokens - token) {
-                    for (sum, x) in sums[(token + m) * SUMS_STRIDE + r..].iter_mut().zip(tile) {
+                    for (sum, x) in sums[(token + m) * MAX_PANEL_ROWS + r..].iter_mut().zip(tile) {
                         *sum += x;
                     }
                 }

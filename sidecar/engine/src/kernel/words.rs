@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::linear::{BLOCK_COLS, Input, Linear, MAX_PANEL_ROWS, Product, SUMS_STRIDE, scales_len};
+use super::linear::{BLOCK_COLS, Input, Linear, MAX_PANEL_ROWS, Product, scales_len};
 use super::simd::Simd;
 use crate::gguf::DType;
 use crate::quant::q8_0;
@@ -20,6 +20,8 @@ use crate::quant::q8_0;
 const LENGTH: f32 = 46_310.0;
 /// Columns of one round: every width is a multiple of it.
 const STEP: usize = 32;
+/// Rows of a tile: so many sums fill a register of 128 bits.
+const R: usize = 4;
 /// The largest integer.
 const LARGEST: f32 = 32_750.0;
 
@@ -37,9 +39,8 @@ pub(super) unsafe trait Words: Simd {
     unsafe fn load_words(p: *const i16) -> Self::I;
     /// `acc` + the products of the words, neighbours added.
     unsafe fn madd(acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    /// `out[i] += x * scales[i] * sum of a[i]'s lanes` for three or four registers; of three, a fourth float is
-    /// written too and means nothing.
-    unsafe fn add_sums<const R: usize>(a: [Self::I; R], x: f32, scales: *const f32, out: *mut f32);
+    /// `out[i] += x * scales[i] * sum of a[i]'s lanes`.
+    unsafe fn add_sums(a: [Self::I; R], x: f32, scales: *const f32, out: *mut f32);
     /// `Simd::LANES` floats times `scale`, to the nearest integers. Only called where they fit.
     unsafe fn store_rounded(p: *mut i16, x: Self::V, scale: Self::V);
     /// Sixteen signed bytes times `factor` / 256, to the nearest words.
@@ -99,15 +100,11 @@ fn far_length(x: &[f32]) -> f64 {
     if squares.is_finite() { squares.sqrt() } else { f64::NAN }
 }
 
-/// See the module. Tiles of `M` tokens by `R` rows; of `HALF` tokens, then of one, where fewer are left.
-pub(super) struct WordProduct<S, const M: usize, const HALF: usize, const R: usize, const ROWS: usize>(
-    std::marker::PhantomData<S>,
-);
+/// See the module. Tiles of `M` tokens by [`R`] rows; of `HALF` tokens, then of one, where fewer are left.
+pub(super) struct WordProduct<S, const M: usize, const HALF: usize, const ROWS: usize>(std::marker::PhantomData<S>);
 
 // SAFETY: the instruction set is `S`'s.
-unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const ROWS: usize> Product
-    for WordProduct<S, M, HALF, R, ROWS>
-{
+unsafe impl<S: Words, const M: usize, const HALF: usize, const ROWS: usize> Product for WordProduct<S, M, HALF, ROWS> {
     type F = S;
     type Weight = i16;
     const ROWS: usize = ROWS;
@@ -165,18 +162,18 @@ unsafe impl<S: Words, const M: usize, const HALF: usize, const R: usize, const R
         };
         let mut token = 0;
         while token < tokens {
-            let (at, sums) = (place(token), &mut sums[token * SUMS_STRIDE..]);
+            let (at, sums) = (place(token), &mut sums[token * MAX_PANEL_ROWS..]);
             let left = tokens - token;
             // SAFETY: this is `S`'s instruction set; the tile's tokens exist, in words, scales and sums.
             unsafe {
                 if left >= M {
-                    tile::<S, M, R, ROWS>(&at, weights, cols.len(), scales, sums);
+                    tile::<S, M, ROWS>(&at, weights, cols.len(), scales, sums);
                     token += M;
                 } else if left >= HALF {
-                    tile::<S, HALF, R, ROWS>(&at, weights, cols.len(), scales, sums);
+                    tile::<S, HALF, ROWS>(&at, weights, cols.len(), scales, sums);
                     token += HALF;
                 } else {
-                    tile::<S, 1, R, ROWS>(&at, weights, cols.len(), scales, sums);
+                    tile::<S, 1, ROWS>(&at, weights, cols.len(), scales, sums);
                     token += 1;
                 }
             }
@@ -195,14 +192,14 @@ struct Place {
 /// `M` tokens by all rows of the panel. Sums are exact, so narrower tiles give the same bits.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "hot code uses plain loops: see `simd`")]
-unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
+unsafe fn tile<S: Words, const M: usize, const ROWS: usize>(
     at: &Place,
     weights: &[i16],
     cols: usize,
     scales: &[f32; MAX_PANEL_ROWS],
     sums: &mut [f32],
 ) {
-    assert!(weights.len() >= ROWS * BLOCK_COLS && cols <= BLOCK_COLS && sums.len() >= M * SUMS_STRIDE);
+    assert!(weights.len() >= ROWS * BLOCK_COLS && cols <= BLOCK_COLS && sums.len() >= M * MAX_PANEL_ROWS);
     // SAFETY: `M` tokens are the caller's; rows and sums were just counted.
     unsafe {
         for r in (0..ROWS).step_by(R) {
@@ -225,7 +222,7 @@ unsafe fn tile<S: Words, const M: usize, const R: usize, const ROWS: usize>(
                 }
             }
             for m in 0..M {
-                let out = sums.as_mut_ptr().add(m * SUMS_STRIDE + r);
+                let out = sums.as_mut_ptr().add(m * MAX_PANEL_ROWS + r);
                 S::add_sums(acc[m], *at.scales.add(m * at.n_blocks), scales.as_ptr().add(r), out);
             }
         }

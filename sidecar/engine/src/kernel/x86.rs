@@ -92,8 +92,8 @@ macro_rules! entries {
 }
 
 // Tiles are as large as the registers allow. Panels leave room for tokens in the first-level cache.
-type Wide<const VNNI: bool> = WordProduct<Sixteen<VNNI>, 6, 3, 4, 32>;
-type Narrow<const VNNI: bool> = WordProduct<Eight<VNNI>, 2, 1, 4, 24>;
+type Wide<const VNNI: bool> = WordProduct<Sixteen<VNNI>, 6, 3, 32>;
+type Narrow<const VNNI: bool> = WordProduct<Eight<VNNI>, 2, 1, 24>;
 entries!(avx512vnni, Sixteen<true>, Wide<true>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 entries!(avx512, Sixteen<false>, Wide<false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 entries!(avxvnni, Eight<true>, Narrow<true>, "avxvnni,avx2,fma");
@@ -343,8 +343,8 @@ unsafe impl<const VNNI: bool> Words for Eight<VNNI> {
         }
     }
     #[inline(always)]
-    unsafe fn add_sums<const R: usize>(a: [Self::I; R], x: f32, scales: *const f32, out: *mut f32) {
-        unsafe { add_four([a[0], a[1], a[2], if R == 4 { a[R - 1] } else { Self::zero() }], x, scales, out) }
+    unsafe fn add_sums(a: [Self::I; 4], x: f32, scales: *const f32, out: *mut f32) {
+        unsafe { add_four(a, x, scales, out) }
     }
     #[inline(always)]
     unsafe fn store_rounded(p: *mut i16, x: Self::V, scale: Self::V) {
@@ -379,10 +379,10 @@ unsafe impl<const VNNI: bool> Words for Sixteen<VNNI> {
         unsafe { if VNNI { _mm512_dpwssd_epi32(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) } }
     }
     #[inline(always)]
-    unsafe fn add_sums<const R: usize>(a: [Self::I; R], x: f32, scales: *const f32, out: *mut f32) {
+    unsafe fn add_sums(a: [Self::I; 4], x: f32, scales: *const f32, out: *mut f32) {
         unsafe {
             let mut halves = [_mm256_setzero_si256(); 4];
-            for i in 0..R {
+            for i in 0..4 {
                 halves[i] = _mm256_add_epi32(_mm512_castsi512_si256(a[i]), _mm512_extracti64x4_epi64::<1>(a[i]));
             }
             add_four(halves, x, scales, out);
