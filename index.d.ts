@@ -118,9 +118,9 @@ export interface Progress {
 }
 
 export interface IndexOptions extends CallOptions {
-  /** Forget the stored index first; embeddings of unchanged content are re-used all the same. */
+  /** Read everything anew; embeddings of unchanged content are re-used all the same. The old index answers until the run ends. */
   rebuild?: boolean;
-  /** Called at most ten times a second with the newest state. */
+  /** Called at most ten times a second with the newest state. What it throws ends the run, and the run rejects with it. */
   onProgress?: (progress: Progress) => void;
 }
 
@@ -130,7 +130,7 @@ export interface IndexReport extends Answer {
   files: number;
   filesChanged: number;
   filesRemoved: number;
-  /** Files that were left out, with `'binary'`, `'too_large'`, `'not_utf8'`, `'generated'`, `'unreadable'` ... */
+  /** Files that were left out, with `'binary'`, `'too_large'`, `'not_utf8'`, `'generated'`, `'unreadable'`, `'symlink'`, `'too_many_rules'` ... */
   skipped: { path: string; reason: string }[];
   /** Their number; `skipped` lists the first 5,000. */
   skippedTotal: number;
@@ -146,6 +146,8 @@ export interface IndexReport extends Answer {
   /** Milliseconds until all of the text could be searched; the first part of a large tree answers after half a second. */
   textMs: number;
   totalMs: number;
+  /** There was an index that this user did not make on this machine, one that came with the repository: it was begun anew. */
+  foreign: boolean;
 }
 
 /** Await it for the report, or iterate over its progress: `for await (const p of client.index())`. */

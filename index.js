@@ -48,15 +48,45 @@ const FALLBACKS = {
 /** `setTimeout` takes no more. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** What is to be done when a signal is aborted, by signal. */
+const onAborts = new WeakMap();
+
+/**
+ * Calls `callback` once when `signal` is aborted, until the function it gives is called. One listener for each signal, however
+ * many calls share it: Node warns of a leak at the eleventh.
+ */
+function onAbort(signal, callback) {
+  if (signal === undefined) return () => {};
+  let callbacks = onAborts.get(signal);
+  if (callbacks === undefined) {
+    onAborts.set(signal, (callbacks = new Set()));
+    const all = () => {
+      onAborts.delete(signal);
+      for (const each of callbacks) each();
+    };
+    callbacks.stop = () => {
+      onAborts.delete(signal);
+      signal.removeEventListener('abort', all);
+    };
+    signal.addEventListener('abort', all, { once: true });
+  }
+  const entry = () => callback(); // the same function may wait twice
+  callbacks.add(entry);
+  return () => {
+    callbacks.delete(entry);
+    if (callbacks.size === 0) callbacks.stop();
+  };
+}
+
 const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
+      off();
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal?.addEventListener('abort', done, { once: true });
+    const off = onAbort(signal, done);
   });
 
 /** Opens a client. The daemon is started if none runs; a directory's project is the nearest `.offheap` upwards. */
@@ -138,15 +168,32 @@ class Client {
       check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
       check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
       this.#needsProject('index');
+      this.#mayCall(options);
       let reached = '';
+      let thrown = null;
+      const giveUp = new AbortController();
       const progress = (event) => {
         reached = `${event.phase} ${event.done}`;
         report(event);
-        onProgress?.(event);
+        if (thrown !== null) return;
+        try {
+          onProgress?.(event);
+        } catch (error) {
+          // Nobody is there to catch it: it ends the run, and is what the run ends with.
+          thrown = { error };
+          giveUp.abort();
+        }
       };
+      const signal = options.signal === undefined ? giveUp.signal : AbortSignal.any([options.signal, giveUp.signal]);
       const work = (client, call, timeout) => client.index(call, rebuild, timeout, progress);
-      // A run goes on where a lost one ended: only one that gets no further is at fault itself.
-      return this.#call(options, work, { progress: () => reached });
+      try {
+        // A run goes on where a lost one ended: only one that gets no further is at fault itself.
+        const done = await this.#call({ ...options, signal }, work, { progress: () => reached });
+        if (thrown === null) return done;
+      } catch (error) {
+        if (thrown === null) throw error;
+      }
+      throw thrown.error;
     });
   }
 
@@ -303,14 +350,13 @@ class Client {
   async #ask(client, work, signal, deadline) {
     const call = this.#nextCall++ >>> 0;
     const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
-    const stop = () => client.cancel(call);
-    signal?.addEventListener('abort', stop, { once: true });
+    const off = onAbort(signal, () => client.cancel(call));
     try {
       const result = await work(client, call, left);
       if (isObject(result) && client.transport !== 'local') result.fallback = client.transport;
       return result;
     } finally {
-      signal?.removeEventListener('abort', stop);
+      off();
     }
   }
 
@@ -469,14 +515,14 @@ function interruptible(work, signal, deadline, late) {
   return new Promise((resolve, reject) => {
     const done = () => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', over);
+      off();
     };
     const over = () => {
       done();
       reject(signal?.aborted ? aborted(signal) : late());
     };
     const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
-    signal?.addEventListener('abort', over, { once: true });
+    const off = onAbort(signal, over);
     work.then(resolve, reject).finally(done);
   });
 }

@@ -3,13 +3,13 @@
 // Starting a daemon from Node, and what is known of its deaths. `spawn` is Node's because it detaches without handing
 // on handles on every system, which Rust's `Command` inside Node cannot promise.
 
-const { existsSync, readFileSync, statSync } = require('node:fs');
+const { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync } = require('node:fs');
 const path = require('node:path');
 const native = require('../native.js');
 
 /** Variables that the daemon is given; it outlives this process, whose other variables are none of its business. */
 const PASSED_ON = [
-  'HOME', 'USERPROFILE', 'LOCALAPPDATA', 'SystemRoot', 'TEMP', 'TMP', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'HF_HOME', 'HF_ENDPOINT',
+  'HOME', 'USERPROFILE', 'LOCALAPPDATA', 'SystemRoot', 'TEMP', 'TMP', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'XDG_STATE_HOME', 'HF_HOME', 'HF_ENDPOINT',
   'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'OFFHEAP_WATCH', 'RUST_BACKTRACE',
 ];
 /** Longer than any daemon takes to say that it is ready, or why not: it may wait 15 s for its predecessor. */
@@ -24,6 +24,10 @@ const TAIL_BYTES = 4 << 10;
 const MAX_RESTARTS = 2;
 /** After this long a crash is forgotten. */
 const WINDOW_MS = 60_000;
+/** A configuration has a few hundred bytes, and cannot ask for more than these: as in sidecar/src/config.rs. */
+const MAX_CONFIG_BYTES = 256 << 10;
+const MAX_RETRIES = 20;
+const MAX_DELAYS = 20;
 /** A configuration cannot ask for more than this between two starts. */
 const LONGEST_DELAY_MS = 10_000;
 /** So long the next one of those who were in flight at a crash waits for the one before it. */
@@ -214,11 +218,29 @@ async function startDaemon(location) {
   });
 }
 
+/**
+ * The last `limit` bytes of a regular file. Not through a link and not of a device, which may have no end: this blocks Node's
+ * one thread.
+ */
+function readRegular(file, limit) {
+  const descriptor = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  try {
+    const { size, mtimeMs, ...stat } = fstatSync(descriptor);
+    if ((stat.mode & constants.S_IFMT) !== constants.S_IFREG) throw new Error('no regular file');
+    const buffer = Buffer.alloc(Math.min(size, limit));
+    const length = readSync(descriptor, buffer, 0, buffer.length, size - buffer.length);
+    return { text: buffer.toString('utf8', 0, length), size, mtimeMs };
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 /** The end of a log, for an error's message; nothing where nobody wrote there `since`. */
 function tail(log, since = 0) {
   try {
-    if (statSync(log).mtimeMs < since) return '';
-    const lines = readFileSync(log).subarray(-TAIL_BYTES).toString('utf8').trimEnd().split('\n');
+    const { text, mtimeMs } = readRegular(log, TAIL_BYTES);
+    if (mtimeMs < since) return '';
+    const lines = text.trimEnd().split('\n');
     return `; its log ends with:\n${lines.slice(-TAIL_LINES).join('\n')}`;
   } catch {
     return '';
@@ -234,18 +256,29 @@ function findModelDir() {
   }
 }
 
-/** The client's part of the project's configuration. The daemon checks the whole file and reports mistakes in it. */
+/** The daemon's part of a project's configuration; nothing where there is none. */
+function daemonConfig(project) {
+  const folder = path.join(project, '.offheap');
+  if (!lstatSync(folder).isDirectory()) return {};
+  const { text, size } = readRegular(path.join(folder, 'config.json'), MAX_CONFIG_BYTES);
+  return size > MAX_CONFIG_BYTES ? {} : (JSON.parse(text).daemon ?? {});
+}
+
+/**
+ * The client's part of the project's configuration, within limits: the file is the repository's. The daemon checks the whole file
+ * and reports what is wrong with it.
+ */
 function settings(project) {
   let daemon = {};
   try {
-    if (project !== undefined) daemon = JSON.parse(readFileSync(path.join(project, '.offheap', 'config.json'), 'utf8')).daemon ?? {};
+    if (project !== undefined) daemon = daemonConfig(project);
   } catch {
     // none, or one that the daemon will refuse with its reason
   }
-  const delays = Array.isArray(daemon.retry_delays_ms) ? daemon.retry_delays_ms.filter((ms) => Number.isFinite(ms) && ms >= 0) : [];
+  const delays = Array.isArray(daemon.retry_delays_ms) ? daemon.retry_delays_ms.slice(0, MAX_DELAYS).filter((ms) => Number.isFinite(ms) && ms >= 0) : [];
   return {
     enabled: daemon.enabled !== false,
-    maxRetries: Number.isInteger(daemon.max_retries) ? daemon.max_retries : 4,
+    maxRetries: Number.isInteger(daemon.max_retries) ? Math.min(daemon.max_retries, MAX_RETRIES) : 4,
     retryDelaysMs: delays.length > 0 ? delays : [100, 500, 1000, 2000],
   };
 }

@@ -100,6 +100,7 @@ pub struct IndexResult {
     pub tokens: f64,
     pub text_ms: f64,
     pub total_ms: f64,
+    pub foreign: bool,
 }
 
 /// A file that was left out.
@@ -126,6 +127,7 @@ impl From<IndexReport> for IndexResult {
             tokens: report.tokens as f64,
             text_ms: report.text_ms as f64,
             total_ms: report.total_ms as f64,
+            foreign: report.foreign,
         }
     }
 }

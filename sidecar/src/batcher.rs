@@ -356,6 +356,7 @@ impl Shared {
             threads: config::threads(),
             sha256: file.sha256.as_deref(),
             fingerprints: self.fingerprints.as_deref(),
+            below: file.below.as_deref(),
         };
         let embedder = catch_unwind(|| Embedder::open(&file.path, &options))
             .map_err(|_| Fault::new(Code::ModelDamaged, "the model file could not be read (internal error)"))?

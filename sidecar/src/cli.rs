@@ -10,18 +10,22 @@ mod restart;
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use offheap_protocol::connection::Payload;
 use offheap_protocol::endpoint::{canonical, find_project};
 use offheap_protocol::message::{
-    Case, Fresh, IndexReport, Priority, Progress, Request, Response, SearchMode, SearchRequest, StatusReport, TextKind,
+    Case, Fresh, IndexReport, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest,
+    StatusReport, TextKind,
 };
 use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::args::{self, CaseRule, Command, Common, Mode};
+use crate::handler::check_search;
+use crate::projects::Project;
 use crate::{config, models, start};
 use output::{Bar, out};
 
@@ -86,19 +90,34 @@ async fn run(command: Command) -> Result<ExitCode, Fault> {
     }
 }
 
-/// The project that a command works for: the one around the directory, or the directory itself.
+/// The project that `index` works for: the one around the directory, or the directory itself, which becomes one.
 fn project(common: &Common) -> Result<PathBuf, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     Ok(find_project(&dir)?.unwrap_or(canonical(&dir)?))
 }
 
-/// The daemon that a command talks to: the project's where there is one, the user's otherwise.
+/// The daemon that every other command talks to: the one of the project around the directory; where there is none, the
+/// user's, or with `--project DIR` the one of DIR, which may be gone.
 fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
-    match (find_project(&dir)?, &common.project) {
+    let found = match find_project(&dir) {
+        Ok(found) => found,
+        Err(fault) => return Endpoint::new(Some(gone(&dir).ok_or(fault)?)),
+    };
+    match (found, &common.project) {
         (None, Some(dir)) => Endpoint::new(Some(canonical(dir)?)),
         (found, _) => Endpoint::new(found),
     }
+}
+
+/// The canonical path that a directory had which is not there any more; `None` when it is there.
+fn gone(dir: &Path) -> Option<PathBuf> {
+    let shell = || std::env::var_os("PWD").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let path = std::path::absolute(dir).ok().or_else(|| Some(shell()?.join(dir)))?;
+    let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
+    let there = path.ancestors().skip(1).find(|path| path.is_dir())?;
+    let rest = path.strip_prefix(there).expect("an ancestor of it");
+    (std::fs::symlink_metadata(&path).is_err()).then(|| canonical(there).map(|there| there.join(rest)).ok()).flatten()
 }
 
 fn init(args: &args::Init) -> Result<ExitCode, Fault> {
@@ -180,11 +199,10 @@ async fn stop_indexing(client: &Client) {
 }
 
 async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
-    let root = project(&args.common)?;
     if !matches!(args.mode, Mode::Regex) && (args.case.is_some() || args.context.is_some()) {
         return Err(Fault::new(Code::InvalidArgument, "--case and --context belong to --mode regex"));
     }
-    let request = Request::Search(SearchRequest {
+    let search = SearchRequest {
         query: args.query.join(" "),
         mode: match args.mode {
             Mode::Hybrid => SearchMode::Hybrid,
@@ -208,21 +226,43 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
             Some(CaseRule::Insensitive) => Case::Insensitive,
         },
         context: args.context.unwrap_or(0),
-    });
-    let endpoint = Endpoint::new(Some(root))?;
-    let asking = start::ask(&endpoint, async |client| {
-        match client.call(request.clone(), Payload::None, None, None).await?.response {
-            Response::Found(report) => Ok(report),
-            other => Err(odd(&other)),
+    };
+    let endpoint = endpoint(&args.common)?;
+    let report = match endpoint.project() {
+        Some(root) if config::has_index(root)? => ask_search(&endpoint, search).await?,
+        // Without an index there is nothing that a daemon would keep.
+        root => {
+            let dir = root.map_or_else(|| canonical(Path::new(".")), |root| Ok(root.to_path_buf()))?;
+            search_unindexed(dir, search)?
         }
-    });
-    let report = interruptible(asking).await?;
+    };
     if args.common.json {
         out(&output::search_json(&report, !args.no_text));
     } else {
         output::hits(&report, !args.no_text);
     }
     Ok(if report.hits.is_empty() { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
+}
+
+async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<SearchReport, Fault> {
+    let request = Request::Search(search);
+    let asking = start::ask(endpoint, async |client| {
+        match client.call(request.clone(), Payload::None, None, None).await?.response {
+            Response::Found(report) => Ok(report),
+            other => Err(odd(&other)),
+        }
+    });
+    interruptible(asking).await
+}
+
+/// Regular expressions need no index, and no daemon either.
+fn search_unindexed(dir: PathBuf, search: SearchRequest) -> Result<SearchReport, Fault> {
+    check_search(&search)?;
+    let project = Project::new(dir);
+    if search.mode != SearchMode::Regex {
+        return Err(project.no_index());
+    }
+    project.grep(&search, &AtomicBool::new(false))
 }
 
 async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {

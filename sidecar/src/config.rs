@@ -1,11 +1,16 @@
 //! Every default, file setting and environment variable, in one place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use offheap_engine::Error;
+use offheap_engine::disk::{Folder, Tree, is_link};
+use offheap_engine::store::Place;
 use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::{Code, Fault};
 use serde::{Deserialize, Serialize};
+
+use crate::secret::secret;
 
 /// Version of the file's schema.
 pub const CONFIG_VERSION: &str = "2.0.0";
@@ -96,20 +101,40 @@ impl Default for IndexConfig {
     }
 }
 
+/// A configuration file has a few hundred bytes.
+const MAX_CONFIG_BYTES: u64 = 256 << 10;
+/// What a repository may ask for at most: its configuration is a stranger's wish, and what it costs is the user's.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
+const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
+const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
+const MAX_RETRIES: u32 = 20;
+const MAX_DELAYS: usize = 20;
+const MAX_DELAY_MS: u32 = 60_000;
+/// A daemon that is told to stay leaves all the same when it was idle for this long.
+const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
+
 impl Config {
-    /// A project's file; the defaults where there is none.
+    /// A project's file; the defaults where there is none. Values beyond the limits are brought within them: see
+    /// [`Config::read_with_notes`].
     pub fn read(project: &Path) -> Result<Self, Fault> {
+        Self::read_with_notes(project).map(|(config, _)| config)
+    }
+
+    /// A project's file, and what was not done as it says.
+    pub fn read_with_notes(project: &Path) -> Result<(Self, Vec<String>), Fault> {
         let path = project.join(PROJECT_DIR).join("config.json");
         let invalid = |why: String| {
             Fault::new(Code::ConfigInvalid, format!("`{}`: {why}", path.display()))
                 .hint("correct the file, or remove it to use the defaults")
         };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
-            Err(error) => return Err(invalid(error.to_string())),
+        let text = match read_config(project) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok((Config::default(), Vec::new())),
+            Err(error @ Error::UnsafePath { .. }) => return Err(crate::fault::from_engine(&error)),
+            Err(error) => return Err(invalid(crate::fault::chain(&error))),
         };
-        let config: Config = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let mut config: Config = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
         if config.version.split('.').next() != CONFIG_VERSION.split('.').next() {
             return Err(invalid(format!("`version` is {}, this build reads {CONFIG_VERSION}", config.version)));
         }
@@ -117,15 +142,80 @@ impl Config {
             ("ttl_minutes", config.daemon.ttl_minutes),
             ("eviction_check_interval_seconds", config.daemon.eviction_check_interval_seconds),
         ] {
-            if !(value > 0.0 && value <= 1e6) {
-                return Err(invalid(format!("`daemon.{key}` must be above 0 and at most 1000000")));
+            if value.is_nan() || value <= 0.0 {
+                return Err(invalid(format!("`daemon.{key}` must be above 0")));
             }
         }
-        Ok(config)
+        let notes = config.limit();
+        Ok((config, notes))
+    }
+
+    /// Brings every value within what a repository may ask for; says what was changed.
+    fn limit(&mut self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Config { daemon, index, .. } = self;
+        clamp(&mut notes, "index.max_file_bytes", &mut index.max_file_bytes, 0, MAX_FILE_BYTES);
+        clamp(&mut notes, "index.spare_embeddings", &mut index.spare_embeddings, 0, MAX_SPARE_EMBEDDINGS);
+        clamp(&mut notes, "daemon.ttl_minutes", &mut daemon.ttl_minutes, 0.0, MAX_TTL_MINUTES);
+        let (shortest, longest) = CHECK_SECONDS;
+        let interval = &mut daemon.eviction_check_interval_seconds;
+        clamp(&mut notes, "daemon.eviction_check_interval_seconds", interval, shortest, longest);
+        clamp(&mut notes, "daemon.max_retries", &mut daemon.max_retries, 0, MAX_RETRIES);
+        if daemon.retry_delays_ms.len() > MAX_DELAYS {
+            notes.push(format!("`daemon.retry_delays_ms` has more than {MAX_DELAYS} values; the first are used"));
+            daemon.retry_delays_ms.truncate(MAX_DELAYS);
+        }
+        for delay in &mut daemon.retry_delays_ms {
+            clamp(&mut notes, "daemon.retry_delays_ms", delay, 0, MAX_DELAY_MS);
+        }
+        if !daemon.auto_shutdown_on_idle {
+            let hours = LONGEST_IDLE.as_secs() / 3600;
+            notes.push(format!("`daemon.auto_shutdown_on_idle` is false: the daemon leaves after {hours} idle hours"));
+        }
+        notes
+    }
+}
+
+fn clamp<T: PartialOrd + Copy + std::fmt::Display>(notes: &mut Vec<String>, key: &str, value: &mut T, min: T, max: T) {
+    let limit = if *value > max { max } else { min };
+    if *value > max || *value < min {
+        notes.push(format!("`{key}` is {value}; {limit} is used"));
+        *value = limit;
+    }
+}
+
+/// The file's bytes; `None` where there is none.
+fn read_config(project: &Path) -> offheap_engine::Result<Option<Vec<u8>>> {
+    let path = project.join(PROJECT_DIR).join("config.json");
+    let rel = Path::new(PROJECT_DIR).join("config.json");
+    let tree = match Tree::open(project) {
+        Err(error) if error.is_absent() => return Ok(None),
+        tree => tree?,
+    };
+    match tree.read(&rel, MAX_CONFIG_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => match error.kind() {
+            _ if is_link(&error) => {
+                Err(Error::UnsafePath { path, found: "a link, or in a directory that is one".into() })
+            }
+            std::io::ErrorKind::NotFound => Ok(None),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::Unsupported => {
+                Err(Error::UnsafePath { path, found: "no regular file in a directory".into() })
+            }
+            std::io::ErrorKind::FileTooLarge => {
+                Err(Error::UnsafePath { path, found: format!("longer than {MAX_CONFIG_BYTES} bytes") })
+            }
+            _ => Err(Error::io("read", &path, error)),
+        },
     }
 }
 
 impl DaemonConfig {
+    /// Idle time after which the daemon leaves.
+    pub fn longest_idle(&self) -> Duration {
+        if self.auto_shutdown_on_idle { self.ttl() } else { LONGEST_IDLE.max(self.ttl()) }
+    }
+
     /// Idle time after which caches go. `OFFHEAP_TTL_MS` overrides.
     pub fn ttl(&self) -> Duration {
         match std::env::var("OFFHEAP_TTL_MS").ok().and_then(|ms| ms.parse().ok()) {
@@ -177,8 +267,18 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Where a project's index lies.
-pub fn data_dir(project: &Path) -> PathBuf {
-    project.join(PROJECT_DIR).join("data")
+pub fn place(project: &Path) -> Place {
+    Place::below(project, &[PROJECT_DIR, "data"], secret())
+}
+
+/// Whether anybody indexed the project.
+pub fn has_index(project: &Path) -> Result<bool, Fault> {
+    place(project).has_index().map_err(|error| crate::fault::from_engine(&error))
+}
+
+/// The project's `.offheap`, made when there is none.
+pub fn project_folder(project: &Path) -> offheap_engine::Result<Folder> {
+    Folder::trusted(project)?.make_folder(PROJECT_DIR).map(|(folder, _)| folder)
 }
 
 /// Makes `.offheap` with its configuration and a `.gitignore` for everything else, leaving what is there.
@@ -186,35 +286,43 @@ pub fn data_dir(project: &Path) -> PathBuf {
 /// Says whether the configuration is new.
 pub fn init(project: &Path) -> Result<bool, Fault> {
     let dir = project.join(PROJECT_DIR);
-    let failed = |error: std::io::Error| {
-        crate::fault::io(&error, format!("cannot write in `{}`: {error}", dir.display()))
-            .hint("offheap keeps a project's index in its .offheap directory, which must be writable")
+    let failed = |error: Error| match error {
+        error @ Error::UnsafePath { .. } => crate::fault::from_engine(&error),
+        error => {
+            let text = format!("cannot write in `{}`: {}", dir.display(), crate::fault::chain(&error));
+            let fault = match &error {
+                Error::Io { source, .. } => crate::fault::io(source, text),
+                _ => Fault::new(Code::Io, text),
+            };
+            fault.hint("offheap keeps a project's index in its .offheap directory, which must be writable")
+        }
     };
-    std::fs::create_dir_all(&dir).map_err(failed)?;
+    let folder = project_folder(project).map_err(failed)?;
     // Whole or not at all: written beside, made durable, then linked to its name, which fails where one is already.
-    let write_new = |name: &str, content: String| -> std::io::Result<bool> {
+    let write_new = |name: &str, content: String| -> offheap_engine::Result<bool> {
         use std::io::Write;
-        if dir.join(name).exists() {
+        if folder.has(name) {
             return Ok(false);
         }
-        let temporary = dir.join(format!("{name}.{}.tmp", std::process::id()));
+        let temporary = format!("{name}.{}.tmp", std::process::id());
+        let _ = folder.remove(&temporary);
         let linked = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&temporary)?;
+            let mut file = folder.create_new(&temporary)?;
             file.write_all(content.as_bytes())?;
             file.sync_all()?;
             // A file system without links has a rename, which could only replace what another process wrote just now.
-            match std::fs::hard_link(&temporary, dir.join(name)) {
+            match folder.hard_link(&temporary, name) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(error),
-                Err(_) => std::fs::rename(&temporary, dir.join(name)),
+                Err(_) => folder.rename(&temporary, &folder, name),
                 Ok(()) => Ok(()),
             }
         };
         let outcome = linked();
-        let _ = std::fs::remove_file(&temporary);
+        let _ = folder.remove(&temporary);
         match outcome {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(Error::io("write", &dir.join(name), error)),
         }
     };
     write_new(".gitignore", "# The index is made from the tree; only the configuration is worth committing.\n*\n!.gitignore\n!config.json\n".into())
@@ -259,5 +367,52 @@ mod tests {
             assert_eq!(fault.code, Code::ConfigInvalid);
             assert!(fault.message.contains(part), "{text}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_stranger_cannot_ask_for_everything() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        init(temp.path()).expect("writable");
+        let wish = r#"{"daemon":{"ttl_minutes":1e6,"auto_shutdown_on_idle":false,"eviction_check_interval_seconds":1e-9,
+            "max_retries":4000000000,"retry_delays_ms":[100,4000000000]},
+            "index":{"max_file_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#;
+        std::fs::write(temp.path().join(".offheap/config.json"), wish).expect("writable");
+        let (config, notes) = Config::read_with_notes(temp.path()).expect("within limits");
+        assert_eq!(notes.len(), 7, "{notes:?}");
+        assert_eq!(config.index.max_file_bytes, MAX_FILE_BYTES);
+        assert_eq!(config.index.spare_embeddings, MAX_SPARE_EMBEDDINGS);
+        assert_eq!(config.daemon.ttl(), Duration::from_secs(24 * 3600));
+        assert_eq!(config.daemon.longest_idle(), LONGEST_IDLE);
+        assert_eq!((config.daemon.max_retries, config.daemon.retry_delays_ms), (MAX_RETRIES, vec![100, MAX_DELAY_MS]));
+        let escape = "{\"\u{1b}[31mred\":1}";
+        std::fs::write(temp.path().join(".offheap/config.json"), escape).expect("writable");
+        let fault = Config::read(temp.path()).expect_err("unknown key");
+        assert!(!fault.message.contains('\u{1b}'), "{fault:?}");
+    }
+
+    /// `.offheap/config.json -> /dev/zero` was read without end.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_none_is_refused_by_name() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let file = temp.path().join(".offheap/config.json");
+        std::fs::create_dir(temp.path().join(".offheap")).expect("directory");
+        let refused = || {
+            let fault = Config::read(temp.path()).expect_err("refused");
+            assert_eq!(fault.code, Code::UnsafePath, "{fault:?}");
+            assert!(fault.message.contains("config.json"), "{fault:?}");
+        };
+        symlink("/dev/zero", &file).expect("link");
+        refused();
+        std::fs::remove_file(&file).expect("there");
+        std::fs::write(&file, vec![b' '; MAX_CONFIG_BYTES as usize + 1]).expect("writable");
+        refused();
+        std::fs::remove_dir_all(temp.path().join(".offheap")).expect("there");
+        std::fs::create_dir(temp.path().join("elsewhere")).expect("directory");
+        std::fs::write(temp.path().join("elsewhere/config.json"), "{}").expect("writable");
+        symlink("elsewhere", temp.path().join(".offheap")).expect("link");
+        refused();
+        assert_eq!(init(temp.path()).expect_err("a link").code, Code::UnsafePath);
     }
 }

@@ -6,14 +6,17 @@
 //! there to be told. Other files point here instead of repeating this.
 
 mod runs;
+mod sweep;
 
 use std::fs::File;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use offheap_engine::kernel;
 use offheap_protocol::connection::{self, Accept, Transport};
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
@@ -21,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::args;
 use crate::batcher::Batcher;
-use crate::config::{Config, DaemonConfig};
+use crate::config::{self, Config, DaemonConfig};
 use crate::failpoint;
 use crate::handler::Daemon;
 use crate::limits::Limits;
@@ -100,19 +103,22 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
     endpoint.prepare_dir()?;
     let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     let runtime = event_loop()?;
-    let lock = log::open_private(&endpoint.lock()).map_err(|error| failed("cannot open the lock file", error))?;
-    if !runtime.block_on(become_owner(&lock, &endpoint))? {
-        return Ok(Started::AlreadyRunning);
-    }
+    // A kernel that this processor lacks is the error of who asked for it, not of everybody who comes later.
+    kernel::choose(config::kernel().as_deref()).map_err(|usable| {
+        let asked = config::kernel().unwrap_or_default();
+        Fault::new(Code::InvalidArgument, format!("no kernel `{asked}` here (usable: {})", usable.join(", ")))
+            .hint("unset OFFHEAP_KERNEL or take one of these")
+    })?;
+    let Some(lock) = runtime.block_on(become_owner(&endpoint))? else { return Ok(Started::AlreadyRunning) };
     failpoint::pass("lock");
-    log::begin(&endpoint.log()).map_err(|error| failed("cannot open the log file", error))?;
+    log::begin(&endpoint.log()).map_err(|error| failed_at("cannot open the log file", &endpoint.log(), error))?;
     // Before the socket and the ready line: whoever knows of us may end us properly.
     let signals = {
         let _context = runtime.enter();
         Signals::watch().map_err(|error| failed("cannot watch signals", error))?
     };
     // What a predecessor left: only the lock's holder may remove it.
-    clear(&endpoint).map_err(|error| failed("cannot remove a stale socket", error))?;
+    clear(&endpoint).map_err(|(file, error)| failed_at("cannot remove a stale socket", &file, error))?;
     let accept = runtime.block_on(Accept::bind(&endpoint)).map_err(|error| {
         let refused = connection::is_refusal(&error);
         let fault = failed(&format!("cannot listen at `{}`", endpoint.socket().display()), error);
@@ -137,6 +143,10 @@ fn failed(what: &str, error: std::io::Error) -> Fault {
     Fault::new(Code::DaemonStartFailed, format!("{what}: {error}"))
 }
 
+fn failed_at(what: &str, path: &Path, error: std::io::Error) -> Fault {
+    failed(&format!("{what} `{}`", path.display()), error).hint("look at what stands there, and remove it")
+}
+
 /// One thread for the sockets; blocking work has its own, short-lived ones.
 fn event_loop() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_current_thread()
@@ -151,9 +161,9 @@ fn event_loop() -> Result<tokio::runtime::Runtime, Fault> {
 fn daemon(
     options: &args::Daemon,
     config: &Config,
-    project: Option<std::path::PathBuf>,
+    project: Option<PathBuf>,
     transport: Transport,
-    fingerprints: Option<std::path::PathBuf>,
+    fingerprints: Option<PathBuf>,
 ) -> Result<Daemon, Fault> {
     let model_dir = options.model_dir.clone();
     let (named, root) = (config.model.clone(), project.clone());
@@ -202,7 +212,7 @@ fn standalone(options: &args::Daemon) -> ExitCode {
     let _ = null_device().and_then(|null| log::replace(&null, 0).and_then(|()| log::replace(&null, 1)));
     runtime.block_on(async {
         // Nobody else can come, so being idle only empties the caches.
-        tokio::spawn(watch_idleness(daemon.clone(), DaemonConfig { auto_shutdown_on_idle: false, ..config }));
+        tokio::spawn(watch_idleness(daemon.clone(), config, false));
         if let Ok(signals) = Signals::watch() {
             tokio::spawn(leave_on(signals, daemon.clone()));
         }
@@ -219,7 +229,7 @@ fn standalone(options: &args::Daemon) -> ExitCode {
 }
 
 /// Whether `file` is what `path` names. Cleaners of temporary directories remove what was not used for long.
-fn is_at(file: &File, path: &std::path::Path) -> bool {
+fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -243,26 +253,36 @@ fn is_nowhere(endpoint: &Endpoint, transport: Transport) -> bool {
 }
 
 /// Removes the endpoint's socket and the file that says how to reach it otherwise.
-fn clear(endpoint: &Endpoint) -> std::io::Result<()> {
+fn clear(endpoint: &Endpoint) -> Result<(), (PathBuf, std::io::Error)> {
     let mut files = vec![endpoint.door()];
     if cfg!(unix) {
         files.push(endpoint.socket());
     }
     for file in files {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err((file, error)),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Waits for the lock. `false`: another daemon holds it and answers.
-async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
+/// Waits for the lock. `None`: another daemon holds it and answers.
+async fn become_owner(endpoint: &Endpoint) -> Result<Option<File>, Fault> {
     let patience = Instant::now() + LOCK_PATIENCE;
+    let open = || {
+        let path = endpoint.lock();
+        log::open_private(&path).map_err(|error| failed_at("cannot open the lock file", &path, error))
+    };
+    let mut lock = open()?;
     loop {
         match lock.try_lock() {
-            Ok(()) => return Ok(true),
+            Ok(()) if is_at(&lock, &endpoint.lock()) => return Ok(Some(lock)),
+            // Removed between opening and locking, with all that an endpoint left that nobody uses any more.
+            Ok(()) => {
+                lock = open()?;
+                continue;
+            }
             Err(std::fs::TryLockError::WouldBlock) => {}
             Err(std::fs::TryLockError::Error(error)) => {
                 return Err(Fault::new(
@@ -273,8 +293,8 @@ async fn become_owner(lock: &File, endpoint: &Endpoint) -> Result<bool, Fault> {
         }
         // The holder is up, coming up, or leaving; only one that says hello counts, or says that we are outdated.
         match Client::connect(endpoint, "offheap-starting").await {
-            Ok(_) => return Ok(false),
-            Err(fault) if fault.code == Code::ClientTooOld => return Ok(false),
+            Ok(_) => return Ok(None),
+            Err(fault) if fault.code == Code::ClientTooOld => return Ok(None),
             // A sandbox, and an owner outside of it: waiting would not open that. One of our kind has no socket; it is coming
             // up or leaving.
             Err(fault) if fault.code == Code::SocketsRefused && endpoint.socket().exists() => return Err(fault),
@@ -309,14 +329,19 @@ fn run(owner: Owner) -> ExitCode {
         let mut failing = false;
         let mut look = tokio::time::interval(LOOK_AT_OWN_FILES);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        tokio::spawn(watch_idleness(daemon.clone(), config));
+        tokio::spawn(watch_idleness(daemon.clone(), config, true));
         tokio::spawn(leave_on(signals, daemon.clone()));
+        let dir = endpoint.dir().to_path_buf();
+        tokio::task::spawn_blocking(move || sweep::sweep(&dir));
         loop {
             tokio::select! {
                 biased;
                 _ = leaving.wait_for(|leaving| *leaving) => break,
                 _ = look.tick() => {
-                    if !is_at(&lock, &endpoint.lock()) {
+                    if daemon.project.as_ref().is_some_and(|project| !project.is_in_place()) {
+                        log!("the project's directory was moved, deleted or made again");
+                        daemon.leaving.send_replace(true);
+                    } else if !is_at(&lock, &endpoint.lock()) {
                         log!("the lock file is gone, and with it the way to us");
                         daemon.leaving.send_replace(true);
                     } else if is_nowhere(&endpoint, accept.transport()) {
@@ -405,24 +430,29 @@ async fn greet_late(daemon: &Arc<Daemon>, accept: &Accept) {
     }
 }
 
-/// Drops caches, or leaves, when nothing was asked for `ttl`.
-async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig) {
+/// Drops caches when nothing was asked for `ttl`, and leaves, if it may, when nothing was for as long as configured.
+async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig, may_leave: bool) {
     let ttl = config.ttl();
+    let longest_idle = config.longest_idle();
     let mut evicted = None;
     loop {
         tokio::time::sleep(config.check_interval()).await;
         let last_use = daemon.last_use_ms.load(Ordering::Relaxed);
-        if daemon.in_flight.load(Ordering::Acquire) == 0 && daemon.idle_for() >= ttl && evicted != Some(last_use) {
-            if config.auto_shutdown_on_idle {
-                log!("idle for {ttl:?}");
-                daemon.leaving.send_replace(true);
-                return;
-            }
+        if daemon.in_flight.load(Ordering::Acquire) > 0 {
+            continue;
+        }
+        if may_leave && daemon.idle_for() >= longest_idle {
+            log!("idle for {longest_idle:?}");
+            daemon.leaving.send_replace(true);
+            return;
+        }
+        if daemon.idle_for() >= ttl && evicted != Some(last_use) {
             daemon.batcher.evict();
             daemon.metrics.evicted();
             if let Some(project) = &daemon.project {
                 project.evict();
             }
+            crate::memory::give_back();
             evicted = Some(last_use);
         }
     }

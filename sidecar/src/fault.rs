@@ -20,6 +20,10 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::IndexFormat { .. } => Fault::new(Code::IndexFormat, message).hint("run `offheap index --rebuild`"),
         Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message)
             .hint("run `offheap index`: it builds the index again and computes nothing twice"),
+        Error::IndexForeign { .. } => Fault::new(Code::IndexForeign, message)
+            .hint("run `offheap index`: it begins the index anew; what came with a repository is not believed"),
+        Error::UnsafePath { .. } => Fault::new(Code::UnsafePath, message)
+            .hint("look at what is there; offheap uses neither links nor other users' files: remove it, or move the real one here"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),

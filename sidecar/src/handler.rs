@@ -134,10 +134,16 @@ impl Daemon {
     }
 
     fn project(&self) -> Result<&Arc<Project>, Fault> {
-        self.project.as_ref().ok_or_else(|| {
+        let project = self.project.as_ref().ok_or_else(|| {
             Fault::new(Code::NoProject, "this connection has no project")
                 .hint("connect({ project: dir }), or run inside a project")
-        })
+        })?;
+        if project.is_in_place() {
+            return Ok(project);
+        }
+        self.leaving.send_replace(true); // a successor serves what is at the path now
+        let moved = format!("the directory `{}` was moved, deleted or made again", project.root().display());
+        Err(Fault::new(Code::Leaving, moved))
     }
 
     async fn embed(
@@ -171,18 +177,7 @@ impl Daemon {
         cancelled: Arc<AtomicBool>,
     ) -> Result<SearchReport, Fault> {
         let project = self.project()?.clone();
-        if search.query.len() > MAX_QUERY_BYTES {
-            return Err(Fault::new(
-                Code::TooLarge,
-                format!("the query has {} bytes, the limit is {MAX_QUERY_BYTES}", search.query.len()),
-            ));
-        }
-        if search.limit == 0 || search.limit > 1_000 {
-            return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
-        }
-        if search.context > MAX_CONTEXT {
-            return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
-        }
+        check_search(&search)?;
         if search.mode == SearchMode::Regex {
             return self.limits.run(peer, move || project.grep(&search, &cancelled)).await;
         }
@@ -325,6 +320,24 @@ impl Daemon {
             },
         })
     }
+}
+
+/// What is wrong with a search before anything is asked.
+pub fn check_search(search: &SearchRequest) -> Result<(), Fault> {
+    if search.query.len() > MAX_QUERY_BYTES {
+        let length = search.query.len();
+        return Err(Fault::new(
+            Code::TooLarge,
+            format!("the query has {length} bytes, the limit is {MAX_QUERY_BYTES}"),
+        ));
+    }
+    if search.limit == 0 || search.limit > 1_000 {
+        return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
+    }
+    if search.context > MAX_CONTEXT {
+        return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
+    }
+    Ok(())
 }
 
 /// Faults that another try with this model will meet again.

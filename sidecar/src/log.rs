@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use offheap_protocol::message::printable;
+
 /// A log of that size begins anew, keeping one predecessor.
 const LOG_BYTES: u64 = 1 << 20;
 
@@ -14,6 +16,8 @@ static FILE: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
 /// One line with a time stamp.
 pub fn line(message: std::fmt::Arguments<'_>) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    // One line each, whatever a path or a configuration puts into it.
+    let message = printable(&message.to_string()).replace('\n', " | ");
     let text = format!("{}.{:03} {message}\n", now.as_secs(), now.subsec_millis());
     let mut file = FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // A log that cannot be written (full disk) must not take the daemon down, as `eprintln!` would.

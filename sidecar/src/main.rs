@@ -14,6 +14,7 @@ mod watch;
 mod batcher;
 mod fair;
 mod models;
+mod secret;
 mod fault;
 mod failpoint;
 mod log;

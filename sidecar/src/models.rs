@@ -16,6 +16,8 @@ pub struct ModelFile {
     pub path: PathBuf,
     /// Recorded SHA-256, hexadecimal.
     pub sha256: Option<String>,
+    /// The project that named it: it may not lead outside.
+    pub below: Option<PathBuf>,
 }
 
 /// The part of a model package's `model.json` that loading needs.
@@ -125,7 +127,11 @@ pub fn resolve(named: &str, project: Option<&Path>, model_dir: Option<&Path>) ->
     if let Some(model) = config::model_override() {
         if model.ends_with(".gguf") && !model.starts_with("hf:") {
             let path = PathBuf::from(model);
-            return if path.is_file() { Ok(ModelFile { path, sha256: None }) } else { Err(missing(&path)) };
+            return if path.is_file() {
+                Ok(ModelFile { path, sha256: None, below: None })
+            } else {
+                Err(missing(&path))
+            };
         }
         return named_model(&model, project, model_dir);
     }
@@ -141,7 +147,7 @@ fn named_model(named: &str, project: Option<&Path>, model_dir: Option<&Path>) ->
             Fault::new(Code::ModelNotFound, format!("model `{named}` has not been fetched"))
                 .hint(format!("run `offheap pull {hub}`"))
         })?;
-        return Ok(ModelFile { path, sha256: None });
+        return Ok(ModelFile { path, sha256: None, below: None });
     }
     let Some(project) = project.filter(|_| named.ends_with(".gguf")) else {
         return Err(Fault::new(Code::ModelNotFound, format!("there is no model called `{named}`"))
@@ -152,7 +158,7 @@ fn named_model(named: &str, project: Option<&Path>, model_dir: Option<&Path>) ->
         return Err(Fault::new(Code::ConfigInvalid, format!("model `{named}` lies outside the project"))
             .hint("set OFFHEAP_MODEL to use a file from elsewhere"));
     }
-    Ok(ModelFile { path, sha256: None })
+    Ok(ModelFile { path, sha256: None, below: Some(project.to_path_buf()) })
 }
 
 fn bundled(model_dir: Option<&Path>) -> Result<ModelFile, Fault> {
@@ -176,7 +182,7 @@ fn bundled(model_dir: Option<&Path>) -> Result<ModelFile, Fault> {
     if !path.is_file() {
         return Err(missing(&path));
     }
-    Ok(ModelFile { path, sha256: Some(manifest.sha256) })
+    Ok(ModelFile { path, sha256: Some(manifest.sha256), below: None })
 }
 
 /// Where the default model's package can be, seen from the binary: beside its own package in `node_modules`, or in

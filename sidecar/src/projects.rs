@@ -5,15 +5,17 @@ mod tend;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::{ChunkLimits, Language};
+use offheap_engine::disk::{Identity, Tree};
 use offheap_engine::grep;
 use offheap_engine::index::{self, Host, Part, Settings};
 use offheap_engine::kernel;
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Query};
-use offheap_engine::store::{Check, Filter, Snapshot, Space, Store, StoredChunk};
+use offheap_engine::store::{Check, Filter, Place, Snapshot, Space, Stamp, Store, StoredChunk};
 use offheap_engine::walk::WalkRules;
 use offheap_protocol::message::{
     Case, Contribution, Coverage, Hit, IndexReport, IndexStatus, Phase, Priority, Progress, SearchMode, SearchReport,
@@ -32,11 +34,17 @@ use crate::watch::{self, Changes, Stage, Watch};
 /// One project, open or not.
 pub struct Project {
     root: PathBuf,
+    /// Which directory the root was when the daemon began.
+    origin: Option<Identity>,
     /// The owner's handle; held for the whole of an index run.
     store: Mutex<Option<Store>>,
     /// What searches use: always a committed generation.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     indexing: AtomicBool,
+    /// What cancels the index run that somebody asked for.
+    run: Mutex<Option<Arc<AtomicBool>>>,
+    /// The check of every byte that began when an index run opened the index.
+    check: Mutex<Option<JoinHandle<()>>>,
     /// Requests that need the store: a run for nobody gives way to them.
     wanted: AtomicUsize,
     /// What stops the run for nobody that is in progress.
@@ -68,18 +76,6 @@ struct Visit {
 /// How often a guest tries to become the owner: the other process may have left.
 const TRY_TO_OWN: Duration = Duration::from_secs(2);
 
-/// Tells commit points apart without reading them: time, length, and on Unix the file itself.
-type Stamp = (Option<std::time::SystemTime>, u64, u64);
-
-fn stamp(data_dir: &Path) -> Stamp {
-    let Ok(meta) = std::fs::metadata(Store::commit_point(data_dir)) else { return (None, 0, 0) };
-    #[cfg(unix)]
-    let file = std::os::unix::fs::MetadataExt::ino(&meta);
-    #[cfg(not(unix))]
-    let file = 0;
-    (meta.modified().ok(), meta.len(), file)
-}
-
 /// Needs the store, for as long as it lives.
 struct Wanted<'a>(&'a Project);
 
@@ -99,10 +95,13 @@ impl Project {
     pub fn new(root: PathBuf) -> Self {
         Project {
             watch: Watch::new(root.clone()),
+            origin: identity(&root),
             root,
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
             indexing: AtomicBool::new(false),
+            run: Mutex::new(None),
+            check: Mutex::new(None),
             stopping: Arc::default(),
             damaged: Arc::default(),
             guest: Mutex::new(None),
@@ -117,6 +116,12 @@ impl Project {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the root is the directory that it was when the daemon began. Moved, deleted or made again, it is another
+    /// project: what is open and watched here is none of its.
+    pub fn is_in_place(&self) -> bool {
+        self.origin.is_some() && identity(&self.root) == self.origin
     }
 
     /// The watch over the tree.
@@ -173,12 +178,13 @@ impl Project {
         }
         let _wanted = self.want();
         let mut slot = self.lock_store();
-        let data_dir = config::data_dir(&self.root);
+        let place = config::place(&self.root);
+        self.let_go_of_lost(&mut slot, &place);
         let mut deleted = 0;
-        if stored && data_dir.join("format").is_file() {
+        if stored && config::has_index(&self.root)? {
             let store = match &mut *slot {
                 Some(store) => store,
-                empty => empty.insert(self.open(&data_dir)?),
+                empty => empty.insert(self.open(&place)?),
             };
             deleted = store.clear_embedding_cache().map_err(|error| fault::from_engine(&error))?;
         }
@@ -200,6 +206,43 @@ impl Project {
         self.no_guest(); // the owner may have left: the next use finds out
     }
 
+    /// Drops the owner's handle when what it has open is no longer the project's index. Nothing written there would be found.
+    fn let_go_of_lost(&self, slot: &mut Option<Store>, place: &Place) {
+        if slot.as_ref().is_some_and(|store| !store.is_at(place)) {
+            log!("the index was taken away");
+            *slot = None;
+            self.forget();
+        }
+    }
+
+    /// What is open for reading goes, and nobody knows any more what the index has.
+    fn forget(&self) {
+        *self.snapshot.lock().expect(UNPOISONED) = None;
+        self.no_guest();
+        self.watch.distrust();
+    }
+
+    /// Waits for an index run that its caller gave up; another one that is in progress is an error.
+    fn begin_run(&self, cancelled: &Arc<AtomicBool>) -> Result<Indexing<'_>, Fault> {
+        loop {
+            let mut run = self.run.lock().expect(UNPOISONED);
+            match &*run {
+                None => {
+                    *run = Some(cancelled.clone());
+                    self.indexing.store(true, Ordering::Release);
+                    return Ok(Indexing(self));
+                }
+                Some(other) if other.load(Ordering::Relaxed) && !cancelled.load(Ordering::Relaxed) => {}
+                Some(_) => {
+                    return Err(Fault::new(Code::IndexBusy, "this project is being indexed already")
+                        .hint("wait for it, or search what is there"));
+                }
+            }
+            drop(run);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Brings the index up to date. Blocks for as long as that takes.
     pub fn index(
         &self,
@@ -208,50 +251,79 @@ impl Project {
         cancelled: &Arc<AtomicBool>,
         progress: &Sender<Progress>,
     ) -> Result<IndexReport, Fault> {
-        if self.indexing.swap(true, Ordering::AcqRel) {
-            return Err(Fault::new(Code::IndexBusy, "this project is being indexed already")
-                .hint("wait for it, or search what is there"));
-        }
-        let _flag = Indexing(self);
+        let _run = self.begin_run(cancelled)?;
         if !self.root.is_dir() {
             let gone = format!("the project's directory `{}` is gone", self.root.display());
             return Err(Fault::new(Code::Io, gone).hint("stop its daemon: `offheap stop`"));
         }
-        let config = Config::read(&self.root)?;
+        let (config, notes) = Config::read_with_notes(&self.root)?;
+        notes.iter().for_each(|note| log!("configuration: {note}"));
         config::init(&self.root)?;
         let _wanted = self.want();
         let mut slot = self.lock_store();
-        let data_dir = config::data_dir(&self.root);
+        let place = config::place(&self.root);
+        self.let_go_of_lost(&mut slot, &place);
+        let mut once = || self.index_once(&mut slot, &place, rebuild, &config.index, batcher, cancelled, progress);
+        let outcome = match once() {
+            // What a run finds damaged, or loses while it works, is begun again from the embedding cache, once.
+            Ok(_) if self.damaged.load(Ordering::Relaxed) => once(),
+            Err(fault) if fault.code == Code::IndexDamaged => once(),
+            Err(fault) if !matches!(fault.code, Code::Cancelled | Code::Leaving) && !self.is_whole(&place) => once(),
+            outcome => outcome,
+        };
+        if outcome.is_err() {
+            self.watch.distrust(); // what the run has not reached, the watch brings in
+        }
+        crate::memory::give_back();
+        outcome
+    }
+
+    /// Whether the index lies where it should, as far as can be told without its owner's handle.
+    fn is_whole(&self, place: &Place) -> bool {
+        self.published().is_none_or(|snapshot| snapshot.is_at(place))
+            && place.open().is_ok_and(|folder| folder.is_some())
+    }
+
+    /// One attempt at an index run. After a fault the store is closed: its files hold the last commit.
+    #[expect(clippy::too_many_arguments, reason = "an index run's surroundings")]
+    fn index_once(
+        &self,
+        slot: &mut Option<Store>,
+        place: &Place,
+        rebuild: bool,
+        config: &IndexConfig,
+        batcher: &Batcher,
+        cancelled: &Arc<AtomicBool>,
+        progress: &Sender<Progress>,
+    ) -> Result<IndexReport, Fault> {
         if rebuild || self.damaged.swap(false, Ordering::Relaxed) {
             *slot = None;
-            *self.snapshot.lock().expect(UNPOISONED) = None;
         }
+        let mut foreign = false;
         let store = match &mut *slot {
             Some(store) => store,
             // Everything in there is made from the tree: a damaged index is begun again, its embeddings stay.
             empty => {
-                let opened = Store::open_or_rebuild(&data_dir, rebuild);
+                let opened = Store::open_or_rebuild(place, rebuild);
                 let (mut store, why) = opened.map_err(|error| fault::from_engine(&error))?;
                 if let Some(why) = why {
                     log!("rebuilding the index: {}", fault::chain(&why));
+                    foreign = matches!(why, offheap_engine::Error::IndexForeign { .. });
+                    *self.snapshot.lock().expect(UNPOISONED) = None;
                 }
-                if store.was_unclean() {
-                    self.check_in_background(store.check());
-                }
+                self.check_in_background(store.check());
                 failpoint::watch_commits(&mut store);
                 self.no_guest();
                 empty.insert(store)
             }
         };
-        store.keep_spare_embeddings(config.index.spare_embeddings);
-        if rebuild {
-            store.clear().map_err(|error| fault::from_engine(&error))?;
-        } else if store.snapshot().generation > 0 {
+        store.keep_spare_embeddings(config.spare_embeddings);
+        if store.snapshot().generation > 0 {
             // Searches go on over the last generation while this run holds the store.
             *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         }
         failpoint::pass("index");
-        let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default() };
+        let settings = Settings { rules: rules(config.clone()), limits: ChunkLimits::default(), rebuild };
         let mut host = Run {
             project: self,
             batcher,
@@ -262,6 +334,7 @@ impl Project {
             started: Instant::now(),
             last: None,
             space: None,
+            publish: !rebuild,
         };
         let outcome = index::run(store, &self.root, &settings, &mut host);
         let stopped = matches!(&outcome, Err(RunError(fault)) if fault.code == Code::Cancelled);
@@ -272,13 +345,25 @@ impl Project {
                 let left = fault.code == Code::Cancelled && !cancelled.load(Ordering::Relaxed);
                 let fault =
                     if left { Fault::new(Code::Leaving, "the daemon is leaving; what is done is kept") } else { fault };
+                if fault.code == Code::IndexDamaged {
+                    let _ = store.note_damage(&fault.message);
+                }
                 // A failed write may have left the writer half way; the files hold the last commit.
                 *slot = None;
+                *self.snapshot.lock().expect(UNPOISONED) = None;
                 return Err(fault);
             }
         };
+        *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         store.release_writer().map_err(|error| fault::from_engine(&error))?;
+        if !store.is_at(place) {
+            *slot = None;
+            *self.snapshot.lock().expect(UNPOISONED) = None;
+            let gone = format!("the index of `{}` was taken away while it was written", self.root.display());
+            return Err(Fault::new(Code::Io, gone).hint("run `offheap index` again"));
+        }
         let stats = store.snapshot().stats();
+        self.wait_for_check(cancelled);
         Ok(IndexReport {
             generation: report.generation,
             files: report.files,
@@ -298,11 +383,12 @@ impl Project {
             tokens: report.tokens,
             text_ms: millis(report.text),
             total_ms: millis(report.total),
+            foreign,
         })
     }
 
-    fn open(&self, data_dir: &Path) -> Result<Store, Fault> {
-        let store = Store::open(data_dir).map_err(|error| fault::from_engine(&error))?;
+    fn open(&self, place: &Place) -> Result<Store, Fault> {
+        let store = Store::open(place).map_err(|error| fault::from_engine(&error))?;
         if store.was_unclean() {
             self.check_in_background(store.check());
         }
@@ -313,18 +399,27 @@ impl Project {
         Ok(store)
     }
 
-    /// After an owner was killed everything it left is read once. Searches go on meanwhile.
+    /// After an owner was killed, and once in the life of a daemon that indexes, everything that was left is read. Searches
+    /// go on meanwhile.
     fn check_in_background(&self, check: Check) {
         let (damaged, stopping) = (self.damaged.clone(), self.stopping.clone());
         let run = move || {
             lower_priority();
             if let Err(error) = check.run(&|| stopping.load(Ordering::Relaxed)) {
-                log!("the check after an unclean stop: {}", fault::chain(&error));
+                log!("the check of the index: {}", fault::chain(&error));
                 damaged.store(matches!(error, offheap_engine::Error::IndexDamaged { .. }), Ordering::Relaxed);
             }
         };
         // Without a thread the next open tries again.
-        let _ = std::thread::Builder::new().name("index-check".into()).spawn(run);
+        *self.check.lock().expect(UNPOISONED) = std::thread::Builder::new().name("index-check".into()).spawn(run).ok();
+    }
+
+    /// Waits until the check of what the run began with is done, so that damage is repaired by the run that met it.
+    fn wait_for_check(&self, cancelled: &AtomicBool) {
+        let Some(check) = self.check.lock().expect(UNPOISONED).take() else { return };
+        while !check.is_finished() && !cancelled.load(Ordering::Relaxed) && !self.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Brings in what changed, for nobody: gives way (`INDEX_BUSY`) to whoever asks for the store. `walked` hears of the
@@ -342,19 +437,20 @@ impl Project {
         if self.is_wanted() {
             return Err(watch::preempted());
         }
-        let data_dir = config::data_dir(&self.root);
-        if !data_dir.join("format").is_file() {
+        let place = config::place(&self.root);
+        self.let_go_of_lost(&mut slot, &place);
+        if !config::has_index(&self.root)? {
             return Ok(());
         }
         let store = match &mut *slot {
             Some(store) => store,
-            empty => empty.insert(self.open(&data_dir)?),
+            empty => empty.insert(self.open(&place)?),
         };
         if store.snapshot().generation == 0 {
             return Ok(());
         }
         *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
-        let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default() };
+        let settings = Settings { rules: rules(config.index), limits: ChunkLimits::default(), rebuild: false };
         let part = Part {
             changed: (!changes.all).then_some(&changes.paths),
             all_vectors: !self.paused.load(Ordering::Relaxed),
@@ -369,6 +465,7 @@ impl Project {
             started: Instant::now(),
             last: None,
             space: None,
+            publish: true,
         };
         let outcome = index::refresh(store, &self.root, &settings, part, &mut host);
         match outcome {
@@ -418,35 +515,40 @@ impl Project {
         if self.damaged.load(Ordering::Relaxed) && !self.is_indexing() {
             self.evict();
         }
+        let place = config::place(&self.root);
         if let Some(snapshot) = self.published() {
-            return Ok(snapshot);
+            if snapshot.is_at(&place) {
+                return Ok(snapshot);
+            }
+            self.evict();
+            self.forget();
         }
         let no_index = || self.no_index();
-        let data_dir = config::data_dir(&self.root);
-        if !data_dir.join("format").is_file() {
+        if !config::has_index(&self.root)? {
             return Err(no_index());
         }
         let due = |visit: &mut Visit| visit.tried.elapsed() > TRY_TO_OWN;
         let visiting = self.is_guest() && !self.guest.lock().expect(UNPOISONED).as_mut().is_some_and(due);
         if visiting {
-            return self.visit(&data_dir);
+            return self.visit(&place);
         }
         let Some(mut slot) = self.store_for_reading() else { return self.published().ok_or_else(no_index) };
         if let Some(snapshot) = self.published() {
             return Ok(snapshot); // another request opened it meanwhile
         }
+        self.let_go_of_lost(&mut slot, &place);
         let store = match &mut *slot {
             Some(store) => store,
-            empty => match self.open(&data_dir) {
+            empty => match self.open(&place) {
                 Ok(store) => empty.insert(store),
                 // Whoever owns it cannot be asked from here, or we would be talking to it; its commits can be read. So can
                 // those on a disk that cannot be written.
-                Err(fault) if fault.code == Code::IndexLocked || !is_writable(&data_dir) => {
+                Err(fault) if fault.code == Code::IndexLocked || is_read_only(&place) => {
                     drop(slot);
                     if let Some(visit) = &mut *self.guest.lock().expect(UNPOISONED) {
                         visit.tried = Instant::now();
                     }
-                    return self.visit(&data_dir);
+                    return self.visit(&place);
                 }
                 Err(fault) => return Err(fault),
             },
@@ -467,8 +569,9 @@ impl Project {
             Ok(outcome) => return outcome.map_err(|error| fault::from_engine(&error)),
             Err(panic) => panic,
         };
-        let check = Store::check_of(&config::data_dir(&self.root));
-        match catch_unwind(AssertUnwindSafe(|| check.run(&|| self.stopping.load(Ordering::Relaxed)))) {
+        let stop = || self.stopping.load(Ordering::Relaxed);
+        let check = || Store::check_of(config::place(&self.root))?.run(&stop);
+        match catch_unwind(AssertUnwindSafe(check)) {
             Ok(Err(error)) => {
                 log!("a search panicked over a damaged index: {}", fault::chain(&error));
                 self.damaged.store(true, Ordering::Relaxed);
@@ -478,20 +581,21 @@ impl Project {
         }
     }
 
-    fn no_index(&self) -> Fault {
+    /// What is said where nobody indexed the project.
+    pub fn no_index(&self) -> Fault {
         Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
             .hint("run `offheap index`, or call client.index()")
     }
 
     /// The last generation that the index's owner, another process, has committed.
-    fn visit(&self, data_dir: &Path) -> Result<Arc<Snapshot>, Fault> {
-        let now = stamp(data_dir);
+    fn visit(&self, place: &Place) -> Result<Arc<Snapshot>, Fault> {
+        let now = place.stamp();
         let mut guest = self.guest.lock().expect(UNPOISONED);
         if let Some(visit) = guest.as_ref().filter(|visit| visit.stamp == now) {
             return Ok(visit.snapshot.clone());
         }
         // Stamped before it was opened: what is committed in between is opened the next time.
-        let snapshot = match (Store::open_read_only(data_dir), guest.as_ref()) {
+        let snapshot = match (Store::open_read_only(place), guest.as_ref()) {
             (Ok(snapshot), _) => snapshot,
             (Err(error), None) => return Err(fault::from_engine(&error)),
             (Err(error), Some(visit)) => {
@@ -643,10 +747,10 @@ impl Project {
 
     /// For `status`, which keeps nothing open that was not.
     pub fn status(&self) -> Option<IndexStatus> {
-        let data_dir = config::data_dir(&self.root);
-        let snapshot = match self.published() {
+        let place = config::place(&self.root);
+        let snapshot = match self.published().filter(|snapshot| snapshot.is_at(&place)) {
             Some(snapshot) => snapshot,
-            None => Store::open_read_only(&data_dir).ok().filter(|snapshot| snapshot.generation > 0)?,
+            None => Store::open_read_only(&place).ok().filter(|snapshot| snapshot.generation > 0)?,
         };
         let stats = snapshot.stats();
         Some(IndexStatus {
@@ -661,17 +765,24 @@ impl Project {
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
 
-/// Whether a file can be made there.
-fn is_writable(dir: &Path) -> bool {
-    let probe = dir.join(format!("writable-{}", std::process::id()));
-    let made = std::fs::File::create(&probe);
-    let _ = std::fs::remove_file(&probe);
-    match made {
-        Ok(_) => true,
+/// Whether the system lets nobody, or not this user, make a file there.
+fn is_read_only(place: &Place) -> bool {
+    let Ok(Some(folder)) = place.open() else { return false };
+    let probe = format!("writable-{}", std::process::id());
+    let _ = folder.remove(&probe);
+    match folder.create_new(&probe) {
+        Ok(_) => {
+            let _ = folder.remove(&probe);
+            false
+        }
         Err(error) => {
-            !matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+            matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
         }
     }
+}
+
+fn identity(root: &Path) -> Option<Identity> {
+    Tree::open(root).and_then(|tree| tree.identity()).ok()
 }
 
 /// After a panic the store is in an unknown state, its files are not.
@@ -759,6 +870,7 @@ struct Indexing<'a>(&'a Project);
 impl Drop for Indexing<'_> {
     fn drop(&mut self) {
         self.0.indexing.store(false, Ordering::Release);
+        *self.0.run.lock().expect(UNPOISONED) = None;
         self.0.watch.tell();
     }
 }
@@ -776,6 +888,8 @@ struct Run<'a> {
     last: Option<Instant>,
     /// The space that the run began with: a model file that is replaced meanwhile must not be mixed in.
     space: Option<Space>,
+    /// Searches see each commit; not those of a rebuild, which are less than what was there until it ends.
+    publish: bool,
 }
 
 /// An error of the run, already a fault.
@@ -831,6 +945,9 @@ impl Host for Run<'_> {
     }
 
     fn committed(&mut self, store: &Store) {
+        if !self.publish {
+            return;
+        }
         *self.project.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
         self.project.watch.tell();
     }

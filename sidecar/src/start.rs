@@ -16,7 +16,7 @@ use offheap_protocol::{Client, Code, Endpoint, Fault};
 const WHO: &str = concat!("offheap-cli ", env!("CARGO_PKG_VERSION"));
 
 /// Variables that the daemon is given. Others stay behind: it outlives the shell that happened to start it.
-const PASSED_ON: [&str; 17] = [
+const PASSED_ON: [&str; 18] = [
     "HOME",
     "USERPROFILE",
     "LOCALAPPDATA",
@@ -25,6 +25,7 @@ const PASSED_ON: [&str; 17] = [
     "TMP",
     "XDG_RUNTIME_DIR",
     "XDG_CACHE_HOME",
+    "XDG_STATE_HOME",
     "HF_HOME",
     "HF_ENDPOINT",
     "OFFHEAP_RUNTIME_DIR",
@@ -56,8 +57,8 @@ const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), 
 /// started. Where the system allows no sockets, a private daemon serves this command alone.
 pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fault> {
     // A file with a mistake in it forbids a start, not talking to a daemon that runs.
-    let config = endpoint.project().map(Config::read).transpose();
-    if matches!(&config, Ok(Some(config)) if !config.daemon.enabled) {
+    let config = endpoint.project().map(Config::read_with_notes).transpose();
+    if matches!(&config, Ok(Some((config, _))) if !config.daemon.enabled) {
         return connect(endpoint).await.map(|client| (client, false)).map_err(|fault| match fault.code {
             Code::DaemonNotRunning => Fault::new(
                 Code::DaemonNotRunning,
@@ -90,7 +91,10 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
             }
             _ => return Err(fault),
         }
-        config.as_ref().map_err(Clone::clone)?;
+        let limited = config.as_ref().map_err(Clone::clone)?.iter().flat_map(|(_, notes)| notes);
+        if starts == 0 {
+            limited.for_each(|text| note(&format!("note: .offheap/config.json: {text}")));
+        }
         if starts > 0 {
             tokio::time::sleep(RESTART_DELAYS[starts - 1]).await;
         }

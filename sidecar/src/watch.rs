@@ -194,6 +194,22 @@ impl Watch {
         }
     }
 
+    /// Nothing is known to be in any more: the whole tree is looked at, and until then nothing is fresh.
+    pub fn distrust(&self) {
+        let mut state = self.lock();
+        state.caught_up = false;
+        state.changes.add_all();
+        self.noticed(state);
+    }
+
+    fn make_cookie(&self, name: &str) -> bool {
+        let Ok(folder) = config::project_folder(&self.root) else { return false };
+        let _ = folder.remove(name); // of a daemon that died
+        let made = folder.create_new(name).is_ok();
+        let _ = folder.remove(name);
+        made
+    }
+
     /// For those who wait: changes with every generation and every step of the watch.
     pub fn news(&self) -> tokio::sync::watch::Receiver<u64> {
         self.news.subscribe()
@@ -221,10 +237,8 @@ impl Watch {
         if state.source == Source::Watching {
             state.cookies_made += 1;
             cookie = state.cookies_made;
-            let path = self.root.join(PROJECT_DIR).join(format!("{COOKIE}{cookie}"));
             drop(state);
-            let made = std::fs::File::create(&path).is_ok();
-            let _ = std::fs::remove_file(&path);
+            let made = self.make_cookie(&format!("{COOKIE}{cookie}"));
             state = self.lock();
             if !made {
                 state.changes.add_all(); // a tree that cannot be written to
@@ -546,7 +560,8 @@ impl Thread {
             }
             (true, Source::Off) => {
                 let listener = project.clone();
-                let opened = notify::recommended_watcher(move |event| listener.watch().heard(event));
+                let config = notify::Config::default().with_follow_symlinks(false);
+                let opened = RecommendedWatcher::new(move |event| listener.watch().heard(event), config);
                 let source = match opened.and_then(|watcher| self.open(watcher)) {
                     Ok(()) => Source::Watching,
                     Err(error) => Source::Polling(reason(&error)),
@@ -564,7 +579,7 @@ impl Thread {
         let root = self.project.root();
         if cfg!(target_os = "linux") {
             watcher.watch(&root.join(PROJECT_DIR), RecursiveMode::NonRecursive)?;
-            if root.join(".git").is_dir() {
+            if std::fs::symlink_metadata(root.join(".git")).is_ok_and(|git| git.is_dir()) {
                 watcher.watch(&root.join(".git"), RecursiveMode::NonRecursive)?;
             }
         } else {

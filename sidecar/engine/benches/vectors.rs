@@ -17,6 +17,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use offheap_engine::disk::Folder;
 use offheap_engine::kernel::{self, Kernel};
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 use offheap_engine::vector::graph::GraphPlan;
@@ -182,7 +183,7 @@ fn segments(rows: &[Vec<f32>], dir: &Path, kernel: &Kernel, graph: bool) -> (Vec
             println!("recall that the graph gives itself: {recall:.4}");
         }
     }
-    (Vectors::open(dir, &manifest, &[]).expect("sound"), took, bytes)
+    (Vectors::open(&Folder::trusted(dir).expect("a folder"), &manifest, &[]).expect("sound"), took, bytes)
 }
 
 struct Measured {

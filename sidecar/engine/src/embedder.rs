@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::disk::Tree;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::gguf::Gguf;
@@ -24,6 +25,8 @@ pub struct Options<'a> {
     pub sha256: Option<&'a str>,
     /// Where fingerprints of large files without a recorded one are remembered: a directory that only the user can write.
     pub fingerprints: Option<&'a Path>,
+    /// The file must lie below this directory, and no link may lead to it.
+    pub below: Option<&'a Path>,
 }
 
 /// What is running.
@@ -61,7 +64,14 @@ impl Embedder {
     /// Maps and checks a model file. The checksum reads the whole file, which also brings it into the page cache; of a
     /// large file that nobody recorded one for, only the first time.
     pub fn open(path: &Path, options: &Options<'_>) -> Result<Self> {
-        let gguf = Gguf::open(path)?;
+        let gguf = match options.below {
+            None => Gguf::open(path)?,
+            Some(root) => {
+                let rel = path.strip_prefix(root).unwrap_or(path);
+                let file = Tree::open(root)?.open_file(rel).map_err(|e| Error::io("open", path, e))?;
+                Gguf::map(file, path)?
+            }
+        };
         // What was recorded is checked against the file itself, every time.
         let fingerprint = fingerprint::of(&gguf, options.fingerprints.filter(|_| options.sha256.is_none()));
         if let Some(expected) = options.sha256

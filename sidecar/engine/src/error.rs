@@ -19,6 +19,14 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// A file or directory that is not what this program makes: a link, another user's, too long.
+    #[error("`{}` is {found}", path.display())]
+    UnsafePath {
+        /// What was to be used.
+        path: PathBuf,
+        /// What it is: "a link", "owned by user 7, not by you (0)" ...
+        found: String,
+    },
     /// A model file that breaks the format's own rules.
     #[error("model `{}` is damaged: {field}: {problem}", path.display())]
     Gguf {
@@ -75,6 +83,12 @@ pub enum Error {
         /// Index of the text in its request.
         text_idx: usize,
     },
+    /// An index that this user did not make on this machine: what it says is not believed.
+    #[error("index `{}` was not made by you on this machine", path.display())]
+    IndexForeign {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// An index written in another format.
     #[error("index `{}` has format {found}, this build reads {expected}", path.display())]
     IndexFormat {
@@ -126,10 +140,24 @@ pub enum Error {
     Cancelled,
 }
 
+/// A text as a message can show it: a caller's megabyte is not repeated whole.
+pub(crate) fn shortened(text: &str) -> String {
+    const SHOWN_CHARS: usize = 200;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 impl Error {
     /// An `io::Error` with what was tried and on what.
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Error::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Whether there is nothing of that name.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
 
     /// Whether the disk, or the user's share of it, takes no more. The last committed generation is intact.

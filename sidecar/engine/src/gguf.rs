@@ -205,7 +205,11 @@ impl Gguf {
             let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file");
             return Err(Error::io("open", path, source));
         }
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        Self::map(File::open(path).map_err(|e| Error::io("open", path, e))?, path)
+    }
+
+    /// Maps a file that was opened at `path`, as [`Gguf::open`] does.
+    pub fn map(file: File, path: &Path) -> Result<Gguf> {
         let metadata = file.metadata().map_err(|e| Error::io("open", path, e))?;
         if metadata.len() == 0 {
             // An empty file cannot be mapped.

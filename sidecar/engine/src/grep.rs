@@ -12,6 +12,8 @@ use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 
 use crate::chunk::Language;
+use crate::disk::Tree;
+use crate::error::shortened;
 use crate::text::filter::{Filter, Globs};
 use crate::walk::{self, SourceFile, WalkRules};
 use crate::{Error, Result};
@@ -101,7 +103,8 @@ pub fn grep(
         globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
             && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
     };
-    let mut files = walk::walk(root, rules, &|| cancelled())?.files;
+    let tree = Tree::open(root)?;
+    let mut files = walk::walk(&tree, rules, &|| cancelled())?.files;
     files.retain(wanted);
 
     // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
@@ -119,7 +122,7 @@ pub fn grep(
             }
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(i) else { return };
-            let Ok(text) = walk::read_source(&file.path, rules) else { continue };
+            let Ok(text) = walk::read_source(&tree, &file.rel, rules) else { continue };
             n_read.fetch_add(1, Ordering::Relaxed);
             let lines = lines_of(&mut searcher, &matcher, &file.rel, &text, query);
             if !lines.is_empty() {
@@ -163,7 +166,7 @@ fn matcher(query: &Query<'_>) -> Result<RegexMatcher> {
         .dfa_size_limit(AUTOMATON_BYTES)
         .nest_limit(NESTING)
         .build(query.pattern)
-        .map_err(|error| Error::Pattern { pattern: query.pattern.to_owned(), problem: error.to_string() })
+        .map_err(|error| Error::Pattern { pattern: shortened(query.pattern), problem: error.to_string() })
 }
 
 fn searcher(context: usize) -> Searcher {

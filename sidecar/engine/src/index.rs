@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chunk::{self, ChunkLimits, Language};
+use crate::disk::Tree;
 use crate::error::{Error, Result};
 use crate::store::{FileRecord, NewChunk, PendingChunk, PendingFile, Space, Store};
 use crate::walk::{self, ContentHash, Skipped, WalkRules};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub rules: WalkRules,
     /// How large a chunk is.
     pub limits: ChunkLimits,
+    /// Read everything anew. The last generation stays until the text of its successor is whole.
+    pub rebuild: bool,
 }
 
 /// Steps of a run, in order.
@@ -98,16 +101,21 @@ pub struct Report {
     pub total: Duration,
 }
 
-/// Runs both steps. A stop is `Err(Cancelled)`, after a commit of everything that was done.
+/// Runs both steps. A stop is `Err(Cancelled)`, after a commit of everything that was done; of a rebuild that has not
+/// read all text yet, nothing is committed.
 pub fn run<H: Host>(store: &mut Store, root: &Path, settings: &Settings, host: &mut H) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    sync_text(store, root, settings, None, host, &mut report)?;
+    let tree = Tree::open(root)?;
+    if settings.rebuild {
+        store.clear()?;
+    }
+    sync_text(store, &tree, settings, None, host, &mut report)?;
     report.text = started.elapsed();
     let space = host.space()?;
     store.set_space(&space)?;
     let pending = store.pending()?;
-    fill_vectors(store, root, settings, &space, pending, host, &mut report)?;
+    fill_vectors(store, &tree, settings, &space, pending, host, &mut report)?;
     report.total = started.elapsed();
     report.generation = store.snapshot().generation;
     Ok(report)
@@ -124,7 +132,8 @@ pub fn refresh<H: Host>(
 ) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    let put = sync_text(store, root, settings, part.changed, host, &mut report)?;
+    let tree = Tree::open(root)?;
+    let put = sync_text(store, &tree, settings, part.changed, host, &mut report)?;
     report.text = started.elapsed();
     let wanted = |file: &PendingFile| part.all_vectors || put.contains(&file.rel);
     if store.pending()?.iter().any(wanted) {
@@ -132,7 +141,7 @@ pub fn refresh<H: Host>(
         store.set_space(&space)?;
         let mut pending = store.pending()?; // of this space, which may be new
         pending.retain(wanted);
-        fill_vectors(store, root, settings, &space, pending, host, &mut report)?;
+        fill_vectors(store, &tree, settings, &space, pending, host, &mut report)?;
     }
     report.total = started.elapsed();
     report.generation = store.snapshot().generation;
@@ -148,7 +157,7 @@ fn commit<H: Host>(store: &mut Store, host: &mut H) -> Result<(), H::Error> {
 /// Text of the whole tree, or of what changed. Gives the files that were put.
 fn sync_text<H: Host>(
     store: &mut Store,
-    root: &Path,
+    tree: &Tree,
     settings: &Settings,
     changed: Option<&BTreeSet<String>>,
     host: &mut H,
@@ -156,9 +165,9 @@ fn sync_text<H: Host>(
 ) -> Result<BTreeSet<String>, H::Error> {
     host.progress(Phase::Scan, 0, 0, "");
     let (known, walk) = match changed {
-        None => (store.files()?, walk::walk(root, &settings.rules, &|| host.cancelled())?),
+        None => (store.files()?, walk::walk(tree, &settings.rules, &|| host.cancelled())?),
         Some(paths) => {
-            (store.files_within(paths)?, walk::walk_paths(root, &settings.rules, paths, &|| host.cancelled())?)
+            (store.files_within(paths)?, walk::walk_paths(tree, &settings.rules, paths, &|| host.cancelled())?)
         }
     };
     host.walked(&walk.folders);
@@ -169,7 +178,9 @@ fn sync_text<H: Host>(
     let (started, mut next_commit) = (Instant::now(), FIRST_TEXT);
     for (done, file) in walk.files.iter().enumerate() {
         if host.cancelled() {
-            commit(store, host)?;
+            if !settings.rebuild {
+                commit(store, host)?;
+            }
             return Err(Error::Cancelled.into());
         }
         host.progress(Phase::Text, done as u64, total, &file.rel);
@@ -180,7 +191,7 @@ fn sync_text<H: Host>(
             present.insert(file.rel.as_str());
             continue;
         }
-        let text = match walk::read_source(&file.path, &settings.rules) {
+        let text = match walk::read_source(tree, &file.rel, &settings.rules) {
             Ok(text) => text,
             Err(reason) => {
                 report.skipped.push(Skipped { rel: file.rel.clone(), reason });
@@ -200,7 +211,8 @@ fn sync_text<H: Host>(
         put_file(store, &file.rel, &text, record, &settings.limits)?;
         put.insert(file.rel.clone());
         report.files_changed += 1;
-        if started.elapsed() >= next_commit {
+        // What is there answers until all of its successor is in.
+        if !settings.rebuild && started.elapsed() >= next_commit {
             commit(store, host)?;
             next_commit = started.elapsed() * 2;
         }
@@ -238,7 +250,7 @@ fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, li
 }
 
 /// What the model reads of a chunk: where it is, then what it says.
-fn model_input(rel: &str, scope: &str, text: &str) -> String {
+pub(crate) fn model_input(rel: &str, scope: &str, text: &str) -> String {
     if scope.is_empty() { format!("{rel}\n{text}") } else { format!("{rel} > {scope}\n{text}") }
 }
 
@@ -251,7 +263,7 @@ struct Tail {
 
 fn fill_vectors<H: Host>(
     store: &mut Store,
-    root: &Path,
+    tree: &Tree,
     settings: &Settings,
     space: &Space,
     pending: Vec<PendingFile>,
@@ -279,7 +291,7 @@ fn fill_vectors<H: Host>(
             uncommitted += hits.len();
             done += hits.len() as u64;
             let missing = file.chunks.iter().zip(&cached).filter(|(_, row)| row.is_none()).map(|(chunk, _)| chunk);
-            for (chunk, text) in read_chunks(root, settings, file, missing) {
+            for (chunk, text) in read_chunks(tree, settings, file, missing) {
                 tail.texts.push(text);
                 tail.chunks.push((chunk.chunk_id, chunk.key));
                 if tail.texts.len() == GROUP {
@@ -333,7 +345,7 @@ fn flush<H: Host>(
 /// The texts of a file's chunks, as they were committed. A file that changed in between gives none: the next run
 /// chunks it anew.
 fn read_chunks<'a>(
-    root: &Path,
+    tree: &Tree,
     settings: &Settings,
     file: &PendingFile,
     missing: impl Iterator<Item = &'a PendingChunk>,
@@ -342,7 +354,7 @@ fn read_chunks<'a>(
     if missing.is_empty() {
         return Vec::new();
     }
-    let Ok(text) = walk::read_source(&root.join(&file.rel), &settings.rules) else { return Vec::new() };
+    let Ok(text) = walk::read_source(tree, &file.rel, &settings.rules) else { return Vec::new() };
     if walk::content_hash(text.as_bytes()) != file.file_hash {
         return Vec::new();
     }

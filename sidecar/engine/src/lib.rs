@@ -7,6 +7,7 @@
 //! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them, [`index`] fills it, [`search`] asks.
 
 pub mod error;
+pub mod disk;
 pub mod gguf;
 mod fingerprint;
 pub mod tokenizer;

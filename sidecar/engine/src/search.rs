@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::disk::Tree;
 use crate::error::Result;
+use crate::index::model_input;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
@@ -41,7 +43,7 @@ pub struct Hit {
     pub chunk: StoredChunk,
     /// Higher is better; comparable within one answer only.
     pub score: f32,
-    /// The chunk's text as it is on disk now; empty where it cannot be read.
+    /// The chunk's text; empty where it is no longer what was indexed.
     pub text: String,
     /// The file changed since it was indexed.
     pub stale: bool,
@@ -97,12 +99,12 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
         });
     }
     let ranked = rank::rank(&question, &candidates, &query.weights, query.limit);
-    let mut files = Files::default();
+    let mut files = Files::of(root)?;
     Ok(ranked
         .into_iter()
         .map(|rank::Ranked { chunk_id, score, why }| {
             let chunk = chunks.remove(&chunk_id).expect("ranked ids come from the candidates, each once");
-            let (text, stale) = files.read(root, &chunk);
+            let (text, stale) = files.read(&chunk);
             let why = if query.explain { why } else { Vec::new() };
             Hit { chunk, score, text, stale, why }
         })
@@ -124,7 +126,7 @@ fn is_implemented(snapshot: &Snapshot, rel: &str) -> Result<bool> {
 pub struct Symbol {
     /// What was found.
     pub found: SymbolHit,
-    /// The chunk's text as it is on disk now; empty where it cannot be read.
+    /// The chunk's text; empty where it is no longer what was indexed.
     pub text: String,
     /// The file changed since it was indexed.
     pub stale: bool,
@@ -139,31 +141,39 @@ pub fn symbols(
     limit: usize,
 ) -> Result<(Vec<Symbol>, bool)> {
     let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
-    let mut files = Files::default();
+    let mut files = Files::of(root)?;
     let shown = |found: SymbolHit| {
-        let (text, stale) = files.read(root, &found.chunk);
+        let (text, stale) = files.read(&found.chunk);
         Symbol { found, text, stale }
     };
     Ok((hits.into_iter().map(shown).collect(), more))
 }
 
 /// Files read for one answer, each once.
-#[derive(Default)]
-struct Files(HashMap<String, Option<(String, walk::ContentHash)>>);
+struct Files {
+    tree: Tree,
+    read: HashMap<String, Option<(String, walk::ContentHash)>>,
+}
 
 impl Files {
-    fn read(&mut self, root: &Path, chunk: &StoredChunk) -> (String, bool) {
-        let file = self.0.entry(chunk.rel.clone()).or_insert_with(|| {
-            let text = walk::read_source(
-                &root.join(&chunk.rel),
-                &WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() },
-            )
-            .ok()?;
+    fn of(root: &Path) -> Result<Files> {
+        Ok(Files { tree: Tree::open(root)?, read: HashMap::new() })
+    }
+
+    /// A chunk's text, and whether its file changed. Only what was indexed is shown: a path may lead to something else by
+    /// now, which nobody asked to have indexed.
+    fn read(&mut self, chunk: &StoredChunk) -> (String, bool) {
+        let file = self.read.entry(chunk.rel.clone()).or_insert_with(|| {
+            let rules = WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() };
+            let text = walk::read_source(&self.tree, &chunk.rel, &rules).ok()?;
             let hash = walk::content_hash(text.as_bytes());
             Some((text, hash))
         });
         let Some((text, hash)) = file else { return (String::new(), true) };
-        let slice = text.get(chunk.bytes.start as usize..chunk.bytes.end as usize);
-        (slice.unwrap_or_default().to_owned(), *hash != chunk.file_hash)
+        let stale = *hash != chunk.file_hash;
+        let body = text.get(chunk.bytes.start as usize..chunk.bytes.end as usize).unwrap_or_default();
+        let is_indexed = || walk::content_hash(model_input(&chunk.rel, &chunk.scope, body).as_bytes()) == chunk.key;
+        let body = if !stale || is_indexed() { body } else { "" };
+        (body.to_owned(), stale)
     }
 }

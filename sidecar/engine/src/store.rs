@@ -8,6 +8,7 @@
 //!          cache.redb          embeddings by content, file table: the owner's own, rebuildable
 //!          readers/            a locked file for each process that is opening the index
 //!          clean               there after an orderly stop         damaged  there once a check has found damage
+//!          seal                says that this user made it here; an index without it is begun anew (`place.rs`)
 //! ```
 //!
 //! Changes gather in memory and in the full-text writer until [`Store::commit`]. The full-text commit is the commit
@@ -16,23 +17,23 @@
 
 mod cache;
 mod commit;
-pub(crate) mod files;
+mod files;
 mod format;
 mod maintain;
-pub(crate) mod pins;
+mod place;
 mod snapshot;
 mod types;
 mod verify;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
 pub use self::maintain::{Built, Maintenance};
+pub use self::place::{Place, Stamp};
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;
@@ -42,8 +43,9 @@ pub use crate::text::symbols::{Fit, SymbolHit};
 
 use self::cache::{Cache, VectorKey, vector_key};
 use self::commit::StepHook;
-use self::files::{CACHE, OwnerLock};
-use self::pins::Pins;
+use self::files::{OwnerLock, READERS, TEXT, VECTORS};
+use crate::disk::pins::Pins;
+use crate::disk::{Folder, Identity};
 use crate::text::TextIndex;
 use crate::vector::manifest::Manifest;
 use crate::vector::search::{Vectors, dimension_error};
@@ -59,7 +61,9 @@ pub const SPARE_EMBEDDINGS: usize = 100_000;
 /// After an error from a changing method the store stands at the last committed generation, on disk and in memory;
 /// what was put since is gone, so compare [`Store::files`] with the project again.
 pub struct Store {
-    dir: PathBuf,
+    folder: Folder,
+    vector_folder: Folder,
+    text_identity: Identity,
     text: TextIndex,
     cache: Cache,
     /// The cache's file table is known to be of the committed generation. Searching needs neither, so the cache is not
@@ -77,7 +81,7 @@ pub struct Store {
     pins: Pins,
     spare_embeddings: usize,
     hook: Option<StepHook>,
-    _lock: OwnerLock, // last, so that it is given up last
+    lock: OwnerLock, // last, so that it is given up last
 }
 
 /// What the next commit will add to the last.
@@ -103,71 +107,79 @@ struct Changes {
 }
 
 impl Store {
-    /// Opens the index in `data_dir`, created when absent, upgraded when an older build made it, and takes its lock.
+    /// Opens the index at `place`, created when absent, upgraded when an older build made it, and takes its lock.
     ///
-    /// Errors: [`Error::IndexLocked`], [`Error::IndexFormat`] for a newer index, [`Error::IndexDamaged`], [`Error::Io`].
-    pub fn open(data_dir: &Path) -> Result<Store> {
-        let mut lock = Some(Self::take_lock(data_dir)?);
-        Self::open_locked(data_dir, &mut lock)
+    /// Errors: [`Error::IndexLocked`], [`Error::IndexForeign`], [`Error::IndexFormat`] for a newer index,
+    /// [`Error::IndexDamaged`], [`Error::UnsafePath`], [`Error::Io`].
+    pub fn open(place: impl Into<Place>) -> Result<Store> {
+        let place = place.into();
+        let folder = place.create()?;
+        let mut lock = Some(OwnerLock::take(&folder)?);
+        Self::open_locked(&place, &folder, &mut lock)
     }
 
     /// Opens the index like [`Store::open`]; a damaged one is emptied first, but for the embeddings, so that the next
-    /// run brings everything back without computing them again. Also gives what was wrong.
+    /// run brings everything back without computing them again. One that this user did not make here is emptied with its
+    /// embeddings. Also gives what was wrong.
     ///
     /// With `discard_newer` an index of another format goes too, with its embeddings, whose meaning is not known here.
-    pub fn open_or_rebuild(data_dir: &Path, discard_newer: bool) -> Result<(Store, Option<Error>)> {
-        let mut lock = Some(Self::take_lock(data_dir)?);
-        let (error, keep_cache) = match Self::open_locked(data_dir, &mut lock) {
+    pub fn open_or_rebuild(place: impl Into<Place>, discard_newer: bool) -> Result<(Store, Option<Error>)> {
+        let place = place.into();
+        let folder = place.create()?;
+        let mut lock = Some(OwnerLock::take(&folder)?);
+        let (error, keep_cache) = match Self::open_locked(&place, &folder, &mut lock) {
             Ok(store) => return Ok((store, None)),
             Err(e @ Error::IndexDamaged { .. }) => (e, true),
+            Err(e @ Error::IndexForeign { .. }) => (e, false),
+            // A number that cannot be read is what a power cut leaves, not another build's.
+            Err(e @ Error::IndexFormat { found: 0, .. }) => (e, true),
             Err(e @ Error::IndexFormat { .. }) if discard_newer => (e, false),
             Err(e) => return Err(e),
         };
-        files::reset(data_dir, keep_cache)?;
-        Ok((Self::open_locked(data_dir, &mut lock)?, Some(error)))
-    }
-
-    fn take_lock(data_dir: &Path) -> Result<OwnerLock> {
-        std::fs::create_dir_all(data_dir).map_err(|e| Error::io("create", data_dir, e))?;
-        OwnerLock::take(data_dir)
+        files::reset(&folder, keep_cache)?;
+        if !keep_cache {
+            place.seal(&folder)?;
+        }
+        Ok((Self::open_locked(&place, &folder, &mut lock)?, Some(error)))
     }
 
     /// Takes `lock` when it succeeds.
-    fn open_locked(data_dir: &Path, lock: &mut Option<OwnerLock>) -> Result<Store> {
-        files::check_not_damaged(data_dir)?;
-        format::prepare(data_dir)?;
-        let (text_dir, vector_dir) = (data_dir.join("text"), data_dir.join("vectors"));
-        let mut is_new = false;
-        for dir in [&text_dir, &vector_dir, &data_dir.join("readers")] {
-            match std::fs::create_dir(dir) {
-                Ok(()) => is_new = true,
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(Error::io("create", dir, e)),
-            }
+    fn open_locked(place: &Place, folder: &Folder, lock: &mut Option<OwnerLock>) -> Result<Store> {
+        if files::is_empty(folder) {
+            place.seal(folder)?;
         }
-        if is_new {
-            files::sync_dir(data_dir)?;
+        place.check_seal(folder)?;
+        files::check_not_damaged(folder)?;
+        format::prepare(folder)?;
+        let (text_folder, new_text) = folder.make_folder(TEXT)?;
+        let (vector_folder, new_vectors) = folder.make_folder(VECTORS)?;
+        let (readers, new_readers) = folder.make_folder(READERS)?;
+        if new_text || new_vectors || new_readers {
+            folder.sync()?;
         }
-        if !text_dir.join("meta.json").exists() && snapshot::any_manifest(&vector_dir) {
+        if !text_folder.has("meta.json") && snapshot::any_manifest(&vector_folder) {
             let problem = "the file is missing".into();
-            return Err(Error::IndexDamaged { path: text_dir.join("meta.json"), problem });
+            return Err(Error::IndexDamaged { path: text_folder.path_of("meta.json"), problem });
         }
-        maintain::clear(data_dir);
-        let pins = Pins::new(data_dir);
-        let text = TextIndex::open(&text_dir, pins.clone())?;
-        let (manifest, vectors) = snapshot::load(data_dir, text.payload()?.as_deref(), &Vectors::default())?;
+        maintain::clear(folder)?;
+        let pins = Pins::new(readers);
+        let text_identity = text_folder.identity()?;
+        let text = TextIndex::open(text_folder, pins.clone())?;
+        let (manifest, vectors) = snapshot::load(&vector_folder, text.payload()?.as_deref(), &Vectors::default())?;
         let snapshot = Snapshot {
             generation: manifest.generation,
-            dir: data_dir.to_path_buf(),
+            folder: folder.clone(),
             manifest: manifest.clone(),
             text: text.reader()?,
             vectors,
         };
-        let noted_clean = files::is_clean(data_dir, manifest.generation);
+        let noted_clean = files::is_clean(folder, manifest.generation);
         let mut store = Store {
-            dir: data_dir.to_path_buf(),
+            folder: folder.clone(),
+            vector_folder,
+            text_identity,
             text,
-            cache: Cache::new(&data_dir.join(CACHE)),
+            cache: Cache::new(folder),
             reconciled: Cell::new(false),
             checked: Arc::new(AtomicBool::new(noted_clean || manifest.generation == 0)),
             noted_clean,
@@ -178,7 +190,7 @@ impl Store {
             pins,
             spare_embeddings: SPARE_EMBEDDINGS,
             hook: None,
-            _lock: lock.take().expect("taken by the caller, and given away only here"),
+            lock: lock.take().expect("taken by the caller, and given away only here"),
         };
         store.forget_changes();
         store.collect_garbage();
@@ -190,19 +202,49 @@ impl Store {
         !self.checked.load(Ordering::Relaxed)
     }
 
-    /// The check that is due when [`Store::was_unclean`]. It needs neither this store nor its lock.
-    pub fn check(&self) -> Check {
-        Check { dir: self.dir.clone(), passed: self.checked.clone() }
+    /// Whether what `place` names now is what this store has open: the same directories, its lock, its commit point.
+    ///
+    /// Not so after `git clean`, after the project was moved or cloned again: then nothing that is written here is found
+    /// by anybody.
+    pub fn is_at(&self, place: impl Into<Place>) -> bool {
+        let look = || -> Result<bool> {
+            let Some(now) = place.into().open()? else { return Ok(false) };
+            let same = |name: &str, ours: Identity| -> Result<bool> {
+                Ok(match now.folder(name)? {
+                    Some(folder) => folder.identity()? == ours,
+                    None => false,
+                })
+            };
+            Ok(now.identity()? == self.folder.identity()?
+                && self.lock.is_of(&now)
+                && same(VECTORS, self.vector_folder.identity()?)?
+                && same(TEXT, self.text_identity)?
+                && self.text.is_there())
+        };
+        look().unwrap_or(false)
     }
 
-    /// The same for an index that nobody has opened, or somebody else has; notes nothing in it.
-    pub fn verify_read_only(data_dir: &Path) -> Result<()> {
-        verify::verify(data_dir, &|| false).map(drop)
+    /// Notes that reading failed, so that the next open says so and the next index run begins anew.
+    pub fn note_damage(&self, problem: &str) -> Result<()> {
+        let problem = problem.replace('\n', " ");
+        files::mark_damaged(&self.folder, &Error::IndexDamaged { path: self.folder.path().to_path_buf(), problem })
+    }
+
+    /// The check that reads every byte, due when [`Store::was_unclean`]. It needs neither this store nor its lock.
+    pub fn check(&self) -> Check {
+        Check { folder: self.folder.clone(), passed: self.checked.clone() }
+    }
+
+    /// Reads every byte of an index that nobody has opened, or somebody else has; notes nothing in it.
+    pub fn verify_read_only(place: impl Into<Place>) -> Result<()> {
+        let place = place.into();
+        let folder = snapshot::existing(&place)?;
+        verify::verify(&folder, &|| false).map(drop)
     }
 
     /// The check of a store that is not at hand, after something in it went wrong.
-    pub fn check_of(data_dir: &Path) -> Check {
-        Check { dir: data_dir.to_path_buf(), passed: Arc::default() }
+    pub fn check_of(place: impl Into<Place>) -> Result<Check> {
+        Ok(Check { folder: snapshot::existing(&place.into())?, passed: Arc::default() })
     }
 
     /// How many embeddings are kept for content that is not in the index now, for the next branch switch. Beyond it,
@@ -211,16 +253,11 @@ impl Store {
         self.spare_embeddings = n;
     }
 
-    /// The file whose replacement is a commit: a reader that sees another one there can open a newer generation.
-    pub fn commit_point(data_dir: &Path) -> PathBuf {
-        data_dir.join("text").join("meta.json")
-    }
-
     /// The last committed generation, for a process that is not the owner; works beside one and on a read-only disk.
     ///
     /// It holds what it maps: later commits do not show, open again to see them.
-    pub fn open_read_only(data_dir: &Path) -> Result<Arc<Snapshot>> {
-        Snapshot::open(data_dir)
+    pub fn open_read_only(place: impl Into<Place>) -> Result<Arc<Snapshot>> {
+        Snapshot::open(&place.into())
     }
 
     /// Deletes the stored embeddings, not the index; gives how many there were.
@@ -372,7 +409,7 @@ impl Store {
         })
     }
 
-    /// Drops every file, chunk and vector, and commits that. The space stays, and so do the stored embeddings: what
+    /// Drops every file, chunk and vector at the next commit. The space stays, and so do the stored embeddings: what
     /// they were computed from is in their keys.
     pub fn clear(&mut self) -> Result<()> {
         self.text.abandon();
@@ -382,9 +419,7 @@ impl Store {
             store.changes.text = true;
             store.changes.cleared = true;
             Ok(())
-        })?;
-        self.commit()?;
-        Ok(())
+        })
     }
 
     /// Ends the full-text writer and frees its memory, when nothing waits to be committed. The next change starts one.
@@ -418,8 +453,8 @@ impl Store {
     ///
     /// Errors: [`Error::IndexDamaged`] names the first file that is wrong.
     pub fn verify(&self) -> Result<()> {
-        format::check(&self.dir)?;
-        verify::verify(&self.dir, &|| false)?;
+        format::check(&self.folder)?;
+        verify::verify(&self.folder, &|| false)?;
         self.checked.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -433,7 +468,7 @@ impl Store {
     /// Runs a change. When it fails, the store goes back to the last commit.
     fn changing<T>(&mut self, change: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
         if self.noted_clean {
-            files::unmark_clean(&self.dir)?;
+            files::unmark_clean(&self.folder)?;
             self.noted_clean = false;
         }
         if self.unsound {
@@ -471,7 +506,7 @@ impl Drop for Store {
         self.text.abandon();
         if !self.noted_clean && !self.unsound && !self.was_unclean() && !std::thread::panicking() {
             // Without the note the next owner reads everything once, which is all that can come of it.
-            let _ = files::mark_clean(&self.dir, self.manifest.generation);
+            let _ = files::mark_clean(&self.folder, self.manifest.generation);
         }
     }
 }

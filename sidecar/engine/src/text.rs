@@ -12,7 +12,7 @@ pub mod symbols;
 pub mod tokens;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tantivy::columnar::Column;
@@ -26,7 +26,8 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDo
 use self::directory::{Failure, OwnedDirectory, ReadOnlyDirectory};
 use self::record::StoredChunk;
 use self::tokens::{Token, code_tokens};
-use crate::store::pins::Pins;
+use crate::disk::Folder;
+use crate::disk::pins::Pins;
 use crate::{Error, Result};
 
 /// One indexing thread with this much memory: tantivy's floor is 15 MB, and the daemon's whole budget is 50.
@@ -76,7 +77,7 @@ fn schema() -> (Schema, Fields) {
 
 /// The full-text index on disk.
 pub struct TextIndex {
-    dir: PathBuf,
+    folder: Folder,
     /// What the system answered to a write that tantivy reports in other words.
     failure: Failure,
     index: Index,
@@ -86,27 +87,37 @@ pub struct TextIndex {
 }
 
 impl TextIndex {
-    /// Opens the index in `dir`, which must exist; creates it when absent.
-    pub fn open(dir: &Path, pins: Pins) -> Result<TextIndex> {
-        sound(dir, || {
-            let directory = OwnedDirectory::open(dir, pins).map_err(TantivyError::from)?;
+    /// Opens the index in `folder`; creates it when absent.
+    pub fn open(folder: Folder, pins: Pins) -> Result<TextIndex> {
+        let dir = folder.path().to_path_buf();
+        check_commit_point(&folder)?;
+        sound(&dir, || {
+            let directory = OwnedDirectory::new(folder.clone(), pins);
             let failure = directory.failure();
             let exists = Index::exists(&directory).map_err(TantivyError::from)?;
             let index =
                 if exists { Index::open(directory) } else { Index::create(directory, schema().0, Default::default()) };
-            Self::with_index(dir, index.map_err(|e| damage(dir, e))?, failure)
+            Self::with_index(folder, index.map_err(|e| damage(&dir, e))?, failure)
         })
     }
 
-    /// Opens the last commit of the index in `dir` without a lock and without ever writing; later ones do not show.
-    pub fn open_read_only(dir: &Path) -> Result<TextIndex> {
-        sound(dir, || {
-            let index = ReadOnlyDirectory::open(dir).and_then(Index::open);
-            Self::with_index(dir, index.map_err(|e| damage(dir, e))?, Failure::default())
+    /// Opens the last commit of the index in `folder` without a lock and without ever writing; later ones do not show.
+    pub fn open_read_only(folder: Folder) -> Result<TextIndex> {
+        let dir = folder.path().to_path_buf();
+        check_commit_point(&folder)?;
+        sound(&dir, || {
+            let index = ReadOnlyDirectory::open(folder.clone()).and_then(Index::open);
+            Self::with_index(folder, index.map_err(|e| damage(&dir, e))?, Failure::default())
         })
     }
 
-    fn with_index(dir: &Path, index: Index, failure: Failure) -> Result<TextIndex> {
+    /// Whether the commit point is in the directory, as it always is once there was a commit.
+    pub fn is_there(&self) -> bool {
+        self.folder.has(directory::META)
+    }
+
+    fn with_index(folder: Folder, index: Index, failure: Failure) -> Result<TextIndex> {
+        let dir = folder.path();
         let (schema, fields) = schema();
         if index.schema() != schema {
             let problem = "its fields are not those of this format".into();
@@ -118,22 +129,24 @@ impl TextIndex {
             .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
             .try_into()
             .map_err(|e| damage(dir, e))?;
-        Ok(TextIndex { dir: dir.to_path_buf(), failure, index, reader, fields, writer: None })
+        Ok(TextIndex { failure, index, reader, fields, writer: None, folder })
     }
 
     /// Payload of the last commit; `None` before the first.
     pub fn payload(&self) -> Result<Option<String>> {
-        Ok(self.index.load_metas().map_err(|e| damage(&self.dir, e))?.payload)
+        Ok(self.index.load_metas().map_err(|e| damage(self.folder.path(), e))?.payload)
     }
 
     /// Makes [`TextIndex::reader`] see the last commit.
     pub fn reload(&self) -> Result<()> {
-        sound(&self.dir, || self.reader.reload().map_err(|e| damage(&self.dir, e)))
+        sound(self.folder.path(), || self.reader.reload().map_err(|e| damage(self.folder.path(), e)))
     }
 
     /// A view of the commit that was loaded last.
     pub fn reader(&self) -> Result<TextReader> {
-        sound(&self.dir, || TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(&self.dir, e)))
+        sound(self.folder.path(), || {
+            TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(self.folder.path(), e))
+        })
     }
 
     /// Adds a chunk; visible after the next commit.
@@ -181,7 +194,7 @@ impl TextIndex {
     pub fn commit(&mut self, payload: &str, between: impl FnOnce() -> Result<()>) -> Result<()> {
         self.writer()?;
         let failure = self.failure.clone();
-        let dir = self.dir.clone();
+        let dir = self.folder.path().to_path_buf();
         let explained = |e| explained(&failure, &dir, e);
         let mut prepared = self.writer()?.prepare_commit().map_err(explained)?;
         prepared.set_payload(payload);
@@ -212,24 +225,26 @@ impl TextIndex {
     ///
     /// Only for an index opened with [`TextIndex::open_read_only`], whose files do not change meanwhile.
     pub fn verify(&self, stop: &dyn Fn() -> bool) -> Result<bool> {
-        let metas = self.index.load_metas().map_err(|e| damage(&self.dir, e))?;
+        let metas = self.index.load_metas().map_err(|e| damage(self.folder.path(), e))?;
         for file in metas.list_segment_files() {
             if stop() {
                 return Ok(false);
             }
-            match sound(&self.dir, || Ok(self.index.directory().validate_checksum(&file)))? {
+            match sound(self.folder.path(), || Ok(self.index.directory().validate_checksum(&file)))? {
                 Ok(true) => {}
-                Ok(false) => return Err(Error::IndexDamaged { path: self.dir.join(file), problem: "checksum".into() }),
+                Ok(false) => {
+                    return Err(Error::IndexDamaged { path: self.folder.path().join(file), problem: "checksum".into() });
+                }
                 // The list has names that a segment may do without; tantivy opens some of the others lazily.
                 Err(OpenReadError::FileDoesNotExist(_)) if !is_required(&file) => {}
-                Err(e) => return Err(damage(&self.dir, e.into())),
+                Err(e) => return Err(damage(self.folder.path(), e.into())),
             }
         }
         Ok(true)
     }
 
     fn explained(&self, error: TantivyError) -> Error {
-        explained(&self.failure, &self.dir, error)
+        explained(&self.failure, self.folder.path(), error)
     }
 
     fn writer(&mut self) -> Result<&mut IndexWriter> {
@@ -301,6 +316,14 @@ fn push_word(words: &mut String, word: &str) {
     words.push(' ');
 }
 
+/// tantivy only says that it cannot read the file, not what stands in its place.
+fn check_commit_point(folder: &Folder) -> Result<()> {
+    match folder.open(directory::META) {
+        Err(e @ Error::UnsafePath { .. }) => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// The system's own words about a write that failed, where there are any.
 fn explained(failure: &Failure, dir: &Path, error: TantivyError) -> Error {
     failure.take().unwrap_or_else(|| damage(dir, error))
@@ -328,6 +351,9 @@ fn damage(dir: &Path, error: TantivyError) -> Error {
     };
     // tantivy shares its `io::Error`s and does not name them as its source.
     let system = |action, path: &Path, e: &std::io::Error| {
+        if let Some(Error::UnsafePath { path, found }) = e.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Error::UnsafePath { path: path.clone(), found: found.clone() };
+        }
         let source = e.raw_os_error().map_or_else(|| e.kind().into(), std::io::Error::from_raw_os_error);
         Error::io(action, path, source)
     };

@@ -151,6 +151,7 @@ fn what_was_overtaken_is_dropped_and_what_is_cancelled_leaves_nothing() {
     let built = store.maintenance_from(GRAPH).unwrap().run(kernel(), 1, &|| false).unwrap();
     assert_eq!(files(), 1);
     store.clear().unwrap();
+    store.commit().unwrap();
     assert!(!store.install(built).unwrap(), "its segments are gone");
     assert_eq!(files(), 0);
     assert_eq!(store.snapshot().stats().vectors, 0);

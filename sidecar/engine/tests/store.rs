@@ -184,6 +184,8 @@ fn replace_and_remove() {
     assert_eq!(old.search_vectors(&[1.0, 0.0, 0.0, 0.0], &all(), 9, kernel()).unwrap().len(), 2);
 
     store.clear().unwrap();
+    assert_eq!(store.snapshot().stats().chunks, 1, "what is there answers until the next commit");
+    store.commit().unwrap();
     assert_eq!(store.snapshot().stats().chunks, 0);
     assert!(store.files().unwrap().is_empty());
     // The index is gone, what the model computed is not, until that is asked for by name.

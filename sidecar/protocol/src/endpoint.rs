@@ -164,8 +164,11 @@ fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
 /// The project that `start` is in: the nearest directory upwards that holds `.offheap`, links resolved.
 pub fn find_project(start: &Path) -> Result<Option<PathBuf>, Fault> {
     let start = canonical(start)?;
-    // The home directory's own `.offheap` (caches) does not make the home directory a project.
-    let is_root = |dir: &&Path| dir.join(PROJECT_DIR).join("config.json").is_file();
+    // The home directory's own `.offheap` (caches) does not make the home directory a project. A link does, so that it is
+    // refused by name and not passed over for a project further up.
+    let is_root = |dir: &&Path| {
+        std::fs::symlink_metadata(dir.join(PROJECT_DIR).join("config.json")).is_ok_and(|file| !file.is_dir())
+    };
     Ok(start.ancestors().find(is_root).map(Path::to_path_buf))
 }
 

@@ -254,6 +254,8 @@ pub struct IndexReport {
     pub total_ms: u64,
     /// Files that were not indexed, those beyond the list included.
     pub skipped_total: u64,
+    /// There was an index that this user did not make on this machine: it was begun anew.
+    pub foreign: bool,
 }
 
 /// One file that was left out.
@@ -583,16 +585,26 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault without a hint.
+    /// A fault without a hint. What a message quotes may come from a repository: see [`printable`].
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Fault { code, message: message.into(), hint: String::new() }
+        Fault { code, message: printable(&message.into()), hint: String::new() }
     }
 
     /// The same with a remedy.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+        self.hint = printable(&hint.into());
         self
     }
+}
+
+/// A text that a terminal shows and does not obey: control characters, escape sequences with them, and marks that turn
+/// the direction of writing become U+FFFD. Tabs and line ends stay.
+pub fn printable(text: &str) -> String {
+    let is_obeyed = |c: char| {
+        (c.is_control() && !matches!(c, '\t' | '\n'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Defines [`Code`], its names and its table in one place, so that docs and tests cannot drift.
@@ -683,6 +695,10 @@ codes! {
     SocketsRefused = "SOCKETS_REFUSED",
     /// The daemon crashed twice while it worked on this request; it is not sent again.
     Poisoned = "POISONED",
+    /// A file or directory that offheap would use is a link, another user's, or not of the kind it should be.
+    UnsafePath = "UNSAFE_PATH",
+    /// The index was not made by this user on this machine; the next index run begins it anew.
+    IndexForeign = "INDEX_FOREIGN",
 }
 
 impl std::fmt::Display for Code {

@@ -173,9 +173,9 @@ fn golden() -> Vec<(Message, &'static str)> {
             "02 fb8001 0207fb0002 020001 156d696e693a30313233343536373839616263646566 0c fa fbfb00 0103776879"),
         (Message::Response(Response::Indexed(IndexReport {
             generation: 3, files: 2, files_changed: 1, files_removed: 300, skipped: vec![SkippedFile { path: "a.bin".into(), reason: "binary".into() }],
-            chunks: 9, vectors: 8, embedded: 7, reused: 6, tokens: 70_000, text_ms: 5, total_ms: 1 << 40, skipped_total: 1,
+            chunks: 9, vectors: 8, embedded: 7, reused: 6, tokens: 70_000, text_ms: 5, total_ms: 1 << 40, skipped_total: 1, foreign: true,
         })),
-            "03 03 02 01 fb2c01 0105612e62696e0662696e617279 09 08 07 06 fc70110100 05 fd0000000000010000 01"),
+            "03 03 02 01 fb2c01 0105612e62696e0662696e617279 09 08 07 06 fc70110100 05 fd0000000000010000 01 01"),
         (Message::Response(Response::Found(SearchReport {
             hits: vec![Hit {
                 path: "src/a.rs".into(), first_line: 1, last_line: 20, score: 0.5, language: "rust".into(),
@@ -258,6 +258,8 @@ const CODES: &[&str] = &[
     "DAEMON_TOO_OLD",
     "SOCKETS_REFUSED",
     "POISONED",
+    "UNSAFE_PATH",
+    "INDEX_FOREIGN",
 ];
 
 fn unhex(text: &str) -> Vec<u8> {

@@ -84,6 +84,10 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Fault> {
     }
     let config = endpoint.project().map(Config::read).transpose();
     if let Some(root) = endpoint.project() {
+        if let Ok((_, notes)) = Config::read_with_notes(root) {
+            let remedy = "what a repository may ask for is limited; correct .offheap/config.json";
+            findings.extend(notes.into_iter().map(|note| doubtful("configuration", note, remedy)));
+        }
         findings.push(match &config {
             Ok(_) if root.join(PROJECT_DIR).join("config.json").is_file() => {
                 good("configuration", format!("{}", root.join(PROJECT_DIR).join("config.json").display()))
@@ -135,6 +139,15 @@ fn program() -> Finding {
 
 fn runtime_dir(endpoint: &Endpoint) -> Finding {
     const CHECK: &str = "runtime directory";
+    let in_the_way = |path: &std::path::PathBuf| std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
+    let mut files = vec![endpoint.lock(), endpoint.log(), endpoint.runs(), endpoint.door()];
+    if cfg!(unix) {
+        files.push(endpoint.socket()); // elsewhere the name of a pipe
+    }
+    if let Some(path) = files.iter().find(|path| in_the_way(path)) {
+        let message = format!("`{}` is a directory; a daemon needs a file there", path.display());
+        return bad(CHECK, &Fault::new(Code::DaemonStartFailed, message).hint("remove it"));
+    }
     match endpoint.prepare_dir().map(|()| log::open_private(&endpoint.lock())) {
         Ok(Ok(_)) => good(CHECK, endpoint.dir().display().to_string()),
         Ok(Err(error)) => {
@@ -275,18 +288,20 @@ fn history(endpoint: &Endpoint) -> Option<Finding> {
 }
 
 fn index(root: &Path) -> Vec<Finding> {
-    let data_dir = config::data_dir(root);
-    if !data_dir.join("format").is_file() {
-        return vec![good("index", "none yet: `offheap index` makes it")];
+    let place = config::place(root);
+    match config::has_index(root) {
+        Ok(true) => {}
+        Ok(false) => return vec![good("index", "none yet: `offheap index` makes it")],
+        Err(fault) => return vec![bad("index", &fault)],
     }
     let mut found = Vec::new();
     // Some damage makes the libraries below panic; their words are for developers.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let read = || match Store::verify_read_only(&data_dir) {
+    let read = || match Store::verify_read_only(&place) {
         Err(error @ (Error::IndexDamaged { .. } | Error::IndexFormat { .. })) => Err(error),
         // A disk that cannot be written lets nobody mark what is being read; opening checks what is cheap to check.
-        _ => Store::open_read_only(&data_dir),
+        _ => Store::open_read_only(&place),
     };
     let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
     std::panic::set_hook(hook);
@@ -307,13 +322,14 @@ fn index(root: &Path) -> Vec<Finding> {
         }
         Err(error) => bad("index", &fault::from_engine(&error)),
     });
-    let probe = data_dir.join(format!("doctor-{}", std::process::id()));
-    let written = std::fs::write(&probe, b"x");
-    let _ = std::fs::remove_file(&probe);
+    let Ok(Some(folder)) = place.open() else { return found };
+    let probe = format!("doctor-{}", std::process::id());
+    let written = folder.create_new(&probe).and_then(|mut file| std::io::Write::write_all(&mut file, b"x"));
+    let _ = folder.remove(&probe);
     if let Err(error) = written {
         found.push(doubtful(
             "index directory",
-            format!("`{}` cannot be written: {error}", data_dir.display()),
+            format!("`{}` cannot be written: {error}", folder.path().display()),
             "search works, indexing does not; make it writable",
         ));
     }
@@ -339,7 +355,8 @@ fn watches() -> Option<Finding> {
 fn model(named: &str, project: Option<&Path>) -> Finding {
     let package = std::env::var_os("OFFHEAP_MODEL_DIR").map(std::path::PathBuf::from);
     let opened = models::resolve(named, project, package.as_deref()).and_then(|file| {
-        let options = Options { threads: 1, sha256: file.sha256.as_deref(), ..Options::default() };
+        let options =
+            Options { threads: 1, sha256: file.sha256.as_deref(), below: file.below.as_deref(), ..Options::default() };
         let embedder = Embedder::open(&file.path, &options).map_err(|error| fault::from_engine(&error))?;
         let info = embedder.info();
         let (name, quantisation, dim) = (&info.name, &info.quantisation, info.dim);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offheap_protocol::Fault;
+use offheap_protocol::message::printable;
 use offheap_protocol::message::{
     Hit, IndexReport, Latency, LoadStatus, Phase, Progress, SearchReport, Span, StatusReport, WatchStatus,
 };
@@ -13,11 +14,23 @@ use serde_json::{Value, json};
 
 /// One JSON document, one line, on standard output.
 pub fn out(value: &Value) {
-    say(&value.to_string());
+    // JSON need not escape these, and a terminal may obey them.
+    let is_obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    let text = value.to_string();
+    if !text.contains(is_obeyed) {
+        return write(&text);
+    }
+    let escaped = |c: char| if is_obeyed(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() };
+    write(&text.chars().map(escaped).collect::<String>());
 }
 
-/// A line on standard output. A reader that left (`| head`) is no error.
+/// A line on standard output, with nothing in it that a terminal obeys.
 pub fn say(line: &str) {
+    write(&printable(line));
+}
+
+/// A line of ours on standard output. A reader that left (`| head`) is no error.
+fn write(line: &str) {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Ok(()) => {}
@@ -29,9 +42,9 @@ pub fn say(line: &str) {
     }
 }
 
-/// A line on standard error.
+/// A line on standard error, with nothing in it that a terminal obeys.
 pub fn note(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
 }
 
 /// A failure: what happened with its code, then the remedy on its own line.
@@ -101,12 +114,15 @@ pub fn index_json(root: &Path, report: &IndexReport) -> Value {
         "project": root, "generation": report.generation, "files": report.files, "filesChanged": report.files_changed,
         "filesRemoved": report.files_removed, "skipped": skipped, "skippedTotal": report.skipped_total, "chunks": report.chunks, "vectors": report.vectors,
         "embedded": report.embedded, "reused": report.reused, "tokens": report.tokens, "textMs": report.text_ms,
-        "totalMs": report.total_ms,
+        "totalMs": report.total_ms, "foreign": report.foreign,
     })
 }
 
 pub fn index_report(root: &Path, report: &IndexReport) {
     let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1e3);
+    if report.foreign {
+        note("note: the index that was there was not made by you on this machine; it was begun anew");
+    }
     say(&format!(
         "Indexed {} in {}: {} files, {} chunks",
         root.display(),
@@ -182,17 +198,21 @@ pub fn hits(report: &SearchReport, text: bool) {
         note("No hits.");
     }
     let stdout_is_terminal = std::io::stdout().is_terminal();
-    let bold = |s: String| if stdout_is_terminal { format!("\x1b[1m{s}\x1b[0m") } else { s };
+    let heading = |place: &str, rest: &str| {
+        let place = printable(place);
+        let place = if stdout_is_terminal { format!("\x1b[1m{place}\x1b[0m") } else { place };
+        write(format!("{place}{}", printable(rest)).trim_end());
+    };
     for (i, hit) in report.hits.iter().enumerate() {
         if hit.matches.is_empty() {
-            say(&format!("{}  {}", bold(place(hit)), about(hit)));
+            heading(&place(hit), &format!("  {}", about(hit)));
         } else if !text || hit.first_line == hit.last_line {
             // As grep prints it.
             let line = if text { clean(&hit.text) } else { String::new() };
-            say(format!("{} {line}", bold(place(hit) + ":")).trim_end());
+            heading(&(place(hit) + ":"), &format!(" {line}"));
             continue;
         } else {
-            say(&bold(place(hit)));
+            heading(&place(hit), "");
         }
         if !hit.why.is_empty() {
             let parts: Vec<String> = hit.why.iter().map(|part| format!("{} {:.3}", part.name, part.value)).collect();
@@ -264,11 +284,11 @@ fn summary(report: &SearchReport) -> String {
     )
 }
 
-/// Files may hold anything; a terminal must not obey it.
+/// One line of what files hold, no wider than can be read.
 fn clean(line: &str) -> String {
     const WIDTH: usize = 160;
-    let mut out: String =
-        line.chars().take(WIDTH).map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+    let start: String = line.chars().take(WIDTH).collect();
+    let mut out = printable(&start).replace('\n', "\u{fffd}");
     if line.chars().nth(WIDTH).is_some() {
         out.push('…');
     }

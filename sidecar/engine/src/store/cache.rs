@@ -10,13 +10,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use sha2::{Digest, Sha256};
 
+use super::files::{CACHE, DAMAGED_CACHE};
+use crate::disk::Folder;
 use crate::vector::f16_values;
 use crate::{Error, Result};
 
@@ -63,16 +66,16 @@ pub fn vector_key(space_id: &str, key: &[u8; 32]) -> VectorKey {
 
 /// The database.
 pub struct Cache {
-    path: PathBuf,
+    folder: Folder,
     /// `None` after an error, until the next use opens it again.
     db: RefCell<Option<Database>>,
     renewed: Cell<bool>,
 }
 
 impl Cache {
-    /// The database at `path`, opened at its first use.
-    pub fn new(path: &Path) -> Cache {
-        Cache { path: path.to_path_buf(), db: RefCell::new(None), renewed: Cell::new(false) }
+    /// The database in `folder`, opened at its first use.
+    pub fn new(folder: &Folder) -> Cache {
+        Cache { folder: folder.clone(), db: RefCell::new(None), renewed: Cell::new(false) }
     }
 
     /// Whether the database was begun again since this was asked before: its file table is empty.
@@ -86,10 +89,13 @@ impl Cache {
     /// aside as well; the error is returned all the same, since what `work` relied on is gone.
     fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
         let mut slot = self.db.borrow_mut();
+        let path = self.folder.path_of(CACHE);
+        // A link in its place is not damage, and nothing is moved aside for it.
+        let file = if slot.is_none() { Some(self.folder.open_to_write(CACHE)?) } else { None };
         let guarded = catch_unwind(AssertUnwindSafe(|| {
-            let db = match &mut *slot {
-                Some(db) => db,
-                empty => empty.insert(open_tables(&self.path)?),
+            let db = match (&mut *slot, file) {
+                (empty, Some(file)) => empty.insert(open_tables(file)?),
+                (slot, None) => slot.as_mut().expect("opened before"),
             };
             work(db)
         }));
@@ -97,20 +103,20 @@ impl Cache {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(e)) => {
                 let is_damage = is_damage(&e);
-                (cache_error(&self.path, e), is_damage)
+                (cache_error(&path, e), is_damage)
             }
-            Err(_) => (damaged(&self.path, "a page makes no sense"), true),
+            Err(_) => (damaged(&path, "a page makes no sense"), true),
         };
         let is_closed = close(slot.take());
         if is_damage || !is_closed {
-            self.move_aside().map_err(|e| Error::io("move aside", &self.path, e))?;
+            self.move_aside().map_err(|e| Error::io("move aside", &path, e))?;
             self.renewed.set(true);
         }
         Err(error)
     }
 
     fn move_aside(&self) -> std::io::Result<()> {
-        std::fs::rename(&self.path, self.path.with_extension("redb.damaged"))
+        self.folder.rename(CACHE, &self.folder, DAMAGED_CACHE)
     }
 
     /// The generation that the file table belongs to.
@@ -283,8 +289,8 @@ fn close(db: Option<Database>) -> bool {
 
 /// After a kill redb reads the file through. Its quick repair would save 0.2 s of 0.5 s then, at 100,000 rows, and cost
 /// 10 ms on each of the small commits that follow an edit (`tests/durability/upkeep.rs` measures both): not taken.
-fn open_tables(path: &Path) -> Result<Database, redb::Error> {
-    let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?;
+fn open_tables(file: File) -> Result<Database, redb::Error> {
+    let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_file(file)?;
     let read = db.begin_read()?;
     let has_tables = read.open_table(VECTORS).is_ok()
         && read.open_table(USED).is_ok()
@@ -303,11 +309,11 @@ fn open_tables(path: &Path) -> Result<Database, redb::Error> {
 }
 
 /// Format 1 to 2: gives every row its checksum. A database that cannot be read is begun again.
-pub fn add_checksums(path: &Path) -> Result<()> {
-    if !path.exists() {
+pub fn add_checksums(folder: &Folder) -> Result<()> {
+    if !folder.has(CACHE) {
         return Ok(());
     }
-    let cache = Cache::new(path);
+    let cache = Cache::new(folder);
     let mut after: Option<VectorKey> = None;
     loop {
         let batch = match cache.run(|db| add_checksums_after(db, after)) {

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cache::{Cache, FileRecord, vector_key};
-use super::files::{rename_durably, write_durably};
+use super::files::is_vector_file;
 use super::maintain::MAX_ENTRIES;
-use super::snapshot::{Snapshot, load};
+use super::snapshot::{MANIFEST_BYTES, Snapshot, load};
 use super::{Changes, Store};
 use crate::vector::RowSource;
 use crate::vector::manifest::{Manifest, Payload, SegmentEntry};
@@ -78,7 +78,6 @@ impl Store {
 
     fn commit_generation(&mut self) -> Result<()> {
         let snapshot = self.snapshot();
-        let vector_dir = self.dir.join("vectors");
 
         self.step(Step::Segment)?;
         let mut manifest = self.next_manifest()?;
@@ -86,13 +85,13 @@ impl Store {
 
         self.step(Step::Manifest)?;
         let bytes = manifest.encode();
-        write_durably(&vector_dir.join(Manifest::file_name(manifest.generation)), &bytes)?;
-        let vectors = Vectors::open(&vector_dir, &manifest, snapshot.vectors.parts())?;
+        self.vector_folder.write_durably(&Manifest::file_name(manifest.generation), &bytes)?;
+        let vectors = Vectors::open(&self.vector_folder, &manifest, snapshot.vectors.parts())?;
 
         self.step(Step::Prepare)?;
         let payload = Payload { generation: manifest.generation, checksum: checksum(&bytes) };
         let hook = &mut self.hook;
-        self.text.commit(&payload.encode(), || run_hook(hook, &self.dir, Step::CommitPoint))?;
+        self.text.commit(&payload.encode(), || run_hook(hook, self.folder.path(), Step::CommitPoint))?;
 
         self.step(Step::Cache)?;
         let changes = std::mem::take(&mut self.changes);
@@ -166,11 +165,12 @@ impl Store {
             (0..parts.len()).filter(|i| !merged.contains(i)).map(|i| entry(&parts[i])).collect();
         if !fresh.is_empty() {
             let file = next_file(next_segment);
-            let path = self.dir.join("vectors").join(&file);
-            let temporary = path.with_extension("tmp");
-            let _ = std::fs::remove_file(&temporary); // of a commit that failed
-            let checksum = write::write(&temporary, dim, &fresh, None)?;
-            rename_durably(&temporary, &path)?;
+            let temporary = file.replace(".vec", ".tmp");
+            let path = self.vector_folder.path_of(&temporary);
+            let _ = self.vector_folder.remove(&temporary); // of a commit that failed
+            let opened = self.vector_folder.create_new(&temporary).map_err(|e| Error::io("write", &path, e))?;
+            let checksum = write::write_to(opened, &path, dim, &fresh, None)?;
+            self.vector_folder.rename_durably(&temporary, &self.vector_folder, &file)?;
             entries.push(SegmentEntry { file, entries: fresh.len() as u64, checksum, dead: Vec::new() });
         }
         Ok(entries)
@@ -179,7 +179,7 @@ impl Store {
     /// Reads memory from disk again: what was not committed is gone.
     pub(super) fn recover(&mut self) -> Result<()> {
         self.text.abandon();
-        let (manifest, vectors) = load(&self.dir, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
+        let (manifest, vectors) = load(&self.vector_folder, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
         self.publish(manifest, vectors)?;
         self.reconciled.set(false);
         self.reconcile_files()?;
@@ -192,7 +192,7 @@ impl Store {
         self.text.reload()?;
         let snapshot = Snapshot {
             generation: manifest.generation,
-            dir: self.dir.clone(),
+            folder: self.folder.clone(),
             manifest: manifest.clone(),
             text: self.text.reader()?,
             vectors,
@@ -252,9 +252,8 @@ impl Store {
     ///
     /// What cannot be deleted (Windows, while somebody maps it) is tried again next time.
     pub(super) fn collect_garbage(&self) {
-        let vector_dir = self.dir.join("vectors");
         let previous_name = Manifest::file_name(self.manifest.generation.wrapping_sub(1));
-        let previous = std::fs::read(vector_dir.join(&previous_name)).ok();
+        let previous = self.vector_folder.read(&previous_name, MANIFEST_BYTES).ok().flatten();
         let previous: Option<Manifest> = previous.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let kept = |name: &str| {
             name == Manifest::file_name(self.manifest.generation)
@@ -263,16 +262,16 @@ impl Store {
                     .chain(&previous)
                     .any(|manifest| manifest.segments.iter().any(|segment| segment.file == name))
         };
-        let Ok(entries) = std::fs::read_dir(&vector_dir) else { return };
-        for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(kept) && self.pins.may_delete(&entry.path()) {
-                let _ = std::fs::remove_file(entry.path());
+        let names = self.vector_folder.names().unwrap_or_default();
+        for name in names.iter().filter(|name| is_vector_file(name) && !kept(name)) {
+            if self.pins.may_delete(name) {
+                let _ = self.vector_folder.remove(name);
             }
         }
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
-        run_hook(&mut self.hook, &self.dir, step)
+        run_hook(&mut self.hook, self.folder.path(), step)
     }
 }
 

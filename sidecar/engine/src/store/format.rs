@@ -9,60 +9,57 @@
 //! index run fills it again without embedding anything. Each may be interrupted anywhere and begun again: the number is
 //! written last.
 
-use std::io::ErrorKind;
-use std::path::Path;
-
 use super::cache;
-use super::files::{CACHE, reset, write_durably};
+use super::files::{FORMAT_FILE, TEXT, reset};
+use crate::disk::Folder;
 use crate::{Error, Result};
 
 /// Version of the layout on disk.
 pub const FORMAT: u32 = 2;
+/// A number and a line end.
+const FORMAT_BYTES: usize = 1 << 10;
 
 /// Makes `dir` an index of this format: a new one, an upgraded one, or what it is already. Only the owner may.
 ///
 /// Errors: [`Error::IndexFormat`] for a newer index, and for one whose number cannot be read (`found` is 0 then).
-pub fn prepare(dir: &Path) -> Result<()> {
-    let found = match read(dir)? {
+pub fn prepare(folder: &Folder) -> Result<()> {
+    let found = match read(folder)? {
         Some(FORMAT) => return Ok(()),
-        Some(found) if found == 0 || found > FORMAT => return Err(other(dir, found)),
+        Some(found) if found == 0 || found > FORMAT => return Err(other(folder, found)),
         found => found,
     };
     for from in found.unwrap_or(FORMAT)..FORMAT {
-        upgrade(dir, from)?;
+        upgrade(folder, from)?;
     }
-    write_durably(&dir.join("format"), format!("{FORMAT}\n").as_bytes())
+    folder.write_durably(FORMAT_FILE, format!("{FORMAT}\n").as_bytes())
 }
 
 /// Checks that `dir` is an index of this format; `Ok(false)` when nothing has been written there.
-pub fn check(dir: &Path) -> Result<bool> {
-    match read(dir)? {
+pub fn check(folder: &Folder) -> Result<bool> {
+    match read(folder)? {
         None => Ok(false),
         Some(FORMAT) => Ok(true),
-        Some(found) => Err(other(dir, found)),
+        Some(found) => Err(other(folder, found)),
     }
 }
 
-fn other(dir: &Path, found: u32) -> Error {
-    Error::IndexFormat { path: dir.to_path_buf(), found, expected: FORMAT }
+fn other(folder: &Folder, found: u32) -> Error {
+    Error::IndexFormat { path: folder.path().to_path_buf(), found, expected: FORMAT }
 }
 
 /// The number on disk; 0 when it is not one or is missing beside an index, `None` when there is no index.
-fn read(dir: &Path) -> Result<Option<u32>> {
-    let path = dir.join("format");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim().parse().unwrap_or(0))),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(dir.join("text").join("meta.json").exists().then_some(0)),
-        Err(e) if e.kind() == ErrorKind::InvalidData => Ok(Some(0)),
-        Err(e) => Err(Error::io("read", &path, e)),
+fn read(folder: &Folder) -> Result<Option<u32>> {
+    match folder.read(FORMAT_FILE, FORMAT_BYTES)? {
+        Some(text) => Ok(Some(String::from_utf8_lossy(&text).trim().parse().unwrap_or(0))),
+        None => Ok(folder.folder(TEXT)?.is_some_and(|text| text.has("meta.json")).then_some(0)),
     }
 }
 
-fn upgrade(dir: &Path, from: u32) -> Result<()> {
+fn upgrade(folder: &Folder, from: u32) -> Result<()> {
     match from {
         1 => {
-            cache::add_checksums(&dir.join(CACHE))?;
-            reset(dir, true)
+            cache::add_checksums(folder)?;
+            reset(folder, true)
         }
         _ => unreachable!("every number below {FORMAT} has its step"),
     }

@@ -9,12 +9,13 @@
 //! In between the store may commit as it likes. What died meanwhile is dead in the new segment too, and when a segment
 //! that was read is gone altogether, the work is dropped. Call again until there is no job left.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Store;
 use super::commit::{COMMIT_MERGE_ENTRIES, DEAD_SHARE, living_entries, next_file};
-use super::files::rename_durably;
+use super::files::{BUILDING, BUILT};
+use crate::disk::Folder;
 use crate::kernel::Kernel;
 use crate::vector::Bitmap;
 use crate::vector::graph::GraphPlan;
@@ -28,7 +29,7 @@ pub(super) const MAX_ENTRIES: usize = 250_000;
 
 /// One thing to do, apart from the store.
 pub struct Maintenance {
-    dir: PathBuf,
+    folder: Folder,
     dim: usize,
     parts: Vec<Part>,
     graph: bool,
@@ -36,7 +37,7 @@ pub struct Maintenance {
 
 /// What was done, to be installed. Its file is deleted when it is not.
 pub struct Built {
-    path: PathBuf,
+    building: Folder,
     segment: Arc<Segment>,
     /// File names and checksums of what it was made from.
     sources: Vec<(String, u64)>,
@@ -52,7 +53,7 @@ impl Store {
     #[doc(hidden)]
     pub fn maintenance_from(&self, graph_entries: usize) -> Option<Maintenance> {
         let (parts, graph) = plan(self.snapshot().vectors.parts(), graph_entries)?;
-        Some(Maintenance { dir: self.dir.join("building"), dim: self.manifest.dim as usize, parts, graph })
+        Some(Maintenance { folder: self.folder.clone(), dim: self.manifest.dim as usize, parts, graph })
     }
 
     /// Commits what maintenance built as a new generation; `false` when the index went on without the segments that it
@@ -86,7 +87,7 @@ impl Store {
         let mut dead = Bitmap::default();
         let gone = (0..segment.entries()).filter(|&entry| !lives(segment.chunk_id(entry)));
         gone.for_each(|entry| dead.insert(entry as u64));
-        rename_durably(&built.path, &self.dir.join("vectors").join(&file))?;
+        built.building.rename_durably(BUILT, &self.vector_folder, &file)?;
         Ok(Part { file, segment, dead })
     }
 }
@@ -96,22 +97,23 @@ impl Maintenance {
     ///
     /// `cancelled` is asked all the time, from `threads` threads. Errors: [`Error::Cancelled`], [`Error::Io`].
     pub fn run(self, kernel: &Kernel, threads: usize, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Built> {
-        let Maintenance { dir, dim, parts, graph } = self;
+        let Maintenance { folder, dim, parts, graph } = self;
         if cancelled() {
             return Err(Error::Cancelled);
         }
-        std::fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        let path = dir.join("seg.vec");
-        let _ = std::fs::remove_file(&path); // of a run that failed
+        let building = folder.make_folder(BUILDING)?.0;
+        let path = building.path_of(BUILT);
+        clear(&folder)?; // of a run that failed
         let mut entries: Vec<_> = parts.iter().flat_map(living_entries).collect();
         entries.sort_unstable_by_key(|entry| entry.chunk_id);
         let plan = GraphPlan { kernel, threads, cancelled };
-        let written = write::write(&path, dim, &entries, graph.then_some(&plan));
-        let opened = written.and_then(|_| Segment::open(&path)).inspect_err(|_| {
-            let _ = std::fs::remove_file(&path);
+        let file = building.create_new(BUILT).map_err(|e| Error::io("create", &path, e))?;
+        let written = write::write_to(file, &path, dim, &entries, graph.then_some(&plan));
+        let opened = written.and_then(|_| Segment::map(building.open(BUILT)?, &path)).inspect_err(|_| {
+            let _ = building.remove(BUILT);
         })?;
         let sources = parts.iter().map(|part| (part.file.clone(), part.segment.checksum())).collect();
-        Ok(Built { path, segment: Arc::new(opened), sources })
+        Ok(Built { building, segment: Arc::new(opened), sources })
     }
 }
 
@@ -124,13 +126,17 @@ impl Built {
 
 impl Drop for Built {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path); // nothing is there when it was installed
+        let _ = self.building.remove(BUILT); // nothing is there when it was installed
     }
 }
 
 /// Deletes what a process that died was building.
-pub(super) fn clear(data_dir: &Path) {
-    let _ = std::fs::remove_dir_all(data_dir.join("building"));
+pub(super) fn clear(folder: &Folder) -> Result<()> {
+    let Some(building) = folder.folder(BUILDING)? else { return Ok(()) };
+    match building.remove(BUILT) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &building.path_of(BUILT), e)),
+        _ => Ok(()),
+    }
 }
 
 /// The segments to be made one, and whether with a graph.

@@ -1,13 +1,13 @@
 //! What readers see: one generation, text and vectors together, for as long as they hold it.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Space;
-use super::files::{bytes_on_disk, check_not_damaged};
-use super::format;
-use super::pins::Pin;
+use super::files::{READERS, TEXT, VECTORS, check_not_damaged};
+use super::{Place, format};
+use crate::disk::Folder;
+use crate::disk::pins::Pin;
 use crate::kernel::Kernel;
 use crate::text::filter::Filter;
 use crate::text::record::StoredChunk;
@@ -20,12 +20,14 @@ use crate::{Error, Result};
 /// A reader that cannot leave a pin can meet files that the owner collects meanwhile; it opens again, this often.
 const OPEN_ATTEMPTS: u32 = 20;
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(5);
+/// Two numbers for each run of dead entries: room for millions of runs.
+pub(super) const MANIFEST_BYTES: usize = 256 << 20;
 
 /// One generation of an index. Searching takes no lock and blocks no writer; later commits do not show.
 pub struct Snapshot {
     /// The generation.
     pub generation: u64,
-    pub(super) dir: PathBuf,
+    pub(super) folder: Folder,
     pub(super) manifest: Manifest,
     pub(super) text: TextReader,
     pub(super) vectors: Vectors,
@@ -55,9 +57,21 @@ impl Snapshot {
         }
     }
 
+    /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the project
+    /// was moved or cloned again.
+    pub fn is_at(&self, place: &Place) -> bool {
+        let look = || -> Result<bool> {
+            let Some(now) = place.open()? else { return Ok(false) };
+            let is_same = now.identity()? == self.folder.identity()?;
+            let has_commit = now.folder(TEXT)?.is_some_and(|text| text.has("meta.json")) && now.has(VECTORS);
+            Ok(is_same && (self.generation == 0 || has_commit))
+        };
+        look().unwrap_or(false)
+    }
+
     /// Bytes of the data directory now, with what older generations still hold; walks it.
     pub fn bytes_on_disk(&self) -> u64 {
-        bytes_on_disk(&self.dir)
+        self.folder.bytes_on_disk()
     }
 
     /// The model space of the vectors; `None` until one is set.
@@ -117,17 +131,15 @@ impl Snapshot {
         self.text.chunks(ids)
     }
 
-    /// The last committed generation of `dir`, without its lock.
-    pub(super) fn open(dir: &Path) -> Result<Arc<Snapshot>> {
-        check_not_damaged(dir)?;
-        if !format::check(dir)? {
-            let absent = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no index");
-            return Err(Error::io("open", dir, absent));
-        }
+    /// The last committed generation at `place`, without its lock.
+    pub(super) fn open(place: &Place) -> Result<Arc<Snapshot>> {
+        let folder = existing(place)?;
+        check_not_damaged(&folder)?;
+        let readers = folder.folder(READERS)?;
         let mut attempt = 1;
         loop {
-            let pin = Pin::take(dir);
-            match Self::open_pinned(dir) {
+            let pin = readers.as_ref().and_then(Pin::take);
+            match Self::open_pinned(&folder) {
                 Ok((snapshot, _)) => return Ok(Arc::new(snapshot)),
                 // Nothing is collected under a pin. Without one, what was about to be opened may be.
                 Err(e) if pin.is_some() || attempt >= OPEN_ATTEMPTS || !matches!(e, Error::IndexDamaged { .. }) => {
@@ -140,39 +152,54 @@ impl Snapshot {
     }
 
     /// The last committed generation and its full-text index, whose files the caller's pin keeps.
-    pub(super) fn open_pinned(dir: &Path) -> Result<(Snapshot, TextIndex)> {
-        let text_dir = dir.join("text");
-        let index = TextIndex::open_read_only(&text_dir)?;
-        let (manifest, vectors) = load(dir, index.payload()?.as_deref(), &Vectors::default())?;
+    pub(super) fn open_pinned(folder: &Folder) -> Result<(Snapshot, TextIndex)> {
+        let inner = |name: &str| {
+            let missing =
+                || Error::IndexDamaged { path: folder.path_of(name), problem: "the folder is missing".into() };
+            folder.folder(name)?.ok_or_else(missing)
+        };
+        let index = TextIndex::open_read_only(inner(TEXT)?)?;
+        let payload = index.payload()?;
+        let vector_folder = if payload.is_some() { inner(VECTORS)? } else { folder.clone() };
+        let (manifest, vectors) = load(&vector_folder, payload.as_deref(), &Vectors::default())?;
         let text = index.reader()?;
-        Ok((Snapshot { generation: manifest.generation, dir: dir.to_path_buf(), manifest, text, vectors }, index))
+        Ok((Snapshot { generation: manifest.generation, folder: folder.clone(), manifest, text, vectors }, index))
     }
 }
 
-/// Whether `vector_dir` has the manifest of any generation.
-pub(super) fn any_manifest(vector_dir: &Path) -> bool {
+/// The directory of an index that is there, is ours and has this build's format.
+pub(super) fn existing(place: &Place) -> Result<Folder> {
+    let absent = || {
+        let absent = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no index");
+        Error::io("open", &place.path(), absent)
+    };
+    let folder = place.open()?.ok_or_else(absent)?;
+    if super::files::is_empty(&folder) {
+        return Err(absent());
+    }
+    place.check_seal(&folder)?;
+    if format::check(&folder)? { Ok(folder) } else { Err(absent()) }
+}
+
+/// Whether `vectors` has the manifest of any generation.
+pub(super) fn any_manifest(vectors: &Folder) -> bool {
     let is_manifest = |name: &str| name.starts_with("gen-") && name.ends_with(".json");
-    std::fs::read_dir(vector_dir)
-        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_manifest)))
+    vectors.names().is_ok_and(|names| names.iter().any(|name| is_manifest(name)))
 }
 
 /// The manifest and vectors that a commit's payload names.
-pub(super) fn load(dir: &Path, payload: Option<&str>, known: &Vectors) -> Result<(Manifest, Vectors)> {
+pub(super) fn load(vectors: &Folder, payload: Option<&str>, known: &Vectors) -> Result<(Manifest, Vectors)> {
     let Some(payload) = payload else { return Ok(Default::default()) };
     let payload = Payload::decode(payload).ok_or_else(|| Error::IndexDamaged {
-        path: dir.join("text").join("meta.json"),
+        path: vectors.path().with_file_name(TEXT).join("meta.json"),
         problem: "its payload names no generation".into(),
     })?;
-    let vector_dir = dir.join("vectors");
-    let path = vector_dir.join(Manifest::file_name(payload.generation));
-    let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::IndexDamaged { path: path.clone(), problem: "the file is missing".into() }
-        }
-        _ => Error::io("read", &path, e),
-    })?;
+    let name = Manifest::file_name(payload.generation);
+    let path = vectors.path_of(&name);
+    let missing = || Error::IndexDamaged { path: path.clone(), problem: "the file is missing".into() };
+    let bytes = vectors.read(&name, MANIFEST_BYTES)?.ok_or_else(missing)?;
     let manifest = Manifest::decode(&path, &bytes, &payload)?;
-    let vectors = Vectors::open(&vector_dir, &manifest, known.parts())?;
+    let vectors = Vectors::open(vectors, &manifest, known.parts())?;
     Ok((manifest, vectors))
 }
 

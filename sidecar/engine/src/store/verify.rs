@@ -1,19 +1,19 @@
 //! Reading every byte of an index beside its owner.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::files::mark_damaged;
-use super::pins::Pin;
+use super::files::{READERS, VECTORS, mark_damaged};
 use super::snapshot::Snapshot;
+use crate::disk::Folder;
+use crate::disk::pins::Pin;
 use crate::vector::Bitmap;
 use crate::{Error, Result};
 
 /// The check that is due after an owner was killed: run it on a thread of its own, at low priority.
 #[derive(Debug)]
 pub struct Check {
-    pub(super) dir: PathBuf,
+    pub(super) folder: Folder,
     pub(super) passed: Arc<AtomicBool>,
 }
 
@@ -23,13 +23,13 @@ impl Check {
     /// Damage is noted in the data directory: from then on every open fails with it, until
     /// [`super::Store::open_or_rebuild`]. Errors: [`Error::IndexDamaged`], [`Error::Io`].
     pub fn run(&self, stop: &dyn Fn() -> bool) -> Result<()> {
-        match verify(&self.dir, stop) {
+        match verify(&self.folder, stop) {
             Ok(whole) => {
                 self.passed.fetch_or(whole, Ordering::Relaxed);
                 Ok(())
             }
             Err(e) => {
-                mark_damaged(&self.dir, &e)?;
+                mark_damaged(&self.folder, &e)?;
                 Err(e)
             }
         }
@@ -37,14 +37,14 @@ impl Check {
 }
 
 /// Compares all checksums, then whether text and vectors belong together; `Ok(false)` when `stop` ended it.
-pub fn verify(dir: &Path, stop: &dyn Fn() -> bool) -> Result<bool> {
-    let pin = Pin::take(dir);
+pub fn verify(folder: &Folder, stop: &dyn Fn() -> bool) -> Result<bool> {
+    let pin = folder.folder(READERS)?.and_then(|readers| Pin::take(&readers));
     if pin.is_none() {
         // Without one, a file that the owner collects would look like damage.
         let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-        return Err(Error::io("pin", &dir.join("readers"), refused));
+        return Err(Error::io("pin", &folder.path_of(READERS), refused));
     }
-    let (snapshot, text) = Snapshot::open_pinned(dir)?;
+    let (snapshot, text) = Snapshot::open_pinned(folder)?;
     for part in snapshot.vectors.parts() {
         if stop() {
             return Ok(false);
@@ -62,5 +62,5 @@ pub fn verify(dir: &Path, stop: &dyn Fn() -> bool) -> Result<bool> {
         None if living.iter().any(|id| id >= snapshot.manifest.next_chunk_id) => "chunk ids beyond its counter".into(),
         None => return Ok(true),
     };
-    Err(Error::IndexDamaged { path: dir.join("vectors"), problem })
+    Err(Error::IndexDamaged { path: folder.path_of(VECTORS), problem })
 }

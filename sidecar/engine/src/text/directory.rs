@@ -6,23 +6,31 @@
 //! tantivy's reader takes a lock whose file it opens for writing (its issue 557), which a read-only disk refuses; here
 //! a reader's locks are dummies, and `store/pins.rs` keeps the files that it is about to open.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
-use tantivy::directory::error::{DeleteError, LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
+use stable_deref_trait::StableDeref;
+use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
-    AntiCallToken, Directory, DirectoryLock, FileHandle, INDEX_WRITER_LOCK, Lock, MmapDirectory, TerminatingWrite,
-    WatchCallback, WatchHandle, WritePtr,
+    AntiCallToken, Directory, DirectoryLock, FileHandle, Lock, META_LOCK, OwnedBytes, TerminatingWrite, WatchCallback,
+    WatchHandle, WritePtr,
 };
 
-use crate::store::files::write_durably;
-use crate::store::pins::Pins;
+use crate::disk::Folder;
+use crate::disk::pins::Pins;
 use crate::{Error, Result};
 
-const META: &str = "meta.json";
+/// The commit point.
+pub const META: &str = "meta.json";
+/// It lists a few names for each segment.
+const META_BYTES: usize = 64 << 20;
 /// tantivy's list of files to collect.
 const MANAGED: &str = ".managed.json";
 /// The last line of a sealed file: this and sixteen hexadecimal digits of the SHA-256 of what is before.
@@ -31,13 +39,129 @@ const SEAL_LEN: usize = SEAL.len() + 17;
 /// How often, a millisecond apart, a name is waited for that readers may still be opening.
 const NAME_ATTEMPTS: u32 = 2_000;
 
+/// Whether a name in the index's directory is one that tantivy or [`Folder::write_durably`] gives.
+pub fn is_text_file(name: &str) -> bool {
+    const ENDINGS: [&str; 7] = ["idx", "pos", "term", "store", "store.temp", "fast", "fieldnorm"];
+    let is_segment = |id: &str| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_deletions = |rest: &str| {
+        let number = rest.strip_suffix(".del");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let of_segment = |(id, rest): (&str, &str)| is_segment(id) && (ENDINGS.contains(&rest) || is_deletions(rest));
+    [META, "meta.json.tmp", ".tantivy-meta.lock", ".tantivy-writer.lock"].contains(&name)
+        || name.split_once('.').is_some_and(of_segment)
+}
+
+/// The files of an index, mapped. Clones share the maps.
+#[derive(Clone, Debug)]
+struct MappedFiles {
+    folder: Folder,
+    /// Files that are mapped somewhere: a commit opens every segment again.
+    mapped: Arc<Mutex<HashMap<String, Weak<Mmap>>>>,
+}
+
+/// A map as tantivy wants it.
+struct Mapped(Arc<Mmap>);
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+// SAFETY: the bytes are where the system mapped them, and stay there for as long as the map lives.
+unsafe impl StableDeref for Mapped {}
+
+impl MappedFiles {
+    fn new(folder: Folder) -> MappedFiles {
+        MappedFiles { folder, mapped: Arc::default() }
+    }
+
+    fn file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        let name = name_of(path);
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(map) = mapped.get(name).and_then(Weak::upgrade) {
+            return Ok(Arc::new(OwnedBytes::new(Mapped(map))));
+        }
+        let file = self.folder.open(name).map_err(|e| read_error(path, e))?;
+        let wrap = |e| OpenReadError::wrap_io_error(e, path.to_path_buf());
+        if file.metadata().map_err(wrap)?.len() == 0 {
+            return Ok(Arc::new(OwnedBytes::empty())); // which cannot be mapped
+        }
+        // SAFETY: tantivy writes a file once and from then on only unlinks it, which leaves the map valid; directory and
+        // file belong to this user, who must not change them in place.
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(wrap)?);
+        mapped.retain(|_, map| map.strong_count() > 0);
+        mapped.insert(name.to_owned(), Arc::downgrade(&map));
+        Ok(Arc::new(OwnedBytes::new(Mapped(map))))
+    }
+
+    /// A sealed file's content.
+    fn read_sealed(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        let bytes = self.folder.read(name_of(path), META_BYTES).map_err(|e| read_error(path, e))?;
+        let bytes = bytes.ok_or_else(|| OpenReadError::FileDoesNotExist(path.to_path_buf()))?;
+        match unsealed(&bytes) {
+            Some(body) => Ok(body.to_vec()),
+            None => {
+                let damaged = io::Error::new(io::ErrorKind::InvalidData, "checksum");
+                Err(OpenReadError::wrap_io_error(damaged, path.to_path_buf()))
+            }
+        }
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.folder.has(name_of(path))
+    }
+}
+
+/// tantivy's paths are plain names; an odd one in a damaged file names nothing.
+fn name_of(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+fn read_error(path: &Path, error: Error) -> OpenReadError {
+    match error {
+        error if error.is_absent() => OpenReadError::FileDoesNotExist(path.to_path_buf()),
+        Error::Io { source, .. } => OpenReadError::wrap_io_error(source, path.to_path_buf()),
+        other => OpenReadError::wrap_io_error(io::Error::other(other), path.to_path_buf()),
+    }
+}
+
 /// The directory of the index's owner.
 #[derive(Clone, Debug)]
 pub struct OwnedDirectory {
-    files: MmapDirectory,
-    dir: PathBuf,
+    files: MappedFiles,
     pins: Pins,
     failure: Failure,
+    collecting: Arc<Turn>,
+}
+
+/// Keeps files from being collected between reading which there are and opening them. Within this process; readers of
+/// other processes have pins.
+#[derive(Debug, Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Turn {
+    fn take(turn: &Arc<Turn>) -> TurnHeld {
+        let taken = turn.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = turn.free.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
+        *taken = true;
+        TurnHeld(turn.clone())
+    }
+}
+
+struct TurnHeld(Arc<Turn>);
+
+impl Drop for TurnHeld {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
 }
 
 /// The first write that failed. tantivy writes on other threads and loses the system's error on the way.
@@ -58,14 +182,14 @@ impl Failure {
 }
 
 impl OwnedDirectory {
-    /// `dir` must exist. Files that readers are opening stay for as long as `pins` says.
-    pub fn open(dir: &Path, pins: Pins) -> Result<OwnedDirectory, OpenDirectoryError> {
-        Ok(OwnedDirectory {
-            files: MmapDirectory::open(dir)?,
-            dir: dir.to_path_buf(),
+    /// Files that readers are opening stay for as long as `pins` says.
+    pub fn new(folder: Folder, pins: Pins) -> OwnedDirectory {
+        OwnedDirectory {
+            files: MappedFiles::new(folder),
             pins,
             failure: Failure::default(),
-        })
+            collecting: Arc::default(),
+        }
     }
 
     /// Where failed writes are noted.
@@ -73,35 +197,32 @@ impl OwnedDirectory {
         self.failure.clone()
     }
 
+    fn folder(&self) -> &Folder {
+        &self.files.folder
+    }
+
     /// All files that a commit may own, as tantivy's own list would have them.
     fn listing(&self) -> io::Result<Vec<u8>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
-            if let Ok(name) = entry?.file_name().into_string()
-                && !name.starts_with('.')
-                && !name.ends_with(".tmp")
-            {
-                names.push(name);
-            }
-        }
+        let mut names = self.folder().names()?;
+        names.retain(|name| is_text_file(name) && !name.starts_with('.') && !name.ends_with(".tmp"));
         Ok(serde_json::to_vec(&names)?)
     }
 }
 
 impl Directory for OwnedDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        self.files.get_file_handle(path)
+        self.files.file_handle(path)
     }
 
     fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
-        self.files.exists(path)
+        Ok(self.files.exists(path))
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
         if path == Path::new(MANAGED) {
             return self.listing().map_err(|e| OpenReadError::wrap_io_error(e, path.to_path_buf()));
         }
-        read_sealed(&self.files, path)
+        self.files.read_sealed(path)
     }
 
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
@@ -109,7 +230,7 @@ impl Directory for OwnedDirectory {
             return Ok(());
         }
         // Durable when this returns, the directory's entry included: tantivy itself would leave that to the system.
-        write_durably(&self.dir.join(path), &sealed(data)).map_err(|e| match e {
+        self.folder().write_durably(name_of(path), &sealed(data)).map_err(|e| match e {
             Error::Io { path, source, .. } => {
                 self.failure.note(&path, &source);
                 source
@@ -119,20 +240,26 @@ impl Directory for OwnedDirectory {
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
-        if self.pins.may_delete(path) {
-            return self.files.delete(path);
+        let failed = |e| DeleteError::IoError { io_error: Arc::new(e), filepath: path.to_path_buf() };
+        if !is_text_file(name_of(path)) {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
-        // tantivy asks again after the next commit.
-        let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a reader is opening the index");
-        Err(DeleteError::IoError { io_error: Arc::new(busy), filepath: path.to_path_buf() })
+        if !self.pins.may_delete(name_of(path)) {
+            // tantivy asks again after the next commit.
+            return Err(failed(io::Error::new(io::ErrorKind::ResourceBusy, "a reader is opening the index")));
+        }
+        self.folder().remove(name_of(path)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => DeleteError::FileDoesNotExist(path.to_path_buf()),
+            _ => failed(e),
+        })
     }
 
     fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
         let mut attempt = 1;
-        let inner = loop {
-            match self.files.open_write(path) {
+        let created = loop {
+            match self.folder().create_new(name_of(path)) {
                 // A commit that was killed used the name, and readers kept its file from being collected.
-                Err(OpenWriteError::FileAlreadyExists(_)) if attempt < NAME_ATTEMPTS => {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < NAME_ATTEMPTS => {
                     if self.delete(path).is_err() {
                         std::thread::sleep(Duration::from_millis(1));
                     }
@@ -141,24 +268,34 @@ impl Directory for OwnedDirectory {
                 other => break other,
             }
         };
-        if let Err(OpenWriteError::IoError { io_error, .. }) = &inner {
-            self.failure.note(&self.dir.join(path), io_error);
-        }
-        let noting = Noting { inner: inner?, path: self.dir.join(path), failure: self.failure.clone() };
-        Ok(io::BufWriter::new(Box::new(noting)))
+        let full = self.folder().path().join(path);
+        let file = created.map_err(|e| {
+            if e.kind() == io::ErrorKind::AlreadyExists {
+                return OpenWriteError::FileAlreadyExists(path.to_path_buf());
+            }
+            self.failure.note(&full, &e);
+            OpenWriteError::wrap_io_error(e, path.to_path_buf())
+        })?;
+        Ok(io::BufWriter::new(Box::new(NewFile { file, path: full, failure: self.failure.clone() })))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.files.sync_directory().inspect_err(|e| self.failure.note(&self.dir, e))
+        self.folder().sync().map_err(|e| match e {
+            Error::Io { path, source, .. } => {
+                self.failure.note(&path, &source);
+                source
+            }
+            other => io::Error::other(other),
+        })
     }
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
-        // The owner's lock keeps other writers away, and an owner has one writer. A file lock would now and then be busy
-        // for no reason: a child process shares it from its fork until its exec.
-        if lock.filepath == INDEX_WRITER_LOCK.filepath {
-            return Ok(DirectoryLock::from(Box::new(())));
+        // No file locks: the owner's lock keeps other writers away, an owner has one writer, and a file lock would now and
+        // then be busy for no reason, because a child shares it from its fork until its exec.
+        if lock.filepath == META_LOCK.filepath {
+            return Ok(DirectoryLock::from(Box::new(Turn::take(&self.collecting))));
         }
-        self.files.acquire_lock(lock)
+        Ok(DirectoryLock::from(Box::new(())))
     }
 
     fn watch(&self, _callback: WatchCallback) -> tantivy::Result<WatchHandle> {
@@ -166,51 +303,51 @@ impl Directory for OwnedDirectory {
     }
 }
 
-/// A file being written whose failure is noted.
-struct Noting {
-    inner: WritePtr,
+/// A file being written, durable once it is terminated; a failure is noted.
+struct NewFile {
+    file: File,
     path: PathBuf,
     failure: Failure,
 }
 
-impl Write for Noting {
+impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes).inspect_err(|e| self.failure.note(&self.path, e))
+        self.file.write(bytes).inspect_err(|e| self.failure.note(&self.path, e))
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush().inspect_err(|e| self.failure.note(&self.path, e))
+        Ok(())
     }
 }
 
-impl TerminatingWrite for Noting {
-    fn terminate_ref(&mut self, token: AntiCallToken) -> io::Result<()> {
-        self.inner.terminate_ref(token).inspect_err(|e| self.failure.note(&self.path, e))
+impl TerminatingWrite for NewFile {
+    fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
+        self.file.sync_data().inspect_err(|e| self.failure.note(&self.path, e))
     }
 }
 
 /// Mapped files that are never written to, of the commit that was the last when this was made.
 #[derive(Clone, Debug)]
 pub struct ReadOnlyDirectory {
-    files: MmapDirectory,
+    files: MappedFiles,
     meta: Arc<[u8]>,
 }
 
 impl ReadOnlyDirectory {
     /// Reads which commit is the last; a later one does not show.
-    pub fn open(dir: &Path) -> tantivy::Result<ReadOnlyDirectory> {
-        let files = MmapDirectory::open(dir)?;
-        let meta = read_sealed(&files, Path::new(META))?.into();
+    pub fn open(folder: Folder) -> tantivy::Result<ReadOnlyDirectory> {
+        let files = MappedFiles::new(folder);
+        let meta = files.read_sealed(Path::new(META))?.into();
         Ok(ReadOnlyDirectory { files, meta })
     }
 }
 
 impl Directory for ReadOnlyDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        self.files.get_file_handle(path)
+        self.files.file_handle(path)
     }
 
     fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
-        self.files.exists(path)
+        Ok(self.files.exists(path))
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
@@ -249,17 +386,6 @@ fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading only")
 }
 
-fn read_sealed(files: &MmapDirectory, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-    let bytes = files.atomic_read(path)?;
-    match unsealed(&bytes) {
-        Some(body) => Ok(body.to_vec()),
-        None => {
-            let damaged = io::Error::new(io::ErrorKind::InvalidData, "checksum");
-            Err(OpenReadError::wrap_io_error(damaged, path.to_path_buf()))
-        }
-    }
-}
-
 fn sealed(body: &[u8]) -> Vec<u8> {
     [body, SEAL.as_bytes(), digits(body).as_bytes(), b"\n"].concat()
 }
@@ -277,6 +403,21 @@ fn digits(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_that_tantivy_gives_are_ours() {
+        let id = "0123456789abcdef0123456789abcdef";
+        for name in ["meta.json", "meta.json.tmp", ".tantivy-meta.lock"] {
+            assert!(is_text_file(name), "{name}");
+        }
+        for ending in ["idx", "pos", "term", "store", "store.temp", "fast", "fieldnorm", "17.del"] {
+            assert!(is_text_file(&format!("{id}.{ending}")), "{ending}");
+        }
+        for name in ["id_rsa", "config", "a.idx", ".tmp", "credentials.json", "meta.json.bak", "x.del"] {
+            assert!(!is_text_file(name), "{name}");
+        }
+        assert!(!is_text_file(&format!("{id}.txt")) && !is_text_file(&format!("{id}.del")) && !is_text_file(id));
+    }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_breaks_the_seal() {

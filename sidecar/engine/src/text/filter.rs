@@ -7,7 +7,9 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, SegmentReader, TERMINATED, TantivyError, Term};
 
 use super::TextReader;
+use crate::error::shortened;
 use crate::vector::Bitmap;
+use crate::walk;
 use crate::{Error, Result};
 
 /// What a search is narrowed to. Empty lists do not narrow.
@@ -87,13 +89,14 @@ pub(crate) struct Globs {
 
 impl Globs {
     pub(crate) fn new(globs: &[String]) -> Result<Globs> {
-        let invalid = |glob: &str, e: ignore::Error| Error::Glob { glob: glob.to_owned(), problem: e.to_string() };
+        let invalid =
+            |glob: &str, e: ignore::Error| Error::Glob { glob: shortened(glob), problem: shortened(&e.to_string()) };
         let mut builder = GitignoreBuilder::new("");
         builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
         for glob in globs {
             builder.add_line(None, glob).map_err(|e| invalid(glob, e))?;
         }
-        let matcher = builder.build().map_err(|e| invalid(&globs.join(" "), e))?;
+        let matcher = builder.build().map_err(|e| invalid(&walk::summary(globs), e))?;
         let otherwise = matcher.num_ignores() == 0;
         Ok(Globs { matcher, otherwise })
     }

@@ -3,6 +3,7 @@
 //! Little endian; a string is its length as u32 and its UTF-8. The document store does not compress, so this is tight.
 
 use std::ops::Range;
+use std::path::Path;
 
 /// Everything about a chunk except its text, which stays in the user's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl StoredChunk {
         out
     }
 
-    /// The record in `bytes`; `None` when they are not one.
+    /// The record in `bytes`; `None` when they are not one, or one of a file that is not below the project's root.
     pub fn decode(bytes: &[u8]) -> Option<StoredChunk> {
         let mut input = bytes;
         let mut chunk = StoredChunk {
@@ -81,7 +82,8 @@ impl StoredChunk {
             let (name, kind) = (take_text(&mut input)?, take_text(&mut input)?);
             chunk.symbols.push(StoredSymbol { name, kind, line: u32::from_le_bytes(take(&mut input)?) });
         }
-        Some(chunk)
+        let is_below = !chunk.rel.is_empty() && crate::disk::is_below(Path::new(&chunk.rel));
+        is_below.then_some(chunk)
     }
 }
 
@@ -129,6 +131,10 @@ mod tests {
         assert_eq!(StoredChunk::decode(&bytes).as_ref(), Some(&chunk));
         for len in 0..bytes.len() {
             assert_ne!(StoredChunk::decode(&bytes[..len]).as_ref(), Some(&chunk), "length {len}");
+        }
+        for rel in ["", "/etc/passwd", "../x", "a/../../x", ".."] {
+            let outside = StoredChunk { rel: rel.into(), ..chunk.clone() };
+            assert_eq!(StoredChunk::decode(&outside.encode()), None, "{rel}");
         }
     }
 }

@@ -7,7 +7,6 @@
 mod collect;
 mod scan;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -18,6 +17,7 @@ use self::scan::{Job, Query};
 use super::manifest::Manifest;
 use super::segment::Segment;
 use super::{Bitmap, RowSource, normalised, quantise};
+use crate::disk::Folder;
 use crate::kernel::Kernel;
 use crate::{Error, Result};
 
@@ -154,11 +154,11 @@ impl Part {
 
 impl Vectors {
     /// Opens what `manifest` lists. Segments that `known` already maps are shared, not mapped again.
-    pub fn open(dir: &Path, manifest: &Manifest, known: &[Part]) -> Result<Vectors> {
+    pub fn open(folder: &Folder, manifest: &Manifest, known: &[Part]) -> Result<Vectors> {
         let dim = manifest.dim as usize;
         let mut parts = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
-            let path = dir.join(&entry.file);
+            let path = folder.path_of(&entry.file);
             let damaged = |problem: &str| Error::IndexDamaged { path: path.clone(), problem: problem.into() };
             if !is_plain_name(&entry.file) {
                 return Err(damaged("the manifest names a file outside its directory"));
@@ -166,7 +166,10 @@ impl Vectors {
             let known = known.iter().find(|part| part.file == entry.file).map(|part| part.segment.clone());
             let segment = match known {
                 Some(segment) => segment,
-                None => Arc::new(Segment::open(&path)?),
+                None => match folder.open(&entry.file) {
+                    Err(e) if e.is_absent() => return Err(damaged("the file is missing")),
+                    file => Arc::new(Segment::map(file?, &path)?),
+                },
             };
             let same = segment.checksum() == entry.checksum && segment.entries() as u64 == entry.entries;
             if !same || segment.dim() != dim {

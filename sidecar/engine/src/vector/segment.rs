@@ -76,13 +76,14 @@ struct Section {
 }
 
 impl Segment {
-    /// Maps the file and checks its lengths, header and footer.
+    /// Maps the file at `path` and checks its lengths, header and footer. For tests and benches.
     pub fn open(path: &Path) -> Result<Segment> {
+        Self::map(File::open(path).map_err(|e| Error::io("open", path, e))?, path)
+    }
+
+    /// Maps a file and checks its lengths, header and footer; `path` is for messages.
+    pub fn map(file: File, path: &Path) -> Result<Segment> {
         let damaged = |problem: &str| Error::IndexDamaged { path: path.to_path_buf(), problem: problem.into() };
-        let file = File::open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => damaged("the file is missing"),
-            _ => Error::io("open", path, e),
-        })?;
         let len = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
         if len < 2 * EDGE as u64 {
             return Err(damaged("shorter than a header and a footer"));

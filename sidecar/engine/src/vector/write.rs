@@ -33,12 +33,24 @@ pub struct Entry<'a> {
 
 type Row<'a> = (&'a dyn RowSource, usize);
 
-/// Writes `entries` to `path`, which must not exist, and makes the file durable; returns its checksum.
+/// Writes `entries` to a new file at `path`, as [`write_to`] does. For tests and benches.
+pub fn write(path: &Path, dim: usize, entries: &[Entry<'_>], graph: Option<&GraphPlan<'_>>) -> Result<u64> {
+    let file = File::create_new(path).map_err(|e| Error::io("write", path, e))?;
+    write_to(file, path, dim, entries, graph)
+}
+
+/// Writes `entries` to an empty file and makes it durable; returns its checksum. `path` is for messages.
 ///
 /// `entries` must ascend by chunk id. Equal rows are written once. The rows are streamed from where they are, so merging
 /// mapped segments needs a few bytes of heap per row; a graph needs 700. Errors: [`Error::Cancelled`] while the graph
 /// is built, [`Error::Io`].
-pub fn write(path: &Path, dim: usize, entries: &[Entry<'_>], graph: Option<&GraphPlan<'_>>) -> Result<u64> {
+pub fn write_to(
+    file: File,
+    path: &Path,
+    dim: usize,
+    entries: &[Entry<'_>],
+    graph: Option<&GraphPlan<'_>>,
+) -> Result<u64> {
     let io = |e| Error::io("write", path, e);
     let (mut rows, mut entry_rows) = unique(entries);
     let mut links = None;
@@ -53,7 +65,7 @@ pub fn write(path: &Path, dim: usize, entries: &[Entry<'_>], graph: Option<&Grap
         links = Some((built.bytes, built.recall));
     }
     let links = links.as_ref().map(|(bytes, recall)| (bytes.as_slice(), *recall));
-    write_sections(path, dim, entries, &rows, &entry_rows, links).map_err(io)
+    write_sections(file, dim, entries, &rows, &entry_rows, links).map_err(io)
 }
 
 /// The different rows in order of their first entry, and the row of each entry.
@@ -105,7 +117,7 @@ fn by_row(n_rows: usize, entry_rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
 }
 
 fn write_sections(
-    path: &Path,
+    file: File,
     dim: usize,
     entries: &[Entry<'_>],
     rows: &[Row<'_>],
@@ -115,7 +127,7 @@ fn write_sections(
     let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
     section_lengths(rows.len(), entries.len(), dim).ok_or_else(too_large)?;
     u32::try_from(entries.len()).map_err(|_| too_large())?;
-    let mut out = Summed { inner: BufWriter::new(File::create_new(path)?), hash: Sha256::new(), at: 0, start: 0 };
+    let mut out = Summed { inner: BufWriter::new(file), hash: Sha256::new(), at: 0, start: 0 };
 
     let mut header = [0u8; EDGE];
     header[..8].copy_from_slice(MAGIC);

@@ -6,29 +6,30 @@
 //! that does not name the file any more, so a stream of readers cannot keep garbage alive.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Folder;
+use crate::Error;
 
 /// The owner's view of the readers. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Pins {
-    dir: PathBuf,
+    readers: Folder,
     /// Files that were to be deleted, with the readers that were opening then.
-    waiting: Arc<Mutex<HashMap<PathBuf, Vec<OsString>>>>,
+    waiting: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
 
 impl Pins {
-    /// The pins of the index in `data_dir`.
-    pub fn new(data_dir: &Path) -> Pins {
-        Pins { dir: data_dir.join("readers"), waiting: Arc::default() }
+    /// The pins in the folder `readers`.
+    pub fn new(readers: Folder) -> Pins {
+        Pins { readers, waiting: Arc::default() }
     }
 
     /// Whether `file`, which no commit names any more, may go; ask again later when not.
-    pub fn may_delete(&self, file: &Path) -> bool {
+    pub fn may_delete(&self, file: &str) -> bool {
         let live = self.live();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let still = match waiting.remove(file) {
@@ -38,43 +39,52 @@ impl Pins {
         if still.is_empty() {
             return true;
         }
-        waiting.insert(file.to_path_buf(), still);
+        waiting.insert(file.to_owned(), still);
         false
     }
 
     /// Names of the readers that are opening. Files that a killed reader left are removed.
-    fn live(&self) -> Vec<OsString> {
-        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
-        let is_live = |path: &Path| match File::open(path).map(|file| (file.try_lock(), file)) {
+    fn live(&self) -> Vec<String> {
+        let Ok(names) = self.readers.names() else { return Vec::new() };
+        let is_live = |name: &String| match self.readers.open(name).map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), _locked)) => {
-                let _ = std::fs::remove_file(path); // while it is locked here, so nobody relies on it
+                let _ = self.readers.remove(name); // while it is locked here, so nobody relies on it
                 false
             }
             Ok((Err(TryLockError::WouldBlock), _)) => true,
             Ok((Err(TryLockError::Error(_)), _)) => true, // cannot tell
-            Err(e) => e.kind() != ErrorKind::NotFound,
+            Err(Error::UnsafePath { .. }) => false,       // no reader's
+            Err(e) => !e.is_absent(),
         };
-        entries.flatten().filter(|entry| is_live(&entry.path())).map(|entry| entry.file_name()).collect()
+        names.into_iter().filter(|name| is_pin(name)).filter(is_live).collect()
     }
+}
+
+/// Whether a name in `readers/` is one that [`Pin::take`] gives: process and number.
+pub fn is_pin(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.split_once('-').is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
 /// Held by a reader while it opens; also by one that wants the files to stay.
 #[derive(Debug)]
 pub struct Pin {
-    path: PathBuf,
+    readers: Folder,
+    name: String,
     _locked: File,
 }
 
 impl Pin {
-    /// `None` where nothing can be written: on a read-only disk, in another user's directory, on a full disk.
-    pub fn take(data_dir: &Path) -> Option<Pin> {
+    /// `None` where nothing can be written: on a read-only disk, on a full disk.
+    pub fn take(readers: &Folder) -> Option<Pin> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let dir = data_dir.join("readers");
         // A name may be taken: process numbers repeat after a kill, and in other containers.
         for _ in 0..100 {
-            let path = dir.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-            match File::create_new(&path) {
-                Ok(file) if file.try_lock().is_ok() && path.exists() => return Some(Pin { path, _locked: file }),
+            let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            match readers.create_new(&name) {
+                Ok(file) if file.try_lock().is_ok() && readers.has(&name) => {
+                    return Some(Pin { readers: readers.clone(), name, _locked: file });
+                }
                 Ok(_) => continue, // the owner saw it before it was locked, and removed it
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                 Err(_) => return None,
@@ -86,7 +96,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.readers.remove(&self.name);
     }
 }
 
@@ -97,24 +107,25 @@ mod tests {
     #[test]
     fn a_file_waits_for_the_readers_of_its_time_only() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Pin::take(dir.path()).is_none(), "no index, no pin");
-        std::fs::create_dir(dir.path().join("readers")).unwrap();
-        let (pins, file) = (Pins::new(dir.path()), Path::new("seg-1.vec"));
+        let readers = Folder::trusted(dir.path()).unwrap().make_folder("readers").unwrap().0;
+        let take = || Pin::take(&readers);
+        let (pins, file) = (Pins::new(readers.clone()), "seg-1.vec");
         assert!(pins.may_delete(file));
 
-        let first = Pin::take(dir.path()).unwrap();
+        let first = take().unwrap();
         assert!(!pins.may_delete(file));
-        let second = Pin::take(dir.path()).unwrap();
+        let second = take().unwrap();
         assert!(!pins.may_delete(file));
         drop(first);
         assert!(pins.may_delete(file), "the second reader came after the file was gone from the commit");
-        assert!(!pins.may_delete(Path::new("other")), "but before this one was");
+        assert!(!pins.may_delete("other"), "but before this one was");
         drop(second);
-        assert!(pins.may_delete(Path::new("other")));
+        assert!(pins.may_delete("other"));
 
         // What a killed reader leaves holds nothing.
         std::fs::write(dir.path().join("readers/1-1"), b"").unwrap();
+        std::fs::write(dir.path().join("readers/notes"), b"").unwrap();
         assert!(pins.may_delete(file));
-        assert!(std::fs::read_dir(dir.path().join("readers")).unwrap().next().is_none());
+        assert_eq!(readers.names().unwrap(), ["notes"], "not ours");
     }
 }

@@ -1,0 +1,182 @@
+//! Where an index lies, and whether to believe it.
+//!
+//! A data directory below a project's root may have come with the repository. What this user made on this machine bears a
+//! seal: its path and its inode, signed with a secret that is kept outside of every project. Either is enough, so a project
+//! may be moved within its file system, or restored from a copy at its old place. Any other index is begun anew.
+//!
+//! The seal does not prove that nobody changed the files since; it keeps an index that a stranger prepared from being
+//! taken for ours. What an index says is checked where it is used: paths lead nowhere outside, damage is an error.
+
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use super::files::{SEAL, TEXT};
+use crate::disk::{Folder, Identity};
+use crate::{Error, Result};
+
+/// A seal is two lines of 64 hexadecimal digits.
+const SEAL_BYTES: usize = 1 << 10;
+
+/// The place of an index: a directory that the caller vouches for, and names of directories below it that strangers may
+/// have made.
+#[derive(Clone, Debug)]
+pub struct Place {
+    base: PathBuf,
+    below: Vec<String>,
+    secret: Option<[u8; 32]>,
+}
+
+/// Tells commits apart without reading them: time, length and identity of the file that a commit replaces.
+pub type Stamp = Option<(std::time::SystemTime, u64, Identity)>;
+
+/// A directory that the caller vouches for, whoever made the index in it. For tests and tools.
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Place {
+        Place { base: path.to_path_buf(), below: Vec::new(), secret: None }
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(path: &PathBuf) -> Place {
+        Place::from(path.as_path())
+    }
+}
+
+impl From<&Place> for Place {
+    fn from(place: &Place) -> Place {
+        place.clone()
+    }
+}
+
+impl Place {
+    /// The directory `below`, one name after the other, under `base`. An index there is believed when it bears a seal
+    /// made with `secret`.
+    pub fn below(base: &Path, below: &[&str], secret: [u8; 32]) -> Place {
+        let below = below.iter().map(|name| (*name).to_owned()).collect();
+        Place { base: base.to_path_buf(), below, secret: Some(secret) }
+    }
+
+    /// The path, for messages and comparisons.
+    pub fn path(&self) -> PathBuf {
+        self.below.iter().fold(self.base.clone(), |path, name| path.join(name))
+    }
+
+    /// The directory; `None` when there is none. Errors: [`Error::UnsafePath`], [`Error::Io`].
+    pub fn open(&self) -> Result<Option<Folder>> {
+        let mut folder = match Folder::trusted(&self.base) {
+            Err(e) if e.is_absent() => return Ok(None),
+            folder => folder?,
+        };
+        for name in &self.below {
+            match folder.folder(name)? {
+                Some(inner) => folder = inner,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(folder))
+    }
+
+    /// The directory, made when there is none; of a place that is all the caller's, with all that leads there.
+    pub fn create(&self) -> Result<Folder> {
+        if self.below.is_empty() {
+            std::fs::create_dir_all(&self.base).map_err(|e| Error::io("create", &self.base, e))?;
+        }
+        let mut folder = Folder::trusted(&self.base)?;
+        for name in &self.below {
+            folder = folder.make_folder(name)?.0;
+        }
+        Ok(folder)
+    }
+
+    /// The state of the commit point now: another one there means that a newer generation can be opened.
+    pub fn stamp(&self) -> Stamp {
+        self.open().ok().flatten()?.folder(TEXT).ok().flatten()?.stamp_of("meta.json")
+    }
+
+    /// Whether something was ever indexed there, by anybody.
+    pub fn has_index(&self) -> Result<bool> {
+        Ok(self.open()?.is_some_and(|folder| !super::files::is_empty(&folder)))
+    }
+
+    /// Errors with [`Error::IndexForeign`] unless the index in `folder` is ours.
+    pub(super) fn check_seal(&self, folder: &Folder) -> Result<()> {
+        let Some(secret) = &self.secret else { return Ok(()) };
+        let seal = folder.read(SEAL, SEAL_BYTES)?.unwrap_or_default();
+        let proofs = proofs(folder)?;
+        let is_ours = seal.split(|byte| *byte == b'\n').any(|line| {
+            let Some(tag) = unhex(line) else { return false };
+            proofs.iter().any(|proof| signed(secret, proof).verify_slice(&tag).is_ok())
+        });
+        match is_ours {
+            true => Ok(()),
+            false => Err(Error::IndexForeign { path: folder.path().to_path_buf() }),
+        }
+    }
+
+    /// Seals an index that was begun in `folder` just now.
+    pub(super) fn seal(&self, folder: &Folder) -> Result<()> {
+        let Some(secret) = &self.secret else { return Ok(()) };
+        let line = |proof: &Vec<u8>| hex(&signed(secret, proof).finalize().into_bytes()) + "\n";
+        let text: String = proofs(folder)?.iter().map(line).collect();
+        folder.write_durably(SEAL, text.as_bytes())
+    }
+}
+
+/// What is signed: either tells this directory from one that came from elsewhere.
+fn proofs(folder: &Folder) -> Result<Vec<Vec<u8>>> {
+    let path = [b"path\0", folder.path().as_os_str().as_encoded_bytes()].concat();
+    let Identity { device, inode } = folder.identity()?;
+    let inode = (inode != 0).then(|| format!("inode\0{device}\0{inode}").into_bytes());
+    Ok(std::iter::once(path).chain(inode).collect())
+}
+
+fn signed(secret: &[u8; 32], proof: &[u8]) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length will do");
+    mac.chain_update(b"offheap index\0").chain_update(proof)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.chunks_exact(2).map(|pair| Some(digit(&pair[0])? << 4 | digit(&pair[1])?));
+    (text.len() == 64).then(|| pairs.collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_holds_where_it_was_made_and_nowhere_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let place = |base: &str, secret: u8| Place::below(&temp.path().join(base), &[".offheap", "data"], [secret; 32]);
+        let check = |place: &Place| place.check_seal(&place.open().unwrap().unwrap()).is_ok();
+        std::fs::create_dir(temp.path().join("a")).unwrap();
+        let a = place("a", 1);
+        assert!(a.open().unwrap().is_none());
+        let folder = a.create().unwrap();
+        assert!(!check(&a), "nobody has sealed it");
+        a.seal(&folder).unwrap();
+        assert!(check(&a));
+        assert!(!check(&place("a", 2)), "another user's, or another machine's");
+        // Moved, it is the same directory; copied, as with a repository, it is not.
+        let copied = place("b", 1);
+        std::fs::create_dir(temp.path().join("b")).unwrap();
+        let seal = std::fs::read(a.path().join(SEAL)).unwrap();
+        std::fs::write(copied.create().unwrap().path().join(SEAL), &seal).unwrap();
+        assert!(!check(&copied));
+        std::fs::rename(temp.path().join("a"), temp.path().join("c")).unwrap();
+        assert_eq!(check(&place("c", 1)), cfg!(unix));
+        // Restored from a copy at its old place.
+        std::fs::create_dir(temp.path().join("a")).unwrap();
+        std::fs::write(a.create().unwrap().path().join(SEAL), &seal).unwrap();
+        assert!(check(&a));
+        std::fs::write(a.path().join(SEAL), "x").unwrap();
+        assert!(!check(&a));
+    }
+}

@@ -1,0 +1,87 @@
+//! Removes what endpoints left in the runtime directory that nobody has used for weeks.
+//!
+//! A project leaves a lock, a log and a count of its daemons, and projects come and go. A lock file may be removed only by
+//! its holder; whoever opened it meanwhile finds out when it has the lock (`become_owner`), and opens the new one.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A daemon writes to its log when it begins and when it leaves.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Everything that an endpoint has beside its lock, which goes last.
+const BESIDE: [&str; 5] = ["log", "log.1", "runs", "sock", "tcp"];
+/// Hexadecimal digits of an endpoint's name.
+const ID_LEN: usize = 16;
+
+/// Sweeps a runtime directory. What cannot be removed is left.
+pub fn sweep(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let id = name.strip_suffix(".lock").filter(|id| id.len() == ID_LEN);
+        if let Some(id) = id.filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            remove_unused(dir, id);
+        }
+    }
+}
+
+fn remove_unused(dir: &Path, id: &str) {
+    let file = |ending: &str| dir.join(format!("{id}.{ending}"));
+    let is_old = |ending: &&str| {
+        let age = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or_default();
+        match std::fs::symlink_metadata(file(ending)).and_then(|meta| meta.modified()) {
+            Ok(modified) => age(modified) > UNUSED,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    };
+    if !BESIDE.iter().chain(&["lock"]).all(|ending| is_old(&ending)) {
+        return;
+    }
+    let Ok(lock) = File::open(file("lock")) else { return };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return,
+    }
+    for ending in BESIDE.iter().chain(&["lock"]) {
+        let _ = std::fs::remove_file(file(ending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_used_for_weeks_goes_and_nothing_else() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let old = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        let make = |name: &str, at: SystemTime| {
+            let file = File::create(temp.path().join(name)).expect("writable");
+            file.set_modified(at).expect("settable");
+            file
+        };
+        let (unused, recent, held) = ("0123456789abcdef", "1123456789abcdef", "2123456789abcdef");
+        for ending in ["lock", "log", "log.1", "runs"] {
+            make(&format!("{unused}.{ending}"), old);
+            make(&format!("{recent}.{ending}"), if ending == "log" { SystemTime::now() } else { old });
+        }
+        let lock = make(&format!("{held}.lock"), old);
+        lock.lock().expect("free");
+        make("0123456789abcdef.sha256", old);
+        make("notes.lock", old);
+        make("zzzzzzzzzzzzzzzz.lock", old);
+        sweep(temp.path());
+        let mut left: Vec<_> = std::fs::read_dir(temp.path())
+            .expect("listed")
+            .map(|entry| entry.expect("listed").file_name().into_string().expect("ours"))
+            .collect();
+        left.sort();
+        let recent = ["lock", "log", "log.1", "runs"].map(|ending| format!("{recent}.{ending}"));
+        let mut expected = vec![format!("{held}.lock"), "0123456789abcdef.sha256".into(), "notes.lock".into()];
+        expected.extend(recent);
+        expected.push("zzzzzzzzzzzzzzzz.lock".into());
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+}

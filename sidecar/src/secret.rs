@@ -1,0 +1,138 @@
+//! The user's secret: 32 random bytes outside of every project, with which indexes are sealed (`engine/src/store/place.rs`).
+//!
+//! It lies in the user's state directory and is made once. Without it every index would be begun anew, so where that
+//! directory cannot be written (a read-only home, none at all, another user's), it lies in the runtime directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use offheap_engine::disk::Folder;
+use offheap_engine::{Error, Result};
+use offheap_protocol::Endpoint;
+
+use crate::log::log;
+
+const NAME: &str = "secret";
+const BYTES: usize = 32;
+
+/// The secret, made at its first use.
+pub fn secret() -> [u8; BYTES] {
+    static SECRET: OnceLock<[u8; BYTES]> = OnceLock::new();
+    *SECRET.get_or_init(|| {
+        let places =
+            state_dir().into_iter().chain(Endpoint::new(None).ok().map(|endpoint| endpoint.dir().to_path_buf()));
+        for dir in places {
+            match open_dir(&dir).and_then(|folder| read_or_make(&folder)) {
+                Ok(secret) => return secret,
+                Err(error) => log!("no secret can be kept in `{}`: {}", dir.display(), crate::fault::chain(&error)),
+            }
+        }
+        random() // indexes made now are begun anew by the next daemon
+    })
+}
+
+/// Where programs keep what they must not lose and nobody configures.
+fn state_dir() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = if cfg!(windows) {
+        var("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        var("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        var("XDG_STATE_HOME")
+            .filter(|dir| dir.is_absolute())
+            .or_else(|| var("HOME").map(|home| home.join(".local/state")))
+    };
+    Some(base?.join("offheap"))
+}
+
+/// Opens the directory, made when there is none. `sudo` keeps the variables of who calls it: nothing is made in another
+/// user's directory.
+fn open_dir(dir: &Path) -> Result<Folder> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let there = dir.ancestors().find_map(|dir| std::fs::metadata(dir).ok());
+        // SAFETY: geteuid cannot fail and touches no memory.
+        let user = unsafe { libc::geteuid() };
+        if let Some(owner) = there.map(|there| there.uid()).filter(|owner| *owner != user) {
+            let found = format!("in a directory of user {owner}, not of yours ({user})");
+            return Err(Error::UnsafePath { path: dir.to_path_buf(), found });
+        }
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|e| Error::io("create", dir, e))?;
+    }
+    #[cfg(not(unix))]
+    std::fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+    Folder::trusted(dir)
+}
+
+fn read_or_make(folder: &Folder) -> Result<[u8; BYTES]> {
+    if let Some(secret) = read(folder)? {
+        return Ok(secret);
+    }
+    // Written beside and linked to its name, which fails where another process was faster.
+    let secret = random();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let temporary = format!("{NAME}.{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let failed = |e| Error::io("write", &folder.path_of(&temporary), e);
+    let _ = folder.remove(&temporary);
+    let mut file = folder.create_new(&temporary).map_err(failed)?;
+    let written = make_private(&file)
+        .and_then(|()| std::io::Write::write_all(&mut file, &secret))
+        .and_then(|()| file.sync_all())
+        .map_err(failed);
+    let linked = written.map(|()| folder.hard_link(&temporary, NAME));
+    let placed = match linked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) if matches!(read(folder), Ok(Some(_))) => Ok(()),
+        // One that is cut short is no secret; and some file systems have no links.
+        Ok(Err(_)) => folder.rename(&temporary, folder, NAME).map_err(failed),
+        Err(error) => Err(error),
+    };
+    let _ = folder.remove(&temporary);
+    placed?;
+    folder.sync()?;
+    let lost = || Error::io("read", &folder.path_of(NAME), std::io::ErrorKind::NotFound.into());
+    read(folder)?.ok_or_else(lost)
+}
+
+/// `None` where there is none, or none of the right length.
+fn read(folder: &Folder) -> Result<Option<[u8; BYTES]>> {
+    Ok(folder.read(NAME, 1 << 10)?.and_then(|bytes| bytes.try_into().ok()))
+}
+
+fn make_private(file: &std::fs::File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+fn random() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_made_once_and_made_again_when_it_is_cut() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let folder = Folder::trusted(temp.path()).expect("open");
+        let made: Vec<[u8; BYTES]> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| read_or_make(&folder).expect("made"))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let secret = read_or_make(&folder).expect("read");
+        assert_eq!(made, [secret; 8]);
+        assert_eq!(folder.names().expect("listed"), [NAME]);
+        std::fs::write(temp.path().join(NAME), [1; 31]).expect("writable");
+        assert_ne!(read_or_make(&folder).expect("made"), secret);
+    }
+}
