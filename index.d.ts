@@ -432,7 +432,9 @@ export type ErrorCode =
   | 'CLIENT_TOO_OLD'
   | 'DAEMON_TOO_OLD'
   | 'SOCKETS_REFUSED'
-  | 'POISONED';
+  | 'POISONED'
+  | 'UNSAFE_PATH'
+  | 'INDEX_FOREIGN';
 
 /** Every failure of this package. */
 export class OffheapError extends Error {

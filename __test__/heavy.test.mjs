@@ -80,22 +80,15 @@ describe('the addon', () => {
     assert.equal(loaded.shared.length, 1);
   });
 
-  test('is loaded within 15 ms', async (t) => {
-    const body = `const t0 = performance.now(); require(${JSON.stringify(root)}); process.stdout.write(String(performance.now() - t0));`;
-    const once = async () => {
-      const { code, stdout, stderr } = await start(process.execPath, ['-e', body]).done;
-      assert.equal(code, 0, stderr);
-      return Number(stdout);
-    };
-    const medians = [];
-    // Machines stutter: the best of three medians is what the addon costs.
-    while (medians.length < 3 && !(Math.min(...medians) < 15)) {
-      const times = [];
-      for (let i = 0; i < 7; i++) times.push(await once());
-      medians.push(times.sort((a, b) => a - b)[3]);
-    }
-    t.diagnostic(`require: median ${medians.map((ms) => ms.toFixed(1)).join(', ')} ms`);
-    assert.ok(Math.min(...medians) < 15, `${medians} ms`);
+  // Time depends on what else the machine does; pages that are touched do not. One is 4 or 16 KiB.
+  test('touches few pages when it is loaded', async (t) => {
+    const body = `
+      const touched = () => process.resourceUsage().minorPageFault;
+      const before = touched(); require(${JSON.stringify(root)}); process.stdout.write(String(touched() - before));`;
+    const { code, stdout, stderr } = await start(process.execPath, ['-e', body]).done;
+    assert.equal(code, 0, stderr);
+    t.diagnostic(`require: ${stdout} pages`);
+    assert.ok(Number(stdout) < 2_000, `${stdout} pages`);
   });
 
   test('starts no threads of its own but the one for the socket', { skip: !linux && 'reads /proc' }, async (t) => {

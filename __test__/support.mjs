@@ -47,6 +47,7 @@ export function runtimeDir() {
 /** To be called once per test file, before anything else: sets the directory, ends the daemons afterwards. */
 export function useOwnRuntime() {
   process.env.OFFHEAP_RUNTIME_DIR = runtimeDir();
+  process.env.XDG_STATE_HOME = tempDir('oh-state-'); // the secret by which indexes are known
   // Daemons that a killed test run leaves behind leave by themselves.
   process.env.OFFHEAP_TTL_MS ??= '180000';
   // Tests that count what an index run does must be the only ones to run it.

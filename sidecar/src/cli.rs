@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::args::{self, CaseRule, Command, Common, Mode};
+use crate::config::Config;
 use crate::handler::check_search;
 use crate::projects::Project;
 use crate::{config, models, start};
@@ -97,17 +98,21 @@ fn project(common: &Common) -> Result<PathBuf, Fault> {
 }
 
 /// The daemon that every other command talks to: the one of the project around the directory; where there is none, the
-/// user's, or with `--project DIR` the one of DIR, which may be gone.
+/// user's, or with `--project DIR` the one of DIR.
 fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
-    let found = match find_project(&dir) {
-        Ok(found) => found,
-        Err(fault) => return Endpoint::new(Some(gone(&dir).ok_or(fault)?)),
-    };
-    match (found, &common.project) {
+    match (find_project(&dir)?, &common.project) {
         (None, Some(dir)) => Endpoint::new(Some(canonical(dir)?)),
         (found, _) => Endpoint::new(found),
     }
+}
+
+/// As [`endpoint`], also for a directory that was moved or deleted while its daemon runs.
+fn endpoint_or_gone(common: &Common) -> Result<Endpoint, Fault> {
+    endpoint(common).or_else(|fault| {
+        let dir = common.project.as_deref().unwrap_or(Path::new("."));
+        Endpoint::new(Some(gone(dir).ok_or(fault)?))
+    })
 }
 
 /// The canonical path that a directory had which is not there any more; `None` when it is there.
@@ -228,6 +233,7 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
         context: args.context.unwrap_or(0),
     };
     let endpoint = endpoint(&args.common)?;
+    endpoint.project().map(Config::read).transpose()?;
     let report = match endpoint.project() {
         Some(root) if config::has_index(root)? => ask_search(&endpoint, search).await?,
         // Without an index there is nothing that a daemon would keep.
@@ -304,7 +310,7 @@ fn read_lines() -> Result<Vec<String>, Fault> {
 }
 
 async fn status(common: &Common) -> Result<ExitCode, Fault> {
-    let endpoint = endpoint(common)?;
+    let endpoint = endpoint_or_gone(common)?;
     let asked = match start::connect(&endpoint).await {
         Ok(client) => status_of(&client).await,
         Err(fault) => Err(fault),
@@ -353,7 +359,7 @@ async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
 }
 
 async fn stop(common: &Common) -> Result<ExitCode, Fault> {
-    let endpoint = endpoint(common)?;
+    let endpoint = endpoint_or_gone(common)?;
     let stopped = match start::connect(&endpoint).await {
         Ok(client) => {
             leave(&client).await?;

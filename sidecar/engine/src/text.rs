@@ -233,7 +233,10 @@ impl TextIndex {
             match sound(self.folder.path(), || Ok(self.index.directory().validate_checksum(&file)))? {
                 Ok(true) => {}
                 Ok(false) => {
-                    return Err(Error::IndexDamaged { path: self.folder.path().join(file), problem: "checksum".into() });
+                    return Err(Error::IndexDamaged {
+                        path: self.folder.path().join(file),
+                        problem: "checksum".into(),
+                    });
                 }
                 // The list has names that a segment may do without; tantivy opens some of the others lazily.
                 Err(OpenReadError::FileDoesNotExist(_)) if !is_required(&file) => {}

@@ -305,7 +305,7 @@ fn a_place_for_the_index_that_is_taken_is_told() {
     // Root is refused here too: a file is no directory.
     let world = World::new();
     world.write(".offheap", "a file");
-    let error = world.fault(&["index"], 1, "IO");
+    let error = world.fault(&["index"], 1, "UNSAFE_PATH");
     assert!(error["message"].as_str().expect("text").contains(".offheap"), "{error}");
 }
 

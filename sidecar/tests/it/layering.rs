@@ -43,10 +43,13 @@ const RULES: &[Rule] = &[
         allowed: &[
             "candle-core",
             "candle-nn",
+            "cap-fs-ext",
+            "cap-std",
             "grep-matcher",
             "grep-regex",
             "grep-searcher",
             "half",
+            "hmac",
             "ignore",
             "instant-distance",
             "libc",
@@ -54,9 +57,11 @@ const RULES: &[Rule] = &[
             "miniz_oxide",
             "rayon",
             "redb",
+            "rustix",
             "serde",
             "serde_json",
             "sha2",
+            "stable_deref_trait",
             "tantivy",
             "thiserror",
             "tree-sitter",
@@ -70,6 +75,7 @@ const RULES: &[Rule] = &[
         allowed: &[
             "anyhow",
             "clap",
+            "getrandom",
             "hf-hub",
             "indicatif",
             "libc",
@@ -212,4 +218,77 @@ fn the_engine_neither_prints_nor_reads_the_environment() {
 fn the_sidecar_knows_no_node_and_the_addon_no_engine() {
     nobody_says("sidecar/src", &["napi"], &[]);
     nobody_says("src", &["offheap_engine", "tantivy", "candle"], &[]);
+}
+
+/// Files of a project are reached through `engine/src/disk`, which follows no link; a path handed to the system anywhere
+/// else could lead to a stranger's choice of file. Listed are the files that touch none of a project's, each with what it
+/// touches instead.
+#[test]
+fn only_the_disk_module_reaches_into_a_project() {
+    const ELSEWHERE: &[(&str, &str)] = &[
+        ("engine/src/disk/", "the module itself"),
+        ("engine/src/gguf.rs", "a model file that the user named"),
+        ("engine/src/fingerprint.rs", "the runtime directory"),
+        ("engine/src/store/place.rs", "a directory that the caller vouches for"),
+        ("engine/src/vector/segment.rs", "a path given by a test or a bench"),
+        ("engine/src/vector/write.rs", "a path given by a test or a bench"),
+        ("engine/src/walk/tests.rs", "a test's own tree"),
+        ("engine/src/grep.rs", "a test's own tree"),
+        ("engine/src/kernel/tests.rs", "a test's own model"),
+        ("engine/src/text/symbols.rs", "names in a test"),
+        ("engine/src/rank/question.rs", "names in a test"),
+        ("src/daemon.rs", "the runtime directory, /proc/self/fd"),
+        ("src/daemon/", "the runtime directory"),
+        ("src/log.rs", "the runtime directory"),
+        ("src/memory.rs", "/proc/self"),
+        ("src/secret.rs", "the user's state directory"),
+        ("src/models.rs", "model files of packages and of the Hugging Face cache"),
+        ("src/config.rs", "tests' own files"),
+        ("src/cli/doctor.rs", "the runtime directory, /proc/sys"),
+        ("src/cli/restart.rs", "/proc"),
+    ];
+    const CALLS: &[&str] = &[
+        "fs::read",
+        "fs::write",
+        "fs::remove",
+        "fs::rename",
+        "fs::create_dir",
+        "fs::copy",
+        "fs::hard_link",
+        "File::open",
+        "File::create",
+        "OpenOptions::new",
+        "remove_dir_all",
+        "DirBuilder",
+    ];
+    let sidecar = repository().join("sidecar");
+    let mut files = Vec::new();
+    for folder in ["engine/src", "src"] {
+        source_files(&sidecar.join(folder), &mut files);
+    }
+    assert!(files.len() > 80, "the source is found: {}", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let rel = file.strip_prefix(&sidecar).expect("below it").to_str().expect("UTF-8").replace('\\', "/");
+        if ELSEWHERE.iter().any(|(allowed, _)| rel == *allowed || allowed.ends_with('/') && rel.starts_with(allowed)) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        for (n, line) in code.filter(|(_, line)| CALLS.iter().any(|call| line.contains(call))) {
+            found.push(format!("{rel}:{}: {}", n + 1, line.trim()));
+        }
+    }
+    assert!(found.is_empty(), "use offheap_engine::disk:\n{}", found.join("\n"));
+}
+
+fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a source folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            source_files(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
 }

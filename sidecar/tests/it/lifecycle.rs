@@ -163,7 +163,9 @@ fn idle_caches_are_dropped_where_the_daemon_stays() {
 #[test]
 fn only_the_user_can_enter() {
     let world = World::new();
-    world.run(&["init"]);
+    world.write("a.rs", "fn a() {}\n");
+    world.json(&["index", "--json"]);
+    world.json(&["stop", "--json"]);
     // A fresh one is made with the right mode whatever the umask.
     let dir = world.run_dir().join("new/run");
     let shell = "umask 000; OFFHEAP_RUNTIME_DIR=\"$1\" \"$2\" start --json";

@@ -55,10 +55,12 @@ impl World {
         World::with_project(home, project)
     }
 
-    /// Another user environment for the same project.
+    /// Another environment of the same user for the same project.
     pub fn beside(other: &World) -> World {
         let home = tempfile::Builder::new().prefix("oh-home-").tempdir().expect("temporary directory");
-        World::with_project(home, other.project.clone())
+        let mut world = World::with_project(home, other.project.clone());
+        world.set("XDG_STATE_HOME", other.home().join(".local/state"));
+        world
     }
 
     fn with_project(home: TempDir, project: PathBuf) -> World {
