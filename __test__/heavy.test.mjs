@@ -88,7 +88,7 @@ describe('the addon', () => {
     const { code, stdout, stderr } = await start(process.execPath, ['-e', body]).done;
     assert.equal(code, 0, stderr);
     t.diagnostic(`require: ${stdout} pages`);
-    assert.ok(Number(stdout) < 2_000, `${stdout} pages`);
+    assert.ok(Number(stdout) < 1_000, `${stdout} pages`);
   });
 
   test('starts no threads of its own but the one for the socket', { skip: !linux && 'reads /proc' }, async (t) => {

@@ -22,4 +22,6 @@ mod recovery;
 #[cfg(target_os = "linux")]
 mod fallback;
 #[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
 mod soak;
