@@ -1,7 +1,8 @@
 // What goes wrong, and what callers are told.
 
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe } from 'node:test';
 import {
@@ -132,6 +133,22 @@ describe('abort', () => {
     assert.ok(await client.ping());
   });
 
+  test('by one signal of many calls at once prints no warning', async () => {
+    const body = `
+      process.on('warning', (warning) => out(warning.name));
+      const client = await connect();
+      const controller = new AbortController();
+      const { getEventListeners } = require('node:events');
+      const calls = Array.from({ length: 40 }, (_, i) => client.embed('text ' + i, { signal: controller.signal }));
+      out(getEventListeners(controller.signal, 'abort').length);
+      await Promise.all(calls);
+      out(getEventListeners(controller.signal, 'abort').length);
+      const more = Array.from({ length: 40 }, (_, i) => client.embed('long text '.repeat(300) + i, { signal: controller.signal }).catch((error) => error.code));
+      controller.abort();
+      out([...new Set(await Promise.all(more))]);`;
+    assert.deepEqual(await script(body), [1, 0, ['CANCELLED']]);
+  });
+
   test('at any moment: the call ends, soon, with CANCELLED or its answer', async () => {
     const moments = {
       'the same tick': (abort) => abort(),
@@ -169,6 +186,32 @@ describe('abort', () => {
     } finally {
       await kill(pid); // it may have minutes of work left
     }
+  });
+
+  test('of an index run lets the next one begin', async () => {
+    const indexed = await connect({ project: project(manyFiles(200)) });
+    for (let round = 0; round < 3; round++) {
+      const controller = new AbortController();
+      const run = indexed.index({ signal: controller.signal, onProgress: ({ phase, done }) => phase === 'embed' && done > 0 && controller.abort() });
+      await rejects(run, 'CANCELLED');
+      const next = new AbortController();
+      const after = indexed.index({ signal: next.signal, onProgress: () => next.abort() });
+      assert.ok(['done', 'CANCELLED'].includes(await after.then(() => 'done', (error) => error.code)), 'not INDEX_BUSY');
+    }
+    await indexed.index();
+  });
+
+  test('by what onProgress throws: the run ends with it, and the process lives', async () => {
+    const indexed = await connect({ project: project(manyFiles(60)) });
+    const mine = new Error('mine');
+    const run = indexed.index({
+      onProgress: () => {
+        throw mine;
+      },
+    });
+    assert.equal(await run.catch((error) => error), mine);
+    const { chunks, vectors } = await indexed.index();
+    assert.ok(vectors > 0 && vectors === chunks);
   });
 
   test('during index: what is done is kept, the next run finishes', async () => {
@@ -394,6 +437,31 @@ describe('surroundings', () => {
 
   test('a runtime directory with too long a name', { skip: windows && 'no such limit there' }, async () => {
     assertFault(await failing({ OFFHEAP_RUNTIME_DIR: `/tmp/${'x'.repeat(90)}` }, 'await connect()'), 'INVALID_ARGUMENT', 'OFFHEAP_RUNTIME_DIR');
+  });
+
+  // `.offheap/config.json -> /dev/zero` had blocked Node's one thread for ever.
+  test('a configuration that is none is refused by name, and Node is not blocked', { skip: windows && 'no such links there' }, async () => {
+    const make = {
+      'a device': (file) => symlinkSync('/dev/zero', file),
+      'a link': (file) => symlinkSync(path.join(root, 'package.json'), file),
+      'a pipe': (file) => assert.equal(spawnSync('mkfifo', [file]).status, 0),
+      'a directory': (file) => mkdirSync(file),
+      'long': (file) => writeFileSync(file, ' '.repeat(300_000)),
+    };
+    for (const [name, place] of Object.entries(make)) {
+      const dir = project({ 'a.txt': 'a\n' });
+      mkdirSync(path.join(dir, '.offheap'), { recursive: true });
+      const file = path.join(dir, '.offheap', 'config.json');
+      rmSync(file, { force: true });
+      place(file);
+      let ticks = 0;
+      const timer = setInterval(() => ticks++, 1);
+      const error = await connect({ project: dir, timeoutMs: 20_000 }).then(() => null, (error) => error);
+      clearInterval(timer);
+      assert.equal(error?.code, 'UNSAFE_PATH', `${name}: ${error}`);
+      assert.ok(error.message.includes('config.json'), error.message);
+      assert.ok(ticks > 0, `${name}: timers went on`);
+    }
   });
 
   test('daemon.enabled = false: none is started, and that is said at once', async () => {

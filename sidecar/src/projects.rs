@@ -87,6 +87,8 @@ impl Drop for Wanted<'_> {
 
 /// Chunks that are embedded before bulk work although nobody waits for them.
 const FEW_CHUNKS: u64 = 32;
+/// How often an index run is begun that finds its index damaged or gone.
+const INDEX_ATTEMPTS: u32 = 3;
 /// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
 const LISTED_SKIPS: usize = 5_000;
 
@@ -264,13 +266,24 @@ impl Project {
         let place = config::place(&self.root);
         self.let_go_of_lost(&mut slot, &place);
         let mut once = || self.index_once(&mut slot, &place, rebuild, &config.index, batcher, cancelled, progress);
-        let outcome = match once() {
-            // What a run finds damaged, or loses while it works, is begun again from the embedding cache, once.
-            Ok(_) if self.damaged.load(Ordering::Relaxed) => once(),
-            Err(fault) if fault.code == Code::IndexDamaged => once(),
-            Err(fault) if !matches!(fault.code, Code::Cancelled | Code::Leaving) && !self.is_whole(&place) => once(),
-            outcome => outcome,
-        };
+        let mut outcome = once();
+        // What a run finds damaged, or loses while it works, is begun again from the embedding cache.
+        for _ in 1..INDEX_ATTEMPTS {
+            match &outcome {
+                Ok(_) if self.damaged.load(Ordering::Relaxed) => {}
+                Err(fault) if fault.code == Code::IndexDamaged => {}
+                Err(fault) if !matches!(fault.code, Code::Cancelled | Code::Leaving) && !self.is_whole(&place) => {}
+                _ => break,
+            }
+            outcome = once();
+        }
+        if let Err(fault) = &mut outcome
+            && fault.code == Code::IndexDamaged
+        {
+            // A whole one cannot be kept there: what an index run can say about damage is not that it should be run.
+            *fault = Fault::new(Code::Io, format!("the index does not stay as it is written: {}", fault.message))
+                .hint("look for what changes or removes files in .offheap/data; the disk may be failing");
+        }
         if outcome.is_err() {
             self.watch.distrust(); // what the run has not reached, the watch brings in
         }

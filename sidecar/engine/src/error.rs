@@ -140,12 +140,14 @@ pub enum Error {
     Cancelled,
 }
 
-/// A text as a message can show it: a caller's megabyte is not repeated whole.
+/// A text as a message can show it, its beginning and its end: a caller's megabyte is not repeated whole.
 pub(crate) fn shortened(text: &str) -> String {
     const SHOWN_CHARS: usize = 200;
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    let end = text.char_indices().nth(SHOWN_CHARS).map(|(at, _)| at);
+    let start = text.char_indices().rev().nth(SHOWN_CHARS).map(|(at, _)| at);
+    match (end, start) {
+        (Some(end), Some(start)) if end < start => format!("{} … {}", &text[..end], &text[start..]),
+        _ => text.to_owned(),
     }
 }
 

@@ -166,7 +166,7 @@ fn matcher(query: &Query<'_>) -> Result<RegexMatcher> {
         .dfa_size_limit(AUTOMATON_BYTES)
         .nest_limit(NESTING)
         .build(query.pattern)
-        .map_err(|error| Error::Pattern { pattern: shortened(query.pattern), problem: error.to_string() })
+        .map_err(|error| Error::Pattern { pattern: shortened(query.pattern), problem: shortened(&error.to_string()) })
 }
 
 fn searcher(context: usize) -> Searcher {

@@ -24,4 +24,6 @@ mod fallback;
 #[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(target_os = "linux")]
+mod truth;
+#[cfg(target_os = "linux")]
 mod soak;

@@ -1,0 +1,391 @@
+//! The index says what is so: also when it is taken away, damaged or interrupted, and when the project is moved.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use offheap_protocol::Code;
+use offheap_protocol::connection::Payload;
+use offheap_protocol::message::{Phase, Progress, Request};
+use serde_json::Value;
+
+use crate::support::{PATIENCE, World, alive, block_on, client, grow, until};
+
+/// A watched project with an index and a daemon.
+fn indexed(files: usize) -> World {
+    let mut world = World::new();
+    world.set("OFFHEAP_WATCH", "1");
+    world.write("first.py", "def first_apple():\n    return 1\n");
+    grow(&world, files);
+    world.json(&["index", "--json"]);
+    until("it is fresh", || (search(&world, "first_apple")["coverage"]["fresh"] == true).then_some(()));
+    world
+}
+
+fn search(world: &World, word: &str) -> Value {
+    world.run(&["search", "--json", "--mode", "text", word]).json()
+}
+
+fn finds(world: &World, word: &str) -> bool {
+    search(world, word)["hits"].as_array().is_some_and(|hits| !hits.is_empty())
+}
+
+/// As `rm -rf`: a daemon may make something in it meanwhile.
+fn remove(folder: &Path) {
+    until("the folder is gone", || (std::fs::remove_dir_all(folder).is_ok() || !folder.exists()).then_some(()));
+}
+
+/// `git clean -fdx`, `rm -rf .offheap/data`: a living daemon had reported "0 new or changed" with nothing on disk, and never
+/// found a new file while it said `fresh: true`.
+#[test]
+fn an_index_that_is_taken_away_is_made_again() {
+    let world = indexed(3);
+    type Take = fn(&World);
+    let takes: [(&str, Take); 6] = [
+        ("data", |world| remove(&world.data())),
+        ("all", |world| remove(&world.project().join(".offheap"))),
+        ("text", |world| remove(&world.data().join("text"))),
+        ("vectors", |world| remove(&world.data().join("vectors"))),
+        ("meta", |world| std::fs::remove_file(world.data().join("text/meta.json")).expect("there")),
+        ("moved", |world| std::fs::rename(world.data(), world.project().join(".offheap/old")).expect("there")),
+    ];
+    for (round, (name, take)) in takes.into_iter().enumerate() {
+        let pid = world.status()["pid"].clone();
+        take(&world);
+        let word = format!("pear{round}");
+        world.write(&format!("new{round}.py"), format!("def {word}():\n    return 1\n"));
+        let found = search(&world, &word);
+        assert_ne!(found["coverage"]["fresh"], true, "{name}: {found}");
+        let report = world.json(&["index", "--json"]);
+        assert!(report["filesChanged"].as_u64() >= Some(round as u64 + 4), "{name}: {report}");
+        assert!(finds(&world, &word) && finds(&world, "first_apple"), "{name}");
+        assert!(world.data().join("text/meta.json").is_file(), "{name}");
+        until("it is fresh again", || (search(&world, &word)["coverage"]["fresh"] == true).then_some(()));
+        world.write(&format!("more{round}.py"), format!("def quince{round}():\n    return 1\n"));
+        let found = world.json(&["search", "--json", "--mode", "text", "--wait", "30000", &format!("quince{round}")]);
+        assert_eq!(found["hits"][0]["path"], format!("more{round}.py"), "{name}: the watch brings it in: {found}");
+        assert_eq!(world.status()["pid"], pid, "{name}: by the same daemon");
+    }
+}
+
+/// Whatever is removed while an index run works, `INDEX_DAMAGED` is not what it answers.
+#[test]
+fn an_index_run_survives_what_is_removed_under_it() {
+    let world = indexed(40);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                let part = ["text", "vectors", "", "text/meta.json", "cache.redb", "vectors/gen-1.json"][round % 6];
+                let path = world.data().join(part);
+                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(30));
+            }
+        });
+        let _stop = Stop(&stop);
+        for round in 0..12 {
+            world.write("first.py", format!("def first_apple():\n    return {round}\n"));
+            let done = world.run(&["index", "--json"]);
+            let code = done.json()["error"]["code"].clone();
+            assert!(code == Value::Null || code == "IO", "{done:?}");
+        }
+    });
+    world.json(&["index", "--json"]);
+    assert!(finds(&world, "first_apple"));
+}
+
+/// Ends the other thread of a test, also when this one fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An interrupted rebuild had left no hits and `fresh: true` for ever.
+#[test]
+fn an_interrupted_rebuild_leaves_the_old_index() {
+    for stop_in in [Phase::Text, Phase::Embed] {
+        let world = indexed(400);
+        block_on(async {
+            let client = client(&world).await;
+            let clear = Request::ClearCache { stored: true }; // so that vectors take a while
+            client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
+            let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
+            let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
+            let mut rebuild = std::pin::pin!(rebuild);
+            loop {
+                tokio::select! {
+                    done = &mut rebuild => {
+                        assert!(matches!(done, Err(fault) if fault.code == Code::Cancelled), "{stop_in:?} was over too soon");
+                        break;
+                    }
+                    Ok(()) = progress.changed() => {
+                        if progress.borrow_and_update().phase == stop_in {
+                            client.cancel_all();
+                        }
+                    }
+                }
+            }
+        });
+        assert!(finds(&world, "first_apple"), "{stop_in:?}");
+        world.write("later.py", "def later_plum():\n    return 1\n");
+        let found = world.json(&["search", "--json", "--mode", "text", "--wait", "30000", "later_plum"]);
+        assert_eq!(found["hits"][0]["path"], "later.py", "{stop_in:?}: {found}");
+        assert_eq!(found["coverage"]["fresh"], true, "{stop_in:?}: {found}");
+        assert_eq!(found["coverage"]["files"], 402, "{stop_in:?}: {found}");
+        let report = world.json(&["index", "--json"]);
+        assert_eq!(report["vectors"], report["chunks"], "{stop_in:?}: {report}");
+    }
+}
+
+/// What is there answers until a rebuild is whole, vectors included.
+#[test]
+fn a_rebuild_is_not_seen_before_its_end() {
+    let world = indexed(60);
+    block_on(async {
+        let client = client(&world).await;
+        let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
+        let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
+        let mut rebuild = std::pin::pin!(rebuild);
+        let mut n_asked = 0;
+        loop {
+            tokio::select! {
+                done = &mut rebuild => break drop(done.expect("rebuilt")),
+                Ok(()) = progress.changed() => {
+                    let found = world.json(&["search", "--json", "--mode", "text", "first_apple"]);
+                    let coverage = &found["coverage"];
+                    assert_eq!(coverage["vectors"], coverage["chunks"], "{found}");
+                    assert_eq!(found["hits"].as_array().expect("hits").len(), 1, "{found}");
+                    n_asked += 1;
+                }
+            }
+        }
+        assert!(n_asked > 0);
+    });
+}
+
+/// A daemon had kept the lock of a project that was moved or deleted for ten minutes, and could not be stopped.
+#[test]
+fn a_daemon_leaves_a_project_that_is_gone() {
+    for stop_at_once in [true, false] {
+        let world = indexed(1);
+        let pid = world.status()["pid"].as_u64().expect("a daemon runs") as u32;
+        let old = world.project().to_path_buf();
+        let at = old.to_str().expect("UTF-8").to_owned();
+        std::fs::rename(&old, old.with_file_name("elsewhere")).expect("one disk");
+        let outside = |args: &[&str]| {
+            let mut command = world.command(args);
+            command.current_dir(world.home());
+            crate::support::finish(command, b"")
+        };
+        if stop_at_once {
+            let status = outside(&["status", "--json", "--project", &at]);
+            assert_eq!(status.code, Some(0), "{status:?}");
+            assert_eq!(status.json()["pid"], pid);
+            let stopped = outside(&["stop", "--json", "--project", &at]);
+            assert_eq!(stopped.code, Some(0), "{stopped:?}");
+        }
+        until("the daemon has left", || (!alive(pid)).then_some(()));
+        let status = outside(&["status", "--json", "--project", &at]);
+        assert_eq!(status.code, Some(3), "{status:?}");
+        // Another project at the old path has a daemon and an index of its own; the moved one has kept its index.
+        std::fs::create_dir(&old).expect("free");
+        std::fs::write(old.join("other.py"), "def other_fig():\n    return 1\n").expect("writable");
+        world.json(&["index", "--json"]);
+        assert!(finds(&world, "other_fig") && !finds(&world, "first_apple"));
+        let moved = old.with_file_name("elsewhere");
+        let found = outside(&[
+            "search",
+            "--json",
+            "--mode",
+            "text",
+            "--project",
+            moved.to_str().expect("UTF-8"),
+            "first_apple",
+        ]);
+        assert_eq!(found.json()["hits"].as_array().map(Vec::len), Some(1), "{found:?}");
+    }
+}
+
+/// A new clone at the same path is served from the new tree at once.
+#[test]
+fn a_new_clone_at_the_same_path_is_another_project() {
+    let world = indexed(1);
+    for round in 0..3 {
+        std::fs::rename(world.project(), world.project().with_file_name(format!("old{round}"))).expect("one disk");
+        std::fs::create_dir(world.project()).expect("free");
+        world.write("clone.py", format!("def clone_mango{round}():\n    return 1\n"));
+        let report = world.json(&["index", "--json"]);
+        assert_eq!((&report["files"], &report["filesChanged"]), (&1.into(), &1.into()), "{report}");
+        world.write("new.py", format!("def new_melon{round}():\n    return 1\n"));
+        let found =
+            world.json(&["search", "--json", "--mode", "text", "--wait", "30000", &format!("new_melon{round}")]);
+        assert_eq!((&found["hits"][0]["path"], &found["coverage"]["files"]), (&"new.py".into(), &2.into()), "{found}");
+    }
+}
+
+/// `search` and `status` had meant different daemons in a folder without configuration.
+#[test]
+fn one_rule_says_which_daemon_is_meant() {
+    let world = World::new();
+    world.write("a.py", "def apple():\n    return 1\n");
+    let error = world.fault(&["search", "apple"], 1, "NO_INDEX");
+    assert!(error["message"].as_str().expect("text").contains("no index"), "{error}");
+    let found = world.json(&["search", "--json", "--mode", "regex", "appl."]);
+    assert_eq!(found["hits"][0]["path"], "a.py", "needs neither an index nor a daemon: {found}");
+    let project = world.project().to_str().expect("UTF-8");
+    world.fault(&["search", "apple", "--project", project], 1, "NO_INDEX");
+    assert_eq!(world.daemons(), [0; 0], "none was started");
+    world.json(&["embed", "--json", "x"]);
+    assert_eq!(world.json(&["status", "--json"])["project"], Value::Null);
+    world.fault(&["search", "apple"], 1, "NO_INDEX");
+    assert_eq!(world.daemons().len(), 1, "the user's");
+    world.json(&["stop", "--json"]);
+    assert_eq!(world.daemons(), [0; 0]);
+}
+
+/// Bits flip on disk; the next index run finds that in an index that was closed in good order, and computes nothing twice.
+#[test]
+fn a_flipped_bit_is_found_by_the_next_index_run() {
+    let world = World::new();
+    grow(&world, 40);
+    world.json(&["index", "--json"]);
+    world.json(&["stop", "--json"]);
+    let mut files: Vec<_> = ["text", "vectors"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(world.data().join(folder)).expect("there").flatten())
+        .map(|entry| entry.path())
+        .filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.size() > 2_000))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files.iter().filter(|path| path.to_str().expect("UTF-8").ends_with(".vec")).chain(&files[..2]) {
+        if !file.exists() {
+            continue; // it was replaced by a rebuild
+        }
+        let mut bytes = std::fs::read(file).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(file, bytes).expect("writable");
+        let report = world.json(&["index", "--json"]);
+        assert_eq!((&report["files"], &report["embedded"]), (&40.into(), &0.into()), "{}: {report}", file.display());
+        assert_eq!(report["vectors"], report["chunks"], "{report}");
+        let doctor = world.run(&["doctor", "--json"]).json();
+        let index = doctor["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "index");
+        assert_eq!(index.expect("looked at")["state"], "ok", "{}: {doctor}", file.display());
+        world.json(&["stop", "--json"]);
+    }
+}
+
+/// A power cut empties small files now and then.
+#[test]
+fn an_emptied_format_costs_no_embedding() {
+    let world = World::new();
+    grow(&world, 10);
+    world.json(&["index", "--json"]);
+    world.json(&["stop", "--json"]);
+    std::fs::write(world.data().join("format"), "").expect("writable");
+    let report = world.json(&["index", "--json"]);
+    assert_eq!((&report["embedded"], &report["reused"]), (&0.into(), &report["chunks"]), "{report}");
+    assert_eq!(report["foreign"], false, "{report}");
+}
+
+/// A directory in the place of a file of the daemon's was told without its path, and `doctor` had no complaint.
+#[test]
+fn what_stands_in_a_daemons_place_is_named() {
+    for which in ["lock", "log", "sock"] {
+        let world = World::new();
+        let path = world.endpoint().lock().with_extension(which);
+        std::fs::create_dir(&path).expect("fresh");
+        let project = world.project().to_str().expect("UTF-8");
+        let error = world.fault(&["start", "--project", project], 1, "DAEMON_START_FAILED");
+        assert!(error["message"].as_str().expect("text").contains(path.to_str().expect("UTF-8")), "{which}: {error}");
+        let doctor = world.run(&["doctor", "--json", "--project", project]);
+        assert_eq!(doctor.code, Some(1), "{which}: {doctor:?}");
+        assert!(doctor.stdout.contains(path.to_str().expect("UTF-8")), "{which}: {doctor:?}");
+    }
+}
+
+/// One wrong variable had made every later caller fail.
+#[test]
+fn a_wrong_kernel_is_the_error_of_who_asked_for_it() {
+    let mut world = World::new();
+    world.write("a.py", "def apple():\n    return 1\n");
+    world.set("OFFHEAP_KERNEL", "xyz");
+    let error = world.fault(&["index"], 1, "INVALID_ARGUMENT");
+    assert!(error["hint"].as_str().expect("text").contains("OFFHEAP_KERNEL"), "{error}");
+    world.unset("OFFHEAP_KERNEL");
+    world.json(&["index", "--json"]);
+    assert!(finds(&world, "apple"));
+}
+
+/// One folder beyond every path had turned the whole watch to polling.
+#[test]
+fn a_folder_beyond_every_path_does_not_end_the_watch() {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let world = indexed(1);
+    let (flags, name) = (OFlags::RDONLY | OFlags::DIRECTORY, "d".repeat(100));
+    let mut folder = open(world.project(), flags, Mode::empty()).expect("the root");
+    for _ in 0..50 {
+        mkdirat(&folder, name.as_str(), Mode::RWXU).expect("made");
+        folder = openat(&folder, name.as_str(), flags, Mode::empty()).expect("made just now");
+    }
+    let report = world.json(&["index", "--json"]);
+    let skipped = report["skipped"].as_array().expect("a list");
+    assert!(skipped.iter().any(|file| file["reason"] == "path_too_long"), "{report}");
+    world.write("new.py", "def new_grape():\n    return 1\n");
+    let found = world.json(&["search", "--json", "--mode", "text", "--wait", "30000", "new_grape"]);
+    assert_eq!(found["hits"][0]["path"], "new.py", "{found}");
+    assert_eq!(world.status()["watch"]["state"], "watching", "{}", world.status());
+}
+
+/// A refused list of 20,000 globs had been repeated whole.
+#[test]
+fn messages_do_not_repeat_megabytes() {
+    let world = indexed(1);
+    let long = "x".repeat(50_000);
+    for args in [
+        vec!["search".into(), "--mode".into(), "regex".into(), format!("({long}")],
+        vec!["search".into(), "x".into(), "--glob".into(), format!("{long}[")],
+        [vec!["search".to_owned(), "x".into()], vec!["--glob=a[".to_owned(); 2_000]].concat(),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let done = world.run(&args);
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(done.stderr.len() < 2_000, "{} bytes: {}", done.stderr.len(), &done.stderr[..500]);
+    }
+}
+
+/// The first `index()` after an abort had been `INDEX_BUSY` for half a second: a run that was given up is waited for.
+#[test]
+fn the_run_after_a_cancelled_one_is_not_refused() {
+    let world = indexed(80);
+    block_on(async {
+        let client = client(&world).await;
+        for round in 0..2 {
+            let clear = Request::ClearCache { stored: true }; // so that vectors take a while
+            client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
+            let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
+            let mut rebuild =
+                Box::pin(client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender)));
+            loop {
+                tokio::select! {
+                    done = &mut rebuild => panic!("round {round} was over too soon: {done:?}"),
+                    Ok(()) = progress.changed() => {
+                        if progress.borrow_and_update().phase == Phase::Embed {
+                            break;
+                        }
+                    }
+                }
+            }
+            drop(rebuild);
+            let next = client.call(Request::Index { rebuild: false }, Payload::None, Some(PATIENCE), None).await;
+            assert!(next.is_ok(), "round {round}: {:?}", next.err());
+        }
+    });
+}
