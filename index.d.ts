@@ -227,9 +227,12 @@ export interface Hit {
   scope: string;
   /** Names that the chunk defines. */
   symbols: string[];
-  /** The chunk as it is on disk now; with `'regex'`, the line and its context, where very long lines are cut with `…`. */
+  /**
+   * The chunk; empty where its file holds something else by now than was indexed. With `'regex'`, the line and its context as they
+   * are on disk now, where very long lines are cut with `…`.
+   */
   text: string;
-  /** The file changed since it was indexed: `text` and lines may be off. */
+  /** The file changed since it was indexed: lines may be off. */
   stale: boolean;
   /** What the score is made of, in order, where `explain` asked for it. */
   why?: Contribution[];

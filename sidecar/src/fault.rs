@@ -23,7 +23,7 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::IndexForeign { .. } => Fault::new(Code::IndexForeign, message)
             .hint("run `offheap index`: it begins the index anew; what came with a repository is not believed"),
         Error::UnsafePath { .. } => Fault::new(Code::UnsafePath, message)
-            .hint("look at what is there; offheap uses neither links nor other users' files: remove it, or move the real one here"),
+            .hint("look at what is there: offheap uses no links, no other users' files, and none that are longer than people write them"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
