@@ -1,6 +1,7 @@
 // What the daemon holds of its own (`RssAnon`), Linux only: `node bench/memory.mjs [case ...]`, of bulk, runs, hostile, calls.
 //
-// Each case has a daemon of its own. The figure that counts is the one after two quiet seconds; the peak is sampled every 50 ms.
+// Each case has a daemon of its own. The figure that counts is the one after eight quiet seconds, in which the
+// daemon gives back what it does not use; the peak is sampled every 50 ms.
 // `OFFHEAP_ROOT` measures another build of this repository. Needs `npm run build`.
 
 import { spawn } from 'node:child_process';
@@ -96,8 +97,8 @@ async function measure(name) {
   clearInterval(timer);
   const seconds = (performance.now() - began) / 1000;
   const now = anon(pid);
-  await sleep(2_000);
-  console.log(`${name.padEnd(8)} peak ${peak.toFixed(1)} MB, at the end ${now.toFixed(1)}, two seconds later ${anon(pid).toFixed(1)}   (${seconds.toFixed(1)} s)`);
+  await sleep(8_000);
+  console.log(`${name.padEnd(8)} peak ${peak.toFixed(1)} MB, at the end ${now.toFixed(1)}, eight seconds later ${anon(pid).toFixed(1)}   (${seconds.toFixed(1)} s)`);
   await client.shutdown();
   for (const dir of [run, project]) rmSync(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 }

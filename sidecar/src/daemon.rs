@@ -45,7 +45,8 @@ pub const EXIT_MAP_LOST: u8 = 75;
 
 /// How long a leaving predecessor is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15); // longer than `DRAIN` and what follows it
-/// How often the owner looks whether its lock and its socket are still there. Starters wait longer than that.
+/// How often the owner looks whether its lock, its socket and its project are still there, and gives back memory when it has
+/// nothing to do. Starters wait longer than that.
 const LOOK_AT_OWN_FILES: Duration = Duration::from_secs(5);
 /// How long requests in flight may take once the daemon leaves.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -327,6 +328,7 @@ fn run(owner: Owner) -> ExitCode {
     runtime.block_on(async {
         let mut leaving = daemon.leaving.subscribe();
         let mut failing = false;
+        let mut given_back = 0;
         let mut look = tokio::time::interval(LOOK_AT_OWN_FILES);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::spawn(watch_idleness(daemon.clone(), config, true));
@@ -338,6 +340,11 @@ fn run(owner: Owner) -> ExitCode {
                 biased;
                 _ = leaving.wait_for(|leaving| *leaving) => break,
                 _ = look.tick() => {
+                    let requests = daemon.requests.load(Ordering::Relaxed);
+                    if daemon.in_flight.load(Ordering::Acquire) == 0 && requests != given_back {
+                        given_back = requests;
+                        tokio::task::spawn_blocking(crate::memory::give_back);
+                    }
                     if daemon.project.as_ref().is_some_and(|project| !project.is_in_place()) {
                         log!("the project's directory was moved, deleted or made again");
                         daemon.leaving.send_replace(true);

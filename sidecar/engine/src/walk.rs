@@ -241,7 +241,9 @@ fn walk_part(
 /// Without its rules nobody knows what of a project is private.
 fn unreadable_rules(path: &Path, reason: SkipReason) -> Error {
     let found = match reason {
-        SkipReason::TooManyRules => format!("too much: {MAX_RULE_BYTES} bytes and {MAX_RULES} rules can be used, fewer complicated ones"),
+        SkipReason::TooManyRules => {
+            format!("too much: {MAX_RULE_BYTES} bytes and {MAX_RULES} rules can be used, fewer complicated ones")
+        }
         SkipReason::NotAFile => "no regular file".to_owned(),
         other => format!("not readable ({})", other.as_str()),
     };
