@@ -235,7 +235,7 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(&args.common)?;
     endpoint.project().map(Config::read).transpose()?;
     let report = match endpoint.project() {
-        Some(root) if config::has_index(root)? => ask_search(&endpoint, search).await?,
+        Some(root) if config::has_index(&config::place(root))? => ask_search(&endpoint, search).await?,
         // Without an index there is nothing that a daemon would keep.
         root => {
             let dir = root.map_or_else(|| canonical(Path::new(".")), |root| Ok(root.to_path_buf()))?;

@@ -104,7 +104,7 @@ impl Default for IndexConfig {
 /// A configuration file has a few hundred bytes.
 const MAX_CONFIG_BYTES: u64 = 256 << 10;
 /// What a repository may ask for at most: its configuration is a stranger's wish, and what it costs is the user's.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+const MAX_FILE_BYTES: u64 = 8 << 20;
 const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
 const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
 const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
@@ -123,12 +123,21 @@ impl Config {
 
     /// A project's file, and what was not done as it says.
     pub fn read_with_notes(project: &Path) -> Result<(Self, Vec<String>), Fault> {
-        let path = project.join(PROJECT_DIR).join("config.json");
+        match Tree::open(project) {
+            Ok(tree) => Self::read_in(&tree),
+            Err(error) if error.is_absent() => Ok((Config::default(), Vec::new())),
+            Err(error) => Err(crate::fault::from_engine(&error)),
+        }
+    }
+
+    /// As [`Config::read_with_notes`], of a project that is held open.
+    pub fn read_in(tree: &Tree) -> Result<(Self, Vec<String>), Fault> {
+        let path = tree.path().join(PROJECT_DIR).join("config.json");
         let invalid = |why: String| {
             Fault::new(Code::ConfigInvalid, format!("`{}`: {why}", path.display()))
                 .hint("correct the file, or remove it to use the defaults")
         };
-        let text = match read_config(project) {
+        let text = match read_config(tree) {
             Ok(Some(text)) => text,
             Ok(None) => return Ok((Config::default(), Vec::new())),
             Err(error @ Error::UnsafePath { .. }) => return Err(crate::fault::from_engine(&error)),
@@ -185,13 +194,9 @@ fn clamp<T: PartialOrd + Copy + std::fmt::Display>(notes: &mut Vec<String>, key:
 }
 
 /// The file's bytes; `None` where there is none.
-fn read_config(project: &Path) -> offheap_engine::Result<Option<Vec<u8>>> {
-    let path = project.join(PROJECT_DIR).join("config.json");
+fn read_config(tree: &Tree) -> offheap_engine::Result<Option<Vec<u8>>> {
     let rel = Path::new(PROJECT_DIR).join("config.json");
-    let tree = match Tree::open(project) {
-        Err(error) if error.is_absent() => return Ok(None),
-        tree => tree?,
-    };
+    let path = tree.path().join(&rel);
     match tree.read(&rel, MAX_CONFIG_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) => match error.kind() {
@@ -271,21 +276,31 @@ pub fn place(project: &Path) -> Place {
     Place::below(project, &[PROJECT_DIR, "data"], secret())
 }
 
+/// Where the index of a project lies that is held open.
+pub fn place_in(tree: &Tree) -> Place {
+    Place::within(tree, &[PROJECT_DIR, "data"], secret())
+}
+
 /// Whether anybody indexed the project.
-pub fn has_index(project: &Path) -> Result<bool, Fault> {
-    place(project).has_index().map_err(|error| crate::fault::from_engine(&error))
+pub fn has_index(place: &Place) -> Result<bool, Fault> {
+    place.has_index().map_err(|error| crate::fault::from_engine(&error))
 }
 
 /// The project's `.offheap`, made when there is none.
-pub fn project_folder(project: &Path) -> offheap_engine::Result<Folder> {
-    Folder::trusted(project)?.make_folder(PROJECT_DIR).map(|(folder, _)| folder)
+pub fn project_folder(tree: &Tree) -> offheap_engine::Result<Folder> {
+    tree.folder().make_folder(PROJECT_DIR).map(|(folder, _)| folder)
 }
 
 /// Makes `.offheap` with its configuration and a `.gitignore` for everything else, leaving what is there.
 ///
 /// Says whether the configuration is new.
 pub fn init(project: &Path) -> Result<bool, Fault> {
-    let dir = project.join(PROJECT_DIR);
+    init_in(&Tree::open(project).map_err(|error| crate::fault::from_engine(&error))?)
+}
+
+/// As [`init`], of a project that is held open.
+pub fn init_in(tree: &Tree) -> Result<bool, Fault> {
+    let dir = tree.path().join(PROJECT_DIR);
     let failed = |error: Error| match error {
         error @ Error::UnsafePath { .. } => crate::fault::from_engine(&error),
         error => {
@@ -297,7 +312,7 @@ pub fn init(project: &Path) -> Result<bool, Fault> {
             fault.hint("offheap keeps a project's index in its .offheap directory, which must be writable")
         }
     };
-    let folder = project_folder(project).map_err(failed)?;
+    let folder = project_folder(tree).map_err(failed)?;
     // Whole or not at all: written beside, made durable, then linked to its name, which fails where one is already.
     let write_new = |name: &str, content: String| -> offheap_engine::Result<bool> {
         use std::io::Write;

@@ -9,14 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::{ChunkLimits, Language};
-use offheap_engine::disk::{Identity, Tree};
+use offheap_engine::disk::Tree;
 use offheap_engine::grep;
 use offheap_engine::index::{self, Host, Part, Settings};
 use offheap_engine::kernel;
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Query};
 use offheap_engine::store::{Check, Filter, Place, Snapshot, Space, Stamp, Store, StoredChunk};
-use offheap_engine::walk::WalkRules;
+use offheap_engine::walk::{Skipped, WalkRules};
 use offheap_protocol::message::{
     Case, Contribution, Coverage, Hit, IndexReport, IndexStatus, Phase, Priority, Progress, SearchMode, SearchReport,
     SearchRequest, SkippedFile, Span, SymbolMatch,
@@ -34,8 +34,8 @@ use crate::watch::{self, Changes, Stage, Watch};
 /// One project, open or not.
 pub struct Project {
     root: PathBuf,
-    /// Which directory the root was when the daemon began.
-    origin: Option<Identity>,
+    /// The root, open since the daemon began: what is at its path later may be another directory, or a link to one.
+    tree: Option<Tree>,
     /// The owner's handle; held for the whole of an index run.
     store: Mutex<Option<Store>>,
     /// What searches use: always a committed generation.
@@ -91,13 +91,16 @@ const FEW_CHUNKS: u64 = 32;
 const INDEX_ATTEMPTS: u32 = 3;
 /// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
 const LISTED_SKIPS: usize = 5_000;
+const LISTED_SKIP_BYTES: usize = 1 << 20;
 
 impl Project {
     /// Nothing is opened yet.
     pub fn new(root: PathBuf) -> Self {
+        // Windows keeps an open directory from being moved and removed; there it is opened each time.
+        let tree = if cfg!(windows) { None } else { Tree::open(&root).ok() };
         Project {
-            watch: Watch::new(root.clone()),
-            origin: identity(&root),
+            watch: Watch::new(root.clone(), tree.clone()),
+            tree,
             root,
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
@@ -123,7 +126,18 @@ impl Project {
     /// Whether the root is the directory that it was when the daemon began. Moved, deleted or made again, it is another
     /// project: what is open and watched here is none of its.
     pub fn is_in_place(&self) -> bool {
-        self.origin.is_some() && identity(&self.root) == self.origin
+        let Ok(now) = Tree::open(&self.root).and_then(|tree| tree.identity()) else { return false };
+        self.tree.as_ref().is_none_or(|tree| tree.identity().is_ok_and(|began| began == now))
+    }
+
+    /// The root.
+    pub fn tree(&self) -> Result<Tree, Fault> {
+        let gone = || Fault::new(Code::Io, format!("the project's directory `{}` is gone", self.root.display()));
+        self.tree.clone().or_else(|| Tree::open(&self.root).ok()).ok_or_else(gone)
+    }
+
+    fn place(&self) -> Result<Place, Fault> {
+        self.tree().map(|tree| config::place_in(&tree))
     }
 
     /// The watch over the tree.
@@ -180,10 +194,10 @@ impl Project {
         }
         let _wanted = self.want();
         let mut slot = self.lock_store();
-        let place = config::place(&self.root);
+        let place = self.place()?;
         self.let_go_of_lost(&mut slot, &place);
         let mut deleted = 0;
-        if stored && config::has_index(&self.root)? {
+        if stored && config::has_index(&place)? {
             let store = match &mut *slot {
                 Some(store) => store,
                 empty => empty.insert(self.open(&place)?),
@@ -258,12 +272,13 @@ impl Project {
             let gone = format!("the project's directory `{}` is gone", self.root.display());
             return Err(Fault::new(Code::Io, gone).hint("stop its daemon: `offheap stop`"));
         }
-        let (config, notes) = Config::read_with_notes(&self.root)?;
+        let tree = self.tree()?;
+        let (config, notes) = Config::read_in(&tree)?;
         notes.iter().for_each(|note| log!("configuration: {note}"));
-        config::init(&self.root)?;
+        config::init_in(&tree)?;
         let _wanted = self.want();
         let mut slot = self.lock_store();
-        let place = config::place(&self.root);
+        let place = self.place()?;
         self.let_go_of_lost(&mut slot, &place);
         let mut once = || self.index_once(&mut slot, &place, rebuild, &config.index, batcher, cancelled, progress);
         let mut outcome = once();
@@ -349,7 +364,7 @@ impl Project {
             space: None,
             publish: !rebuild,
         };
-        let outcome = index::run(store, &self.root, &settings, &mut host);
+        let outcome = index::run(store, &self.tree()?, &settings, &mut host);
         let stopped = matches!(&outcome, Err(RunError(fault)) if fault.code == Code::Cancelled);
         self.paused.store(stopped, Ordering::Relaxed);
         let report = match outcome {
@@ -383,12 +398,7 @@ impl Project {
             files_changed: report.files_changed,
             files_removed: report.files_removed,
             skipped_total: report.skipped.len() as u64,
-            skipped: report
-                .skipped
-                .into_iter()
-                .take(LISTED_SKIPS)
-                .map(|skipped| SkippedFile { path: skipped.rel, reason: skipped.reason.as_str().to_owned() })
-                .collect(),
+            skipped: listed(report.skipped),
             chunks: stats.chunks,
             vectors: stats.vectors,
             embedded: report.embedded,
@@ -443,16 +453,17 @@ impl Project {
         batcher: &Batcher,
         walked: &mut dyn FnMut(&[String]),
     ) -> Result<(), Fault> {
-        let config = Config::read(&self.root)?;
+        let tree = self.tree()?;
+        let (config, _) = Config::read_in(&tree)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let mut slot = self.lock_store();
         *self.background.lock().expect(UNPOISONED) = Some(cancelled.clone());
         if self.is_wanted() {
             return Err(watch::preempted());
         }
-        let place = config::place(&self.root);
+        let place = self.place()?;
         self.let_go_of_lost(&mut slot, &place);
-        if !config::has_index(&self.root)? {
+        if !config::has_index(&place)? {
             return Ok(());
         }
         let store = match &mut *slot {
@@ -480,7 +491,7 @@ impl Project {
             space: None,
             publish: true,
         };
-        let outcome = index::refresh(store, &self.root, &settings, part, &mut host);
+        let outcome = index::refresh(store, &tree, &settings, part, &mut host);
         match outcome {
             Ok(_) => store.release_writer().map_err(|error| fault::from_engine(&error)),
             // It stands at its last commit; whoever is next goes on from there.
@@ -528,7 +539,7 @@ impl Project {
         if self.damaged.load(Ordering::Relaxed) && !self.is_indexing() {
             self.evict();
         }
-        let place = config::place(&self.root);
+        let place = self.place()?;
         if let Some(snapshot) = self.published() {
             if snapshot.is_at(&place) {
                 return Ok(snapshot);
@@ -537,7 +548,7 @@ impl Project {
             self.forget();
         }
         let no_index = || self.no_index();
-        if !config::has_index(&self.root)? {
+        if !config::has_index(&place)? {
             return Err(no_index());
         }
         let due = |visit: &mut Visit| visit.tried.elapsed() > TRY_TO_OWN;
@@ -579,11 +590,17 @@ impl Project {
     fn sound<T>(&self, read: impl FnOnce() -> offheap_engine::Result<T>) -> Result<T, Fault> {
         use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
         let panic = match catch_unwind(AssertUnwindSafe(read)) {
-            Ok(outcome) => return outcome.map_err(|error| fault::from_engine(&error)),
+            Ok(outcome) => {
+                return outcome.map_err(|error| fault::from_engine(&error)).inspect_err(|fault| {
+                    // The next index run checks every byte and begins what is damaged again.
+                    self.damaged.fetch_or(fault.code == Code::IndexDamaged, Ordering::Relaxed);
+                });
+            }
             Err(panic) => panic,
         };
         let stop = || self.stopping.load(Ordering::Relaxed);
-        let check = || Store::check_of(config::place(&self.root))?.run(&stop);
+        let place = self.place()?;
+        let check = || Store::check_of(&place)?.run(&stop);
         match catch_unwind(AssertUnwindSafe(check)) {
             Ok(Err(error)) => {
                 log!("a search panicked over a damaged index: {}", fault::chain(&error));
@@ -679,7 +696,8 @@ impl Project {
             weights: Weights::default(),
         };
         let kernel = scan.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
-        let hits = self.sound(|| search::search(&snapshot, &self.root, &query, kernel))?;
+        let tree = self.tree()?;
+        let hits = self.sound(|| search::search(&snapshot, &tree, &query, kernel))?;
         Ok(SearchReport {
             hits: hits.into_iter().map(ranked_hit).collect(),
             mode: match (use_text, vector.is_some()) {
@@ -702,8 +720,9 @@ impl Project {
     pub fn symbols(&self, search: &SearchRequest, brought_in: bool) -> Result<SearchReport, Fault> {
         let started = Instant::now();
         let snapshot = self.snapshot()?;
-        let (hits, truncated) = self
-            .sound(|| search::symbols(&snapshot, &self.root, &search.query, &filter(search), search.limit as usize))?;
+        let tree = self.tree()?;
+        let (hits, truncated) =
+            self.sound(|| search::symbols(&snapshot, &tree, &search.query, &filter(search), search.limit as usize))?;
         let hits = hits.into_iter().map(|search::Symbol { found: hit, text, stale }| {
             let why = if search.explain { vec![contribution(hit.fit.as_str(), hit.score)] } else { Vec::new() };
             let (name, kind, line) = (hit.symbol.name, hit.symbol.kind, hit.symbol.line);
@@ -725,7 +744,8 @@ impl Project {
     /// Lines of the files as they are now.
     pub fn grep(&self, search: &SearchRequest, cancelled: &AtomicBool) -> Result<SearchReport, Fault> {
         let started = Instant::now();
-        let rules = rules(Config::read(&self.root)?.index);
+        let tree = self.tree()?;
+        let rules = rules(Config::read_in(&tree)?.0.index);
         let query = grep::Query {
             pattern: &search.query,
             case: match search.case {
@@ -738,8 +758,8 @@ impl Project {
             context: search.context as usize,
         };
         let stop = || cancelled.load(Ordering::Relaxed) || self.stopping.load(Ordering::Relaxed);
-        let found = grep::grep(&self.root, &rules, &query, config::threads(), &stop)
-            .map_err(|error| fault::from_engine(&error))?;
+        let found =
+            grep::grep(&tree, &rules, &query, config::threads(), &stop).map_err(|error| fault::from_engine(&error))?;
         Ok(SearchReport {
             hits: found.lines.into_iter().map(line_hit).collect(),
             mode: SearchMode::Regex.as_str().to_owned(),
@@ -760,7 +780,7 @@ impl Project {
 
     /// For `status`, which keeps nothing open that was not.
     pub fn status(&self) -> Option<IndexStatus> {
-        let place = config::place(&self.root);
+        let place = self.place().ok()?;
         let snapshot = match self.published().filter(|snapshot| snapshot.is_at(&place)) {
             Some(snapshot) => snapshot,
             None => Store::open_read_only(&place).ok().filter(|snapshot| snapshot.generation > 0)?,
@@ -778,6 +798,20 @@ impl Project {
 
 const UNPOISONED: &str = "no code that panics runs under this lock";
 
+/// The skipped files that an answer names.
+fn listed(skipped: Vec<Skipped>) -> Vec<SkippedFile> {
+    let mut bytes = 0;
+    skipped
+        .into_iter()
+        .take(LISTED_SKIPS)
+        .map(|skipped| SkippedFile { path: skipped.rel, reason: skipped.reason.as_str().to_owned() })
+        .take_while(|file| {
+            bytes += file.path.len();
+            bytes <= LISTED_SKIP_BYTES
+        })
+        .collect()
+}
+
 /// Whether the system lets nobody, or not this user, make a file there.
 fn is_read_only(place: &Place) -> bool {
     let Ok(Some(folder)) = place.open() else { return false };
@@ -792,10 +826,6 @@ fn is_read_only(place: &Place) -> bool {
             matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
         }
     }
-}
-
-fn identity(root: &Path) -> Option<Identity> {
-    Tree::open(root).and_then(|tree| tree.identity()).ok()
 }
 
 /// After a panic the store is in an unknown state, its files are not.

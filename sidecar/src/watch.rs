@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind, RemoveKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use offheap_engine::walk::{IGNORE_FILES, PRUNED};
+use offheap_engine::disk::Tree;
+use offheap_engine::walk::{EXCLUDE, IGNORE_FILES, PRUNED, rule_folders};
 use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::message::WatchStatus;
 use offheap_protocol::{Code, Fault};
@@ -124,6 +125,10 @@ struct State {
 /// The watch over one project.
 pub struct Watch {
     root: PathBuf,
+    /// The root, where it is held open.
+    tree: Option<Tree>,
+    /// Folders outside of the walk whose ignore files have a say in it.
+    rule_folders: Vec<PathBuf>,
     state: Mutex<State>,
     wake: Condvar,
     /// Counts what may interest whoever waits without a thread.
@@ -139,7 +144,7 @@ pub struct Ticket {
 
 impl Watch {
     /// Nothing is watched yet.
-    pub fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf, tree: Option<Tree>) -> Self {
         let state = State {
             source: Source::Off,
             started: false,
@@ -157,7 +162,15 @@ impl Watch {
             folders: 0,
             lost_folders: Vec::new(),
         };
-        Watch { root, state: Mutex::new(state), wake: Condvar::new(), news: tokio::sync::watch::channel(0).0 }
+        let rule_folders = rule_folders(&root);
+        Watch {
+            root,
+            tree,
+            rule_folders,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            news: tokio::sync::watch::channel(0).0,
+        }
     }
 
     /// Starts the thread, once. The index must exist.
@@ -203,7 +216,14 @@ impl Watch {
     }
 
     fn make_cookie(&self, name: &str) -> bool {
-        let Ok(folder) = config::project_folder(&self.root) else { return false };
+        let Ok(folder) = self
+            .tree
+            .as_ref()
+            .map_or_else(|| Tree::open(&self.root), |tree| Ok(tree.clone()))
+            .and_then(|tree| config::project_folder(&tree))
+        else {
+            return false;
+        };
         let _ = folder.remove(name); // of a daemon that died
         let made = folder.create_new(name).is_ok();
         let _ = folder.remove(name);
@@ -382,6 +402,11 @@ impl Watch {
 
     /// What a path means; `None` for what is no part of any project.
     fn judge(&self, path: &Path) -> Option<News> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_rules = IGNORE_FILES.contains(&name) || name == EXCLUDE;
+        if is_rules && path.parent().is_some_and(|folder| self.rule_folders.iter().any(|rules| rules == folder)) {
+            return Some(News::Rules);
+        }
         let below = path.strip_prefix(&self.root).ok()?;
         let parts: Vec<&str> = below
             .components()
@@ -585,6 +610,9 @@ impl Thread {
         } else {
             watcher.watch(root, RecursiveMode::Recursive)?;
         }
+        for folder in &self.project.watch().rule_folders {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        }
         self.watcher = Some(watcher);
         Ok(())
     }
@@ -629,7 +657,7 @@ mod tests {
 
     #[test]
     fn paths_are_judged() {
-        let watch = Watch::new(PathBuf::from("/p"));
+        let watch = Watch::new(PathBuf::from("/p"), None);
         for (path, expected) in [
             ("/p/src/a.rs", "src/a.rs"),
             ("/p", ""),
@@ -658,7 +686,7 @@ mod tests {
     #[test]
     fn reading_is_no_change_and_losing_events_is_all() {
         use notify::event::{CreateKind, Flag};
-        let watch = Watch::new(PathBuf::from("/p"));
+        let watch = Watch::new(PathBuf::from("/p"), None);
         let event = |kind| Ok(Event::new(kind).add_path("/p/a.rs".into()));
         watch.heard(event(EventKind::Access(AccessKind::Open(AccessMode::Any))));
         watch.heard(event(EventKind::Access(AccessKind::Close(AccessMode::Read))));

@@ -8,11 +8,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use offheap_engine::disk::Tree;
 use offheap_engine::embedder::{Embedder, Options};
 use offheap_engine::kernel;
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{Query, search};
-use offheap_engine::store::{Filter, Snapshot, Store};
+use offheap_engine::store::{Filter, Place, Snapshot, Store};
 use offheap_engine::tokenizer::Specials;
 use serde::Deserialize;
 
@@ -36,7 +37,7 @@ enum Target {
 }
 
 struct Repository {
-    root: PathBuf,
+    tree: Tree,
     snapshot: Arc<Snapshot>,
     questions: Vec<Question>,
     vectors: Vec<Vec<f32>>,
@@ -44,6 +45,14 @@ struct Repository {
 
 /// NDCG@10 of every question, with its category.
 type Scores = Vec<(String, f64)>;
+
+/// What this user's indexes are signed with, where `offheap` keeps it on Linux.
+fn secret() -> [u8; 32] {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".local/state");
+    let state = std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from);
+    let bytes = std::fs::read(state.join("offheap/secret")).expect("the secret: index something first");
+    bytes.try_into().expect("32 bytes")
+}
 
 fn main() {
     let folder = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).map(PathBuf::from);
@@ -99,10 +108,11 @@ fn load(folder: &Path) -> Vec<Repository> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     names.sort();
+    let secret = secret();
     let mut repositories = Vec::new();
     for file in names {
         let root = folder.join("corpora").join(file.file_stem().expect("has a name"));
-        let Ok(snapshot) = Store::open_read_only(&root.join(".offheap").join("data")) else {
+        let Ok(snapshot) = Store::open_read_only(&Place::below(&root, &[".offheap", "data"], secret)) else {
             println!("{}: not indexed, left out", root.display());
             continue;
         };
@@ -113,7 +123,8 @@ fn load(folder: &Path) -> Vec<Repository> {
         let text = std::fs::read(&file).expect("the questions are readable");
         let questions: Vec<Question> = serde_json::from_slice(&text).expect("the questions are in the format");
         let vectors = questions.iter().map(|question| embed(&mut embedder, &question.query)).collect();
-        repositories.push(Repository { root, snapshot, questions, vectors });
+        let tree = Tree::open(&root).expect("the repository is there");
+        repositories.push(Repository { tree, snapshot, questions, vectors });
     }
     repositories
 }
@@ -139,7 +150,7 @@ fn evaluate(repositories: &[Repository], use_text: bool, use_vectors: bool, weig
                 explain: false,
                 weights: weights.clone(),
             };
-            let hits = search(&repository.snapshot, &repository.root, &query, kernel).expect("the index is whole");
+            let hits = search(&repository.snapshot, &repository.tree, &query, kernel).expect("the index is whole");
             let hits: Vec<(&str, u32, u32)> =
                 hits.iter().map(|hit| (hit.chunk.rel.as_str(), hit.chunk.first_line, hit.chunk.last_line)).collect();
             let targets = [question.relevant.as_slice(), question.secondary.as_slice()].concat();

@@ -14,6 +14,9 @@ use crate::tokenizer::{Encoding, Specials, Tokenizer};
 /// weights is already used 512 times per unpacking.
 const TOKEN_BUDGET: usize = 512;
 
+/// A model that a project carries is read through for its fingerprint; a sparse file costs a repository nothing.
+const MAX_PROJECT_MODEL_BYTES: u64 = 8 << 30;
+
 /// How to open a model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
@@ -69,6 +72,11 @@ impl Embedder {
             Some(root) => {
                 let rel = path.strip_prefix(root).unwrap_or(path);
                 let file = Tree::open(root)?.open_file(rel).map_err(|e| Error::io("open", path, e))?;
+                let length = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
+                if length > MAX_PROJECT_MODEL_BYTES {
+                    let found = format!("longer than {MAX_PROJECT_MODEL_BYTES} bytes");
+                    return Err(Error::UnsafePath { path: path.to_path_buf(), found });
+                }
                 Gguf::map(file, path)?
             }
         };

@@ -3,7 +3,6 @@
 //! The files are those of [`walk`], narrowed like a search of the index; the order is by path and line, whatever the
 //! number of threads.
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -85,12 +84,12 @@ pub struct Found {
     pub files: u64,
 }
 
-/// Searches the project at `root` on up to `threads` threads.
+/// Searches the project on up to `threads` threads.
 ///
 /// Errors: [`Error::Pattern`], [`Error::Glob`], [`Error::Cancelled`] soon after `cancelled` says so, [`Error::Io`] when
 /// the root cannot be listed. A file that cannot be read is passed over.
 pub fn grep(
-    root: &Path,
+    tree: &Tree,
     rules: &WalkRules,
     query: &Query<'_>,
     threads: usize,
@@ -103,8 +102,7 @@ pub fn grep(
         globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
             && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
     };
-    let tree = Tree::open(root)?;
-    let mut files = walk::walk(&tree, rules, &|| cancelled())?.files;
+    let mut files = walk::walk(tree, rules, &|| cancelled())?.files;
     files.retain(wanted);
 
     // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
@@ -122,7 +120,7 @@ pub fn grep(
             }
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(i) else { return };
-            let Ok(text) = walk::read_source(&tree, &file.rel, rules) else { continue };
+            let Ok(text) = walk::read_source(tree, &file.rel, rules) else { continue };
             n_read.fetch_add(1, Ordering::Relaxed);
             let lines = lines_of(&mut searcher, &matcher, &file.rel, &text, query);
             if !lines.is_empty() {
@@ -249,6 +247,8 @@ impl Sink for Lines<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn rendered(root: &Path, query: &Query<'_>) -> String {
-        let found = grep(root, &WalkRules::default(), query, 3, &|| false).unwrap();
+        let found = grep(&Tree::open(root).unwrap(), &WalkRules::default(), query, 3, &|| false).unwrap();
         let line = |l: &Line| {
             let columns: Vec<String> = l.columns.iter().map(|(a, b)| format!("{a}-{b}")).collect();
             format!("{}:{}:{} {:?}", l.rel, l.line, columns.join(","), l.text)
@@ -314,14 +314,26 @@ mod tests {
         let root = tree(&files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>());
         let all = Filter::default();
         for limit in [1, 8, 9, 10, 100, 359] {
-            let found =
-                grep(root.path(), &WalkRules::default(), &Query { limit, ..ask("x", &all) }, 4, &|| false).unwrap();
+            let found = grep(
+                &Tree::open(root.path()).unwrap(),
+                &WalkRules::default(),
+                &Query { limit, ..ask("x", &all) },
+                4,
+                &|| false,
+            )
+            .unwrap();
             assert!(found.truncated && found.lines.len() == limit, "{limit}");
             let last = &found.lines[limit - 1];
             assert_eq!((last.rel.as_str(), last.line), (files[(limit - 1) / 9].0.as_str(), (limit as u32 - 1) % 9 + 1));
         }
-        let found =
-            grep(root.path(), &WalkRules::default(), &Query { limit: 360, ..ask("x", &all) }, 4, &|| false).unwrap();
+        let found = grep(
+            &Tree::open(root.path()).unwrap(),
+            &WalkRules::default(),
+            &Query { limit: 360, ..ask("x", &all) },
+            4,
+            &|| false,
+        )
+        .unwrap();
         assert_eq!((found.lines.len(), found.truncated, found.files), (360, false, 40));
     }
 
@@ -330,12 +342,12 @@ mod tests {
         let root = tree(&[("a.txt", "x\n")]);
         let all = Filter::default();
         for (pattern, part) in [("a(", "unclosed group"), (r"(\w{1000}){1000}", "size limit"), ("a\\nb", "\\n")] {
-            match grep(root.path(), &WalkRules::default(), &ask(pattern, &all), 1, &|| false) {
+            match grep(&Tree::open(root.path()).unwrap(), &WalkRules::default(), &ask(pattern, &all), 1, &|| false) {
                 Err(Error::Pattern { problem, .. }) => assert!(problem.contains(part), "{pattern}: {problem}"),
                 other => panic!("{pattern}: {other:?}"),
             }
         }
-        let cancelled = grep(root.path(), &WalkRules::default(), &ask("x", &all), 1, &|| true);
+        let cancelled = grep(&Tree::open(root.path()).unwrap(), &WalkRules::default(), &ask("x", &all), 1, &|| true);
         assert!(matches!(cancelled, Err(Error::Cancelled)));
         assert_eq!(rendered(root.path(), &ask("", &all)), "a.txt:1:1-1,2-2 \"x\"", "matches everywhere");
     }
@@ -344,7 +356,8 @@ mod tests {
     fn long_lines_are_shown_by_their_beginning() {
         let root = tree(&[("a.txt", &format!("{}end\n", "ä".repeat(1_000)))]);
         let all = Filter::default();
-        let found = grep(root.path(), &WalkRules::default(), &ask("end", &all), 1, &|| false).unwrap();
+        let found =
+            grep(&Tree::open(root.path()).unwrap(), &WalkRules::default(), &ask("end", &all), 1, &|| false).unwrap();
         assert_eq!(found.lines[0].columns, [(1_001, 1_004)]);
         assert_eq!(found.lines[0].text, format!("{}…", "ä".repeat(250)));
     }

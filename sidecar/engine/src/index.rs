@@ -9,7 +9,6 @@
 //! stopped or killed anywhere is continued by the next one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chunk::{self, ChunkLimits, Language};
@@ -103,19 +102,18 @@ pub struct Report {
 
 /// Runs both steps. A stop is `Err(Cancelled)`, after a commit of everything that was done; of a rebuild that has not
 /// read all text yet, nothing is committed.
-pub fn run<H: Host>(store: &mut Store, root: &Path, settings: &Settings, host: &mut H) -> Result<Report, H::Error> {
+pub fn run<H: Host>(store: &mut Store, tree: &Tree, settings: &Settings, host: &mut H) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    let tree = Tree::open(root)?;
     if settings.rebuild {
         store.clear()?;
     }
-    sync_text(store, &tree, settings, None, host, &mut report)?;
+    sync_text(store, tree, settings, None, host, &mut report)?;
     report.text = started.elapsed();
     let space = host.space()?;
     store.set_space(&space)?;
     let pending = store.pending()?;
-    fill_vectors(store, &tree, settings, &space, pending, host, &mut report)?;
+    fill_vectors(store, tree, settings, &space, pending, host, &mut report)?;
     report.total = started.elapsed();
     report.generation = store.snapshot().generation;
     Ok(report)
@@ -125,15 +123,14 @@ pub fn run<H: Host>(store: &mut Store, root: &Path, settings: &Settings, host: &
 /// missing. A stop is `Err(Cancelled)`, as in [`run`].
 pub fn refresh<H: Host>(
     store: &mut Store,
-    root: &Path,
+    tree: &Tree,
     settings: &Settings,
     part: Part<'_>,
     host: &mut H,
 ) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    let tree = Tree::open(root)?;
-    let put = sync_text(store, &tree, settings, part.changed, host, &mut report)?;
+    let put = sync_text(store, tree, settings, part.changed, host, &mut report)?;
     report.text = started.elapsed();
     let wanted = |file: &PendingFile| part.all_vectors || put.contains(&file.rel);
     if store.pending()?.iter().any(wanted) {
@@ -141,7 +138,7 @@ pub fn refresh<H: Host>(
         store.set_space(&space)?;
         let mut pending = store.pending()?; // of this space, which may be new
         pending.retain(wanted);
-        fill_vectors(store, &tree, settings, &space, pending, host, &mut report)?;
+        fill_vectors(store, tree, settings, &space, pending, host, &mut report)?;
     }
     report.total = started.elapsed();
     report.generation = store.snapshot().generation;

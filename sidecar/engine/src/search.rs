@@ -1,7 +1,6 @@
 //! One query against one snapshot: gather candidates, rank, read what is shown from disk.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::disk::Tree;
 use crate::error::Result;
@@ -52,7 +51,7 @@ pub struct Hit {
 }
 
 /// Hits, best first.
-pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kernel) -> Result<Vec<Hit>> {
+pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kernel) -> Result<Vec<Hit>> {
     let pool = (query.limit * POOL_FACTOR).max(MIN_POOL);
     let question = Question::new(query.text, |word| snapshot.path_weight(word))?;
     let mut found: HashMap<u64, (Option<f32>, Option<f32>)> = HashMap::new();
@@ -99,7 +98,7 @@ pub fn search(snapshot: &Snapshot, root: &Path, query: &Query<'_>, kernel: &Kern
         });
     }
     let ranked = rank::rank(&question, &candidates, &query.weights, query.limit);
-    let mut files = Files::of(root)?;
+    let mut files = Files::of(tree);
     Ok(ranked
         .into_iter()
         .map(|rank::Ranked { chunk_id, score, why }| {
@@ -135,13 +134,13 @@ pub struct Symbol {
 /// Definitions whose name fits, best first, and whether there are more.
 pub fn symbols(
     snapshot: &Snapshot,
-    root: &Path,
+    tree: &Tree,
     name: &str,
     filter: &Filter,
     limit: usize,
 ) -> Result<(Vec<Symbol>, bool)> {
     let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
-    let mut files = Files::of(root)?;
+    let mut files = Files::of(tree);
     let shown = |found: SymbolHit| {
         let (text, stale) = files.read(&found.chunk);
         Symbol { found, text, stale }
@@ -156,8 +155,8 @@ struct Files {
 }
 
 impl Files {
-    fn of(root: &Path) -> Result<Files> {
-        Ok(Files { tree: Tree::open(root)?, read: HashMap::new() })
+    fn of(tree: &Tree) -> Files {
+        Files { tree: tree.clone(), read: HashMap::new() }
     }
 
     /// A chunk's text, and whether its file changed. Only what was indexed is shown: a path may lead to something else by

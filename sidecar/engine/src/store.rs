@@ -63,6 +63,7 @@ pub const SPARE_EMBEDDINGS: usize = 100_000;
 pub struct Store {
     folder: Folder,
     vector_folder: Folder,
+    secret: Option<[u8; 32]>,
     text_identity: Identity,
     text: TextIndex,
     cache: Cache,
@@ -164,7 +165,7 @@ impl Store {
         maintain::clear(folder)?;
         let pins = Pins::new(readers);
         let text_identity = text_folder.identity()?;
-        let text = TextIndex::open(text_folder, pins.clone())?;
+        let text = TextIndex::open(text_folder, pins.clone(), place.secret())?;
         let (manifest, vectors) = snapshot::load(&vector_folder, text.payload()?.as_deref(), &Vectors::default())?;
         let snapshot = Snapshot {
             generation: manifest.generation,
@@ -177,6 +178,7 @@ impl Store {
         let mut store = Store {
             folder: folder.clone(),
             vector_folder,
+            secret: place.secret(),
             text_identity,
             text,
             cache: Cache::new(folder),
@@ -232,19 +234,20 @@ impl Store {
 
     /// The check that reads every byte, due when [`Store::was_unclean`]. It needs neither this store nor its lock.
     pub fn check(&self) -> Check {
-        Check { folder: self.folder.clone(), passed: self.checked.clone() }
+        Check { folder: self.folder.clone(), secret: self.secret, passed: self.checked.clone() }
     }
 
     /// Reads every byte of an index that nobody has opened, or somebody else has; notes nothing in it.
     pub fn verify_read_only(place: impl Into<Place>) -> Result<()> {
         let place = place.into();
         let folder = snapshot::existing(&place)?;
-        verify::verify(&folder, &|| false).map(drop)
+        verify::verify(&folder, place.secret(), &|| false).map(drop)
     }
 
     /// The check of a store that is not at hand, after something in it went wrong.
     pub fn check_of(place: impl Into<Place>) -> Result<Check> {
-        Ok(Check { folder: snapshot::existing(&place.into())?, passed: Arc::default() })
+        let place = place.into();
+        Ok(Check { folder: snapshot::existing(&place)?, secret: place.secret(), passed: Arc::default() })
     }
 
     /// How many embeddings are kept for content that is not in the index now, for the next branch switch. Beyond it,
@@ -454,7 +457,7 @@ impl Store {
     /// Errors: [`Error::IndexDamaged`] names the first file that is wrong.
     pub fn verify(&self) -> Result<()> {
         format::check(&self.folder)?;
-        verify::verify(&self.folder, &|| false)?;
+        verify::verify(&self.folder, self.secret, &|| false)?;
         self.checked.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -136,6 +136,9 @@ const BINARY: &[&str] = &[
 /// The names the walker reads rules from: a change of one may change what belongs to the project.
 pub const IGNORE_FILES: &[&str] = &[".gitignore", ".ignore", ".offheapignore"];
 
+/// The name of a repository's own rules, in its `.git/info`.
+pub const EXCLUDE: &str = "exclude";
+
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
 
 /// Longer absolute paths cannot be opened by any program that is given one, and not be watched.
@@ -187,6 +190,16 @@ pub fn walk_paths(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Walk> {
     walk_part(tree, rules, (!paths.contains("")).then_some(paths), cancelled)
+}
+
+/// Folders that the walk does not look into and that have rules for it: those above the root within its repository, and
+/// `.git/info`. Only those that are there.
+pub fn rule_folders(root: &Path) -> Vec<PathBuf> {
+    let above = Rules::folders_above(root);
+    let info = above.iter().map(|folder| folder.as_path()).chain([root]).map(|folder| folder.join(".git").join("info"));
+    let is_folder = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let info: Vec<PathBuf> = info.filter(|info| is_folder(&info.with_file_name("")) && is_folder(info)).collect();
+    above.into_iter().chain(info).collect()
 }
 
 /// Whether `rel` is one of `paths` or lies below one.
@@ -242,7 +255,7 @@ fn walk_part(
 fn unreadable_rules(path: &Path, reason: SkipReason) -> Error {
     let found = match reason {
         SkipReason::TooManyRules => {
-            format!("too much: {MAX_RULE_BYTES} bytes and {MAX_RULES} rules can be used, fewer complicated ones")
+            format!("longer than {MAX_RULE_BYTES} bytes or {MAX_RULES} rules, or has a rule of too many `**`")
         }
         SkipReason::NotAFile => "no regular file".to_owned(),
         other => format!("not readable ({})", other.as_str()),
@@ -377,9 +390,22 @@ fn join(folder: &str, name: &str) -> String {
 
 /// The text of the file `rel` below the root, byte for byte (a byte-order mark stays), or why it is not source.
 pub fn read_source(tree: &Tree, rel: &str, rules: &WalkRules) -> std::result::Result<String, SkipReason> {
-    let bytes = tree.read(Path::new(rel), rules.max_file_bytes).map_err(|error| reason_of(&error))?;
-    if bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
-        return Err(SkipReason::Binary);
+    let failed = |error: io::Error| reason_of(&error);
+    let mut file = tree.open_file(Path::new(rel)).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if rules.max_file_bytes < length {
+        return Err(SkipReason::TooLarge);
+    }
+    let mut bytes = Vec::with_capacity((length as usize).min(BINARY_PROBE_BYTES));
+    (&mut file).take(BINARY_PROBE_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.contains(&0) {
+        return Err(SkipReason::Binary); // a sparse file of the longest length is not read
+    }
+    bytes.reserve_exact((length as usize + 1).saturating_sub(bytes.len()));
+    let rest = (rules.max_file_bytes - bytes.len().min(rules.max_file_bytes as usize) as u64).saturating_add(1);
+    file.take(rest).read_to_end(&mut bytes).map_err(failed)?; // one more, to notice a file that grows meanwhile
+    if rules.max_file_bytes < bytes.len() as u64 {
+        return Err(SkipReason::TooLarge);
     }
     String::from_utf8(bytes).map_err(|_| SkipReason::NotUtf8)
 }
@@ -407,11 +433,36 @@ fn globs(patterns: &[String]) -> Result<Option<Gitignore>> {
         glob: shortened(glob),
         problem: shortened(&error.to_string()),
     };
+    check_globs(patterns, MAX_GLOBS)?;
     let mut builder = GitignoreBuilder::new("");
     for glob in patterns {
         builder.add_line(None, glob).map_err(|error| refuse(glob, error))?;
     }
     builder.build().map(Some).map_err(|error| refuse(&summary(patterns), error))
+}
+
+/// Globs of a project's configuration. They are compiled into one automaton, whose size grows with their product.
+const MAX_GLOBS: usize = 100;
+/// Longest glob.
+const MAX_GLOB_BYTES: usize = 1_000;
+/// Braces in braces: compiling takes a stack frame for each.
+const MAX_BRACES: usize = 8;
+
+/// Refuses globs that take more to compile than anybody needs.
+pub(crate) fn check_globs(globs: &[String], max_globs: usize) -> Result<()> {
+    let refuse = |glob: &str, problem: String| Err(Error::Glob { glob: shortened(glob), problem });
+    if globs.len() > max_globs {
+        return refuse(&summary(globs), format!("more than {max_globs} globs"));
+    }
+    for glob in globs {
+        if glob.len() > MAX_GLOB_BYTES {
+            return refuse(glob, format!("longer than {MAX_GLOB_BYTES} bytes"));
+        }
+        if glob.bytes().filter(|byte| *byte == b'{').count() > MAX_BRACES {
+            return refuse(glob, format!("more than {MAX_BRACES} braces"));
+        }
+    }
+    Ok(())
 }
 
 /// A list of globs as a message can show it.

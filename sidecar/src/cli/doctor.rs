@@ -289,7 +289,7 @@ fn history(endpoint: &Endpoint) -> Option<Finding> {
 
 fn index(root: &Path) -> Vec<Finding> {
     let place = config::place(root);
-    match config::has_index(root) {
+    match config::has_index(&place) {
         Ok(true) => {}
         Ok(false) => return vec![good("index", "none yet: `offheap index` makes it")],
         Err(fault) => return vec![bad("index", &fault)],

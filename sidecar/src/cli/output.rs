@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offheap_protocol::Fault;
-use offheap_protocol::message::printable;
 use offheap_protocol::message::{
     Hit, IndexReport, Latency, LoadStatus, Phase, Progress, SearchReport, Span, StatusReport, WatchStatus,
 };
+use offheap_protocol::message::{is_obeyed, printable};
 use serde_json::{Value, json};
 
 /// One JSON document, one line, on standard output.
 pub fn out(value: &Value) {
     // JSON need not escape these, and a terminal may obey them.
-    let is_obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
     let text = value.to_string();
     if !text.contains(is_obeyed) {
         return write(&text);

@@ -115,6 +115,13 @@ impl World {
         self.project.join(".offheap/data")
     }
 
+    /// Where the project's index lies, with this user's secret, once there is one.
+    pub fn place(&self) -> offheap_engine::store::Place {
+        let secret = std::fs::read(self.home().join(".local/state/offheap/secret")).expect("something was indexed");
+        let secret = secret.try_into().expect("32 bytes");
+        offheap_engine::store::Place::below(&self.project, &[".offheap", "data"], secret)
+    }
+
     /// Writes a file of the project.
     pub fn write(&self, rel: &str, content: impl AsRef<[u8]>) {
         let path = self.project.join(rel);

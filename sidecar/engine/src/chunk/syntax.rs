@@ -12,7 +12,7 @@ use super::pack::{GLUED, OWN_CHUNK};
 use super::{ChunkLimits, Language, Outline, Symbol, SymbolKind, one_line};
 
 /// Longer texts are not parsed: a megabyte takes most of a second, and its tree many megabytes.
-const MAX_PARSE_BYTES: usize = 2 * 1024 * 1024;
+const MAX_PARSE_BYTES: usize = 1024 * 1024;
 
 /// A parser that takes longer is stopped. Sound source never comes near: a megabyte takes most of a second.
 const MAX_PARSE_TIME: Duration = Duration::from_secs(4);
@@ -21,6 +21,10 @@ const MAX_PARSE_TIME: Duration = Duration::from_secs(4);
 /// mend an error tree-sitter pairs all readings, between two reports: 2,000 take 70 MB, 16,000 more than 2 GB.
 const MAX_OPEN_ANGLES: usize = 1_000;
 
+/// Texts with more brackets open at once are not parsed: to mend an error tree-sitter keeps every reading of them, and a
+/// megabyte of `(a<` took 1.4 GB.
+const MAX_NESTING: usize = 2_000;
+
 /// A header with more lines than this may be cut.
 const MAX_HEADER_LINES: usize = 16;
 
@@ -28,6 +32,9 @@ const MAX_HEADER_LINES: usize = 16;
 pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &ChunkLimits) -> Option<Outline> {
     let grammar = grammar::of(language)?;
     if matches!(language, Language::Java | Language::CSharp) && MAX_OPEN_ANGLES < open_angles(text) {
+        return None;
+    }
+    if MAX_NESTING < nesting(text) {
         return None;
     }
     let tree = parse(text, grammar)?;
@@ -45,6 +52,20 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &C
     };
     reader.read(&tree, grammar);
     Some(reader.finish())
+}
+
+/// The most brackets that are open at once.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => continue,
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// The most `<` that a statement leaves open.

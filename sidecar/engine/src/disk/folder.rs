@@ -62,6 +62,11 @@ impl Folder {
         Ok(Folder { dir: Arc::new(dir), path: path.into() })
     }
 
+    /// A directory that is open already, at `path`.
+    pub(super) fn of(dir: Arc<Dir>, path: &Path) -> Folder {
+        Folder { dir, path: path.into() }
+    }
+
     /// Where it was when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
@@ -189,11 +194,10 @@ impl Folder {
         Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
-    /// Bytes of the regular files in it, and in the directories in it.
+    /// Bytes of the regular files in it, not of what is in its directories.
     pub fn bytes_on_disk(&self) -> u64 {
         let bytes = |name: String| match self.dir.symlink_metadata(&name) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
-            Ok(metadata) if metadata.is_dir() => self.folder(&name).ok().flatten().map_or(0, |f| f.bytes_on_disk()),
             _ => 0, // a link is nothing of ours, and a file may be collected between listing and asking
         };
         self.names().unwrap_or_default().into_iter().map(bytes).sum()
@@ -245,7 +249,7 @@ impl Folder {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|e| Error::io("write", &self.path_of(&temporary), e))?;
+        write().map_err(|e| self.refusal("write", &temporary, false, e))?;
         self.rename_durably(&temporary, self, name)
     }
 
@@ -260,7 +264,7 @@ impl Folder {
 
     /// Renames and makes the directory entry durable.
     pub fn rename_durably(&self, from: &str, target: &Folder, to: &str) -> Result<()> {
-        self.rename(from, target, to).map_err(|e| Error::io("rename", &self.path_of(from), e))?;
+        self.rename(from, target, to).map_err(|e| target.refusal("replace", to, false, e))?;
         target.sync()
     }
 
@@ -273,8 +277,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Says what stands at a name that could not be opened: the system's own answers to a link differ.
-    fn refusal(&self, action: &'static str, name: &str, wants_directory: bool, error: io::Error) -> Error {
+    /// Says what stands at a name that could not be used: the system's own answers to a link differ.
+    pub fn refusal(&self, action: &'static str, name: &str, wants_directory: bool, error: io::Error) -> Error {
         let path = self.path_of(name);
         match self.dir.symlink_metadata(name) {
             Ok(metadata) if metadata.is_symlink() => Error::UnsafePath { path, found: "a link".into() },

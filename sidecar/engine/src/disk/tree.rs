@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, FileType, OpenOptions};
@@ -18,9 +19,11 @@ const STOPPED_ON_LINK: i32 = libc::ELOOP;
 const STOPPED_ON_LINK: i32 = 681; // ERROR_STOPPED_ON_SYMLINK
 
 /// The root of a project, held open for reading. Paths are relative to it and never lead through a link.
-#[derive(Debug)]
+///
+/// Clones share the handle: they mean the same directory, whatever its path names by now.
+#[derive(Clone, Debug)]
 pub struct Tree {
-    root: Dir,
+    root: Arc<Dir>,
     path: PathBuf,
 }
 
@@ -54,12 +57,17 @@ impl Tree {
     pub fn open(path: &Path) -> Result<Tree> {
         let root = Dir::open_ambient_dir(path, cap_std::ambient_authority());
         let root = root.map_err(|e| Error::io("open", path, e))?;
-        Ok(Tree { root, path: path.to_path_buf() })
+        Ok(Tree { root: Arc::new(root), path: path.to_path_buf() })
     }
 
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The root as a directory in which the project's index may be made. Its owner does not matter, that of what is made does.
+    pub fn folder(&self) -> super::Folder {
+        super::Folder::of(self.root.clone(), &self.path)
     }
 
     /// Which directory this is, whatever its path names by now.

@@ -168,7 +168,8 @@ impl Store {
             let temporary = file.replace(".vec", ".tmp");
             let path = self.vector_folder.path_of(&temporary);
             let _ = self.vector_folder.remove(&temporary); // of a commit that failed
-            let opened = self.vector_folder.create_new(&temporary).map_err(|e| Error::io("write", &path, e))?;
+            let opened = self.vector_folder.create_new(&temporary);
+            let opened = opened.map_err(|e| self.vector_folder.refusal("write", &temporary, false, e))?;
             let checksum = write::write_to(opened, &path, dim, &fresh, None)?;
             self.vector_folder.rename_durably(&temporary, &self.vector_folder, &file)?;
             entries.push(SegmentEntry { file, entries: fresh.len() as u64, checksum, dead: Vec::new() });

@@ -146,6 +146,13 @@ fn remove(folder: &Folder, name: &str) -> Result<()> {
     }
 }
 
+/// Bytes of the data directory's files; what else lies there is not looked at.
+pub fn bytes_on_disk(folder: &Folder) -> u64 {
+    let inner =
+        |(name, _): (&str, fn(&str) -> bool)| folder.folder(name).ok().flatten().map_or(0, |f| f.bytes_on_disk());
+    folder.bytes_on_disk() + FOLDERS.into_iter().map(inner).sum::<u64>()
+}
+
 /// Says that the index stands at `generation` and nobody is writing.
 pub fn mark_clean(folder: &Folder, generation: u64) -> Result<()> {
     folder.write_durably(CLEAN, format!("{generation}\n").as_bytes())

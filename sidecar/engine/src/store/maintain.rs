@@ -107,7 +107,7 @@ impl Maintenance {
         let mut entries: Vec<_> = parts.iter().flat_map(living_entries).collect();
         entries.sort_unstable_by_key(|entry| entry.chunk_id);
         let plan = GraphPlan { kernel, threads, cancelled };
-        let file = building.create_new(BUILT).map_err(|e| Error::io("create", &path, e))?;
+        let file = building.create_new(BUILT).map_err(|e| building.refusal("create", BUILT, false, e))?;
         let written = write::write_to(file, &path, dim, &entries, graph.then_some(&plan));
         let opened = written.and_then(|_| Segment::map(building.open(BUILT)?, &path)).inspect_err(|_| {
             let _ = building.remove(BUILT);
@@ -134,7 +134,7 @@ impl Drop for Built {
 pub(super) fn clear(folder: &Folder) -> Result<()> {
     let Some(building) = folder.folder(BUILDING)? else { return Ok(()) };
     match building.remove(BUILT) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &building.path_of(BUILT), e)),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(building.refusal("remove", BUILT, false, e)),
         _ => Ok(()),
     }
 }

@@ -4,8 +4,9 @@
 //! seal: its path and its inode, signed with a secret that is kept outside of every project. Either is enough, so a project
 //! may be moved within its file system, or restored from a copy at its old place. Any other index is begun anew.
 //!
-//! The seal does not prove that nobody changed the files since; it keeps an index that a stranger prepared from being
-//! taken for ours. What an index says is checked where it is used: paths lead nowhere outside, damage is an error.
+//! The seal does not prove that nobody changed the files since: git overwrites ignored files without a word. So the commit
+//! point is signed as well (`text/directory.rs`), and with it the manifest and the names of all files; what the files hold
+//! is checked where it is used: paths lead nowhere outside, damage is an error.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::files::{SEAL, TEXT};
-use crate::disk::{Folder, Identity};
+use crate::disk::{Folder, Identity, Tree};
 use crate::{Error, Result};
 
 /// A seal is two lines of 64 hexadecimal digits.
@@ -23,9 +24,33 @@ const SEAL_BYTES: usize = 1 << 10;
 /// have made.
 #[derive(Clone, Debug)]
 pub struct Place {
-    base: PathBuf,
+    base: Base,
     below: Vec<String>,
     secret: Option<[u8; 32]>,
+}
+
+#[derive(Clone, Debug)]
+enum Base {
+    /// Opened each time.
+    Path(PathBuf),
+    /// The same directory each time, whatever its path names by now.
+    Open(Folder),
+}
+
+impl Base {
+    fn path(&self) -> &Path {
+        match self {
+            Base::Path(path) => path,
+            Base::Open(folder) => folder.path(),
+        }
+    }
+
+    fn open(&self) -> Result<Folder> {
+        match self {
+            Base::Path(path) => Folder::trusted(path),
+            Base::Open(folder) => Ok(folder.clone()),
+        }
+    }
 }
 
 /// Tells commits apart without reading them: time, length and identity of the file that a commit replaces.
@@ -34,7 +59,7 @@ pub type Stamp = Option<(std::time::SystemTime, u64, Identity)>;
 /// A directory that the caller vouches for, whoever made the index in it. For tests and tools.
 impl From<&Path> for Place {
     fn from(path: &Path) -> Place {
-        Place { base: path.to_path_buf(), below: Vec::new(), secret: None }
+        Place { base: Base::Path(path.to_path_buf()), below: Vec::new(), secret: None }
     }
 }
 
@@ -55,17 +80,22 @@ impl Place {
     /// made with `secret`.
     pub fn below(base: &Path, below: &[&str], secret: [u8; 32]) -> Place {
         let below = below.iter().map(|name| (*name).to_owned()).collect();
-        Place { base: base.to_path_buf(), below, secret: Some(secret) }
+        Place { base: Base::Path(base.to_path_buf()), below, secret: Some(secret) }
+    }
+
+    /// As [`Place::below`], under a root that is held open.
+    pub fn within(root: &Tree, below: &[&str], secret: [u8; 32]) -> Place {
+        Place { base: Base::Open(root.folder()), ..Place::below(root.path(), below, secret) }
     }
 
     /// The path, for messages and comparisons.
     pub fn path(&self) -> PathBuf {
-        self.below.iter().fold(self.base.clone(), |path, name| path.join(name))
+        self.below.iter().fold(self.base.path().to_path_buf(), |path, name| path.join(name))
     }
 
     /// The directory; `None` when there is none. Errors: [`Error::UnsafePath`], [`Error::Io`].
     pub fn open(&self) -> Result<Option<Folder>> {
-        let mut folder = match Folder::trusted(&self.base) {
+        let mut folder = match self.base.open() {
             Err(e) if e.is_absent() => return Ok(None),
             folder => folder?,
         };
@@ -81,9 +111,10 @@ impl Place {
     /// The directory, made when there is none; of a place that is all the caller's, with all that leads there.
     pub fn create(&self) -> Result<Folder> {
         if self.below.is_empty() {
-            std::fs::create_dir_all(&self.base).map_err(|e| Error::io("create", &self.base, e))?;
+            let path = self.base.path();
+            std::fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
         }
-        let mut folder = Folder::trusted(&self.base)?;
+        let mut folder = self.base.open()?;
         for name in &self.below {
             folder = folder.make_folder(name)?.0;
         }
@@ -98,6 +129,11 @@ impl Place {
     /// Whether something was ever indexed there, by anybody.
     pub fn has_index(&self) -> Result<bool> {
         Ok(self.open()?.is_some_and(|folder| !super::files::is_empty(&folder)))
+    }
+
+    /// What commits are signed with; `None` where any index is believed.
+    pub(super) fn secret(&self) -> Option<[u8; 32]> {
+        self.secret
     }
 
     /// Errors with [`Error::IndexForeign`] unless the index in `folder` is ours.

@@ -71,7 +71,7 @@ impl Snapshot {
 
     /// Bytes of the data directory now, with what older generations still hold; walks it.
     pub fn bytes_on_disk(&self) -> u64 {
-        self.folder.bytes_on_disk()
+        super::files::bytes_on_disk(&self.folder)
     }
 
     /// The model space of the vectors; `None` until one is set.
@@ -139,7 +139,7 @@ impl Snapshot {
         let mut attempt = 1;
         loop {
             let pin = readers.as_ref().and_then(Pin::take);
-            match Self::open_pinned(&folder) {
+            match Self::open_pinned(&folder, place.secret()) {
                 Ok((snapshot, _)) => return Ok(Arc::new(snapshot)),
                 // Nothing is collected under a pin. Without one, what was about to be opened may be.
                 Err(e) if pin.is_some() || attempt >= OPEN_ATTEMPTS || !matches!(e, Error::IndexDamaged { .. }) => {
@@ -152,13 +152,13 @@ impl Snapshot {
     }
 
     /// The last committed generation and its full-text index, whose files the caller's pin keeps.
-    pub(super) fn open_pinned(folder: &Folder) -> Result<(Snapshot, TextIndex)> {
+    pub(super) fn open_pinned(folder: &Folder, secret: Option<[u8; 32]>) -> Result<(Snapshot, TextIndex)> {
         let inner = |name: &str| {
             let missing =
                 || Error::IndexDamaged { path: folder.path_of(name), problem: "the folder is missing".into() };
             folder.folder(name)?.ok_or_else(missing)
         };
-        let index = TextIndex::open_read_only(inner(TEXT)?)?;
+        let index = TextIndex::open_read_only(inner(TEXT)?, secret)?;
         let payload = index.payload()?;
         let vector_folder = if payload.is_some() { inner(VECTORS)? } else { folder.clone() };
         let (manifest, vectors) = load(&vector_folder, payload.as_deref(), &Vectors::default())?;

@@ -11,9 +11,9 @@ use crate::vector::Bitmap;
 use crate::{Error, Result};
 
 /// The check that is due after an owner was killed: run it on a thread of its own, at low priority.
-#[derive(Debug)]
 pub struct Check {
     pub(super) folder: Folder,
+    pub(super) secret: Option<[u8; 32]>,
     pub(super) passed: Arc<AtomicBool>,
 }
 
@@ -23,7 +23,7 @@ impl Check {
     /// Damage is noted in the data directory: from then on every open fails with it, until
     /// [`super::Store::open_or_rebuild`]. Errors: [`Error::IndexDamaged`], [`Error::Io`].
     pub fn run(&self, stop: &dyn Fn() -> bool) -> Result<()> {
-        match verify(&self.folder, stop) {
+        match verify(&self.folder, self.secret, stop) {
             Ok(whole) => {
                 self.passed.fetch_or(whole, Ordering::Relaxed);
                 Ok(())
@@ -37,14 +37,14 @@ impl Check {
 }
 
 /// Compares all checksums, then whether text and vectors belong together; `Ok(false)` when `stop` ended it.
-pub fn verify(folder: &Folder, stop: &dyn Fn() -> bool) -> Result<bool> {
+pub fn verify(folder: &Folder, secret: Option<[u8; 32]>, stop: &dyn Fn() -> bool) -> Result<bool> {
     let pin = folder.folder(READERS)?.and_then(|readers| Pin::take(&readers));
     if pin.is_none() {
         // Without one, a file that the owner collects would look like damage.
         let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         return Err(Error::io("pin", &folder.path_of(READERS), refused));
     }
-    let (snapshot, text) = Snapshot::open_pinned(folder)?;
+    let (snapshot, text) = Snapshot::open_pinned(folder, secret)?;
     for part in snapshot.vectors.parts() {
         if stop() {
             return Ok(false);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use hmac::{Hmac, Mac};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use stable_deref_trait::StableDeref;
@@ -33,7 +34,8 @@ pub const META: &str = "meta.json";
 const META_BYTES: usize = 64 << 20;
 /// tantivy's list of files to collect.
 const MANAGED: &str = ".managed.json";
-/// The last line of a sealed file: this and sixteen hexadecimal digits of the SHA-256 of what is before.
+/// The last line of a sealed file: this and sixteen hexadecimal digits of the SHA-256 of what is before, or, with a secret, of
+/// its HMAC.
 const SEAL: &str = "\noffheap ";
 const SEAL_LEN: usize = SEAL.len() + 17;
 /// How often, a millisecond apart, a name is waited for that readers may still be opening.
@@ -52,10 +54,14 @@ pub fn is_text_file(name: &str) -> bool {
         || name.split_once('.').is_some_and(of_segment)
 }
 
+/// What the commit point is signed with; `None` where any index is believed.
+pub type Key = Option<[u8; 32]>;
+
 /// The files of an index, mapped. Clones share the maps.
 #[derive(Clone, Debug)]
 struct MappedFiles {
     folder: Folder,
+    key: Key,
     /// Files that are mapped somewhere: a commit opens every segment again.
     mapped: Arc<Mutex<HashMap<String, Weak<Mmap>>>>,
 }
@@ -75,8 +81,8 @@ impl Deref for Mapped {
 unsafe impl StableDeref for Mapped {}
 
 impl MappedFiles {
-    fn new(folder: Folder) -> MappedFiles {
-        MappedFiles { folder, mapped: Arc::default() }
+    fn new(folder: Folder, key: Key) -> MappedFiles {
+        MappedFiles { folder, key, mapped: Arc::default() }
     }
 
     fn file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
@@ -102,7 +108,7 @@ impl MappedFiles {
     fn read_sealed(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
         let bytes = self.folder.read(name_of(path), META_BYTES).map_err(|e| read_error(path, e))?;
         let bytes = bytes.ok_or_else(|| OpenReadError::FileDoesNotExist(path.to_path_buf()))?;
-        match unsealed(&bytes) {
+        match unsealed(&bytes, self.key) {
             Some(body) => Ok(body.to_vec()),
             None => {
                 let damaged = io::Error::new(io::ErrorKind::InvalidData, "checksum");
@@ -183,9 +189,9 @@ impl Failure {
 
 impl OwnedDirectory {
     /// Files that readers are opening stay for as long as `pins` says.
-    pub fn new(folder: Folder, pins: Pins) -> OwnedDirectory {
+    pub fn new(folder: Folder, pins: Pins, key: Key) -> OwnedDirectory {
         OwnedDirectory {
-            files: MappedFiles::new(folder),
+            files: MappedFiles::new(folder, key),
             pins,
             failure: Failure::default(),
             collecting: Arc::default(),
@@ -230,7 +236,7 @@ impl Directory for OwnedDirectory {
             return Ok(());
         }
         // Durable when this returns, the directory's entry included: tantivy itself would leave that to the system.
-        self.folder().write_durably(name_of(path), &sealed(data)).map_err(|e| match e {
+        self.folder().write_durably(name_of(path), &sealed(data, self.files.key)).map_err(|e| match e {
             Error::Io { path, source, .. } => {
                 self.failure.note(&path, &source);
                 source
@@ -334,8 +340,8 @@ pub struct ReadOnlyDirectory {
 
 impl ReadOnlyDirectory {
     /// Reads which commit is the last; a later one does not show.
-    pub fn open(folder: Folder) -> tantivy::Result<ReadOnlyDirectory> {
-        let files = MappedFiles::new(folder);
+    pub fn open(folder: Folder, key: Key) -> tantivy::Result<ReadOnlyDirectory> {
+        let files = MappedFiles::new(folder, key);
         let meta = files.read_sealed(Path::new(META))?.into();
         Ok(ReadOnlyDirectory { files, meta })
     }
@@ -386,18 +392,25 @@ fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading only")
 }
 
-fn sealed(body: &[u8]) -> Vec<u8> {
-    [body, SEAL.as_bytes(), digits(body).as_bytes(), b"\n"].concat()
+fn sealed(body: &[u8], key: Key) -> Vec<u8> {
+    [body, SEAL.as_bytes(), digits(body, key).as_bytes(), b"\n"].concat()
 }
 
 /// What was sealed; `None` when the seal is not there or not its own.
-fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+fn unsealed(bytes: &[u8], key: Key) -> Option<&[u8]> {
     let (body, seal) = bytes.split_at(bytes.len().checked_sub(SEAL_LEN)?);
-    (seal == [SEAL.as_bytes(), digits(body).as_bytes(), b"\n"].concat()).then_some(body)
+    (seal == [SEAL.as_bytes(), digits(body, key).as_bytes(), b"\n"].concat()).then_some(body)
 }
 
-fn digits(body: &[u8]) -> String {
-    Sha256::digest(body)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+fn digits(body: &[u8], key: Key) -> String {
+    let digest = match key {
+        None => Sha256::digest(body),
+        Some(key) => {
+            let mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length will do");
+            mac.chain_update(b"offheap commit\0").chain_update(body).finalize().into_bytes()
+        }
+    };
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -421,13 +434,15 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_truncation_breaks_the_seal() {
-        let good = sealed(b"{\"segments\":[]}");
-        assert_eq!(unsealed(&good), Some(&b"{\"segments\":[]}"[..]));
+        let good = sealed(b"{\"segments\":[]}", Some([7; 32]));
+        assert_eq!(unsealed(&good, None), None, "a stranger's");
+        assert_eq!(unsealed(&sealed(b"x", None), Some([7; 32])), None, "anybody's");
+        assert_eq!(unsealed(&good, Some([7; 32])), Some(&b"{\"segments\":[]}"[..]));
         for at in 0..good.len() * 8 {
             let mut bytes = good.clone();
             bytes[at / 8] ^= 1 << (at % 8);
-            assert_eq!(unsealed(&bytes), None, "bit {at}");
+            assert_eq!(unsealed(&bytes, Some([7; 32])), None, "bit {at}");
         }
-        (0..good.len()).for_each(|len| assert_eq!(unsealed(&good[..len]), None, "length {len}"));
+        (0..good.len()).for_each(|len| assert_eq!(unsealed(&good[..len], Some([7; 32])), None, "length {len}"));
     }
 }

@@ -80,6 +80,9 @@ impl TextReader {
     }
 }
 
+/// Globs of one search.
+const MAX_GLOBS: usize = 1_000;
+
 /// Path globs, compiled.
 pub(crate) struct Globs {
     matcher: Gitignore,
@@ -91,6 +94,7 @@ impl Globs {
     pub(crate) fn new(globs: &[String]) -> Result<Globs> {
         let invalid =
             |glob: &str, e: ignore::Error| Error::Glob { glob: shortened(glob), problem: shortened(&e.to_string()) };
+        walk::check_globs(globs, MAX_GLOBS)?;
         let mut builder = GitignoreBuilder::new("");
         builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
         for glob in globs {

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::segment::checksum;
 use crate::{Error, Result};
 
+/// Ids are counted up for an index's whole life. Sets of them take a bit for each.
+const MAX_CHUNK_ID: u64 = 1 << 32;
+
 /// One generation of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -64,6 +67,9 @@ impl Manifest {
             return Err(damaged("checksum differs from the one in the commit"));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| damaged(&e.to_string()))?;
+        if manifest.next_chunk_id > MAX_CHUNK_ID {
+            return Err(damaged("its counter is beyond every index"));
+        }
         if manifest.generation != expected.generation {
             return Err(damaged("belongs to another generation"));
         }

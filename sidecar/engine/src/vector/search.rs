@@ -176,9 +176,11 @@ impl Vectors {
                 return Err(damaged("is not the file that the manifest means"));
             }
             let mut dead = Bitmap::default();
+            let mut last_end = 0;
             for &(first, length) in &entry.dead {
-                let end = first.checked_add(length).filter(|&end| end <= entry.entries);
+                let end = first.checked_add(length).filter(|&end| first >= last_end && end <= entry.entries);
                 let end = end.ok_or_else(|| damaged("the manifest marks entries that do not exist"))?;
+                last_end = end;
                 (first..end).for_each(|entry| dead.insert(entry));
             }
             parts.push(Part { file: entry.file.clone(), segment, dead });

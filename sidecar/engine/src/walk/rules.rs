@@ -2,21 +2,27 @@
 //!
 //! A folder's rules are matched against all that lies below it; the nearest folder that has a say wins. Of the kinds,
 //! `.offheapignore` beats `.ignore`, which beats `.gitignore`, which beats a repository's own `info/exclude`.
+//!
+//! Each rule is matched by itself, as git does (gitoxide's matcher). A set of rules compiled into one automaton took
+//! gigabytes for an ignore file of 66 KB.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use gix_glob::Pattern;
+use gix_glob::pattern::Case;
+use gix_glob::wildmatch::Mode;
 
 use super::SkipReason;
 use crate::disk::{Entry, Listing, Tree, is_link};
 
-/// Bytes of all ignore files that apply to one folder. A compiled rule takes some fifty times its text.
+/// Bytes of all ignore files that apply to one folder.
 pub const MAX_RULE_BYTES: usize = 512 << 10;
-/// Rules of all ignore files that apply to one folder.
-pub const MAX_RULES: usize = 20_000;
+/// Rules of all ignore files that apply to one folder: each name is held against each.
+pub const MAX_RULES: usize = 10_000;
+/// Each `**` in a rule doubles the time that it can take.
+const MAX_DOUBLE_STARS: usize = 8;
 
 /// The kinds of ignore files, strongest first.
 const KINDS: [&str; 4] = [".offheapignore", ".ignore", ".gitignore", ".git/info/exclude"];
@@ -26,9 +32,11 @@ const OF_GIT: usize = 2;
 /// The rules of a folder and of those above it.
 pub struct Rules {
     above: Option<Arc<Rules>>,
-    kinds: [Option<Gitignore>; KINDS.len()],
-    /// The root of the project where the rules were made for absolute paths, those of a folder above it.
-    absolute_root: Option<PathBuf>,
+    kinds: [Vec<Pattern>; KINDS.len()],
+    /// The folder of the rules: what paths below the root begin with there, with its `/`.
+    base: String,
+    /// Where the folder lies above the root: the way from it down to the root, with its `/`.
+    down: String,
     /// Git's rules of the folders above do not count here.
     is_repository: bool,
     n_bytes: usize,
@@ -50,7 +58,18 @@ impl Rules {
     /// Whether a root is within a git repository and not its top.
     pub fn is_below_repository(root: &Path) -> bool {
         let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-        !top.join(".git").exists() && top.ancestors().skip(1).any(|folder| folder.join(".git").exists())
+        !is_repository(&top) && top.ancestors().skip(1).any(is_repository)
+    }
+
+    /// The folders above a root up to the top of its repository, nearest first; none where it is in none or is the top.
+    pub fn folders_above(root: &Path) -> Vec<PathBuf> {
+        if !Rules::is_below_repository(root) {
+            return Vec::new();
+        }
+        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+        let folders: Vec<PathBuf> = root.ancestors().skip(1).map(Path::to_path_buf).collect();
+        let n = folders.iter().position(|folder| is_repository(folder)).map_or(0, |top| top + 1);
+        folders.into_iter().take(n).collect()
     }
 
     /// The rules of the folders above a root, which count inside a repository only, and only up to its top: a `*` in the
@@ -62,22 +81,18 @@ impl Rules {
         if !is_below_repository {
             return Ok(rules);
         }
+        let folders = Rules::folders_above(root);
         let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-        let mut folders: Vec<&Path> = root.ancestors().skip(1).collect();
-        folders.truncate(folders.iter().position(|folder| folder.join(".git").exists()).map_or(0, |top| top + 1));
-        for folder in folders.into_iter().rev() {
+        for folder in folders.iter().rev() {
             let Ok(listing) = Tree::open(folder)
                 .and_then(|tree| tree.list(Path::new("")).map_err(|e| crate::Error::io("list", folder, e)))
             else {
                 continue; // not ours to see, and so no rules of the user's
             };
-            let base = folder.to_string_lossy();
-            let made = Rules::read(&rules, &base, &listing, &mut |_| true, false, &mut |_| {});
+            let down = root.strip_prefix(folder).unwrap_or(Path::new("")).to_string_lossy().replace('\\', "/") + "/";
+            let made = Rules::read(&rules, "", &listing, &mut |_| true, false, &mut |_| {});
             let made = made.map_err(|(name, reason)| (folder.join(name), reason))?;
-            rules = match made {
-                Some(made) => Arc::new(Rules { absolute_root: Some(root.clone()), ..made }),
-                None => rules,
-            };
+            rules = made.map_or(rules, |made| Arc::new(Rules { down, ..made }));
         }
         Ok(rules)
     }
@@ -104,8 +119,9 @@ impl Rules {
     fn none() -> Rules {
         Rules {
             above: None,
-            kinds: [const { None }; 4],
-            absolute_root: None,
+            kinds: Default::default(),
+            base: String::new(),
+            down: String::new(),
             is_repository: false,
             n_bytes: 0,
             n_rules: 0,
@@ -115,7 +131,7 @@ impl Rules {
     /// `None` when the folder has no rules and is no repository.
     fn read(
         above: &Arc<Rules>,
-        base: &str,
+        folder: &str,
         listing: &Listing,
         has_kind: &mut dyn FnMut(&str) -> bool,
         is_repository: bool,
@@ -123,6 +139,7 @@ impl Rules {
     ) -> Result<Option<Rules>, (String, SkipReason)> {
         let mut rules = Rules {
             above: Some(above.clone()),
+            base: if folder.is_empty() { String::new() } else { format!("{folder}/") },
             is_repository,
             n_bytes: above.n_bytes,
             n_rules: above.n_rules,
@@ -146,21 +163,17 @@ impl Rules {
                 },
             };
             let too_many = || ((*name).to_owned(), SkipReason::TooManyRules);
-            let text = String::from_utf8_lossy(&bytes);
-            let mut builder = GitignoreBuilder::new(base);
             rules.n_bytes += bytes.len();
-            for line in text.trim_start_matches('\u{feff}').lines() {
+            for (pattern, ..) in gix_ignore::parse(&bytes, false) {
                 rules.n_rules += 1;
-                if rules.n_rules > MAX_RULES {
+                let double_stars = pattern.text.windows(2).filter(|pair| pair == b"**").count();
+                if rules.n_rules > MAX_RULES || double_stars > MAX_DOUBLE_STARS {
                     return Err(too_many());
                 }
-                // A line that is not a glob matches nothing, as in git.
-                let _ = builder.add_line(None, line);
+                rules.kinds[kind].push(pattern);
             }
-            // What does not compile is too large as a whole.
-            rules.kinds[kind] = Some(builder.build().map_err(|_| too_many())?);
         }
-        let has_rules = rules.kinds.iter().flatten().any(|rules| !rules.is_empty());
+        let has_rules = rules.kinds.iter().any(|rules| !rules.is_empty());
         Ok((has_rules || is_repository).then_some(rules))
     }
 
@@ -169,25 +182,37 @@ impl Rules {
         let mut said = [Verdict::None; KINDS.len()];
         let mut level = Some(self);
         let mut within_repository = true;
-        let mut absolute = None;
         while let Some(rules) = level {
-            let path = match &rules.absolute_root {
-                None => Path::new(rel),
-                Some(root) => absolute.get_or_insert_with(|| root.join(rel)).as_path(),
-            };
+            let joined = (!rules.down.is_empty()).then(|| format!("{}{rel}", rules.down));
+            let path = joined.as_deref().unwrap_or_else(|| rel.strip_prefix(&rules.base).unwrap_or(rel));
             let kinds = if within_repository { KINDS.len() } else { OF_GIT };
-            for (said, matcher) in said.iter_mut().zip(&rules.kinds).take(kinds) {
-                if let (Verdict::None, Some(matcher)) = (*said, matcher) {
-                    *said = match matcher.matched(path, is_folder) {
-                        Match::None => Verdict::None,
-                        Match::Ignore(_) => Verdict::Out,
-                        Match::Whitelist(_) => Verdict::In,
-                    };
+            for (said, patterns) in said.iter_mut().zip(&rules.kinds).take(kinds) {
+                if *said == Verdict::None {
+                    *said = last_match(patterns, path, is_folder);
                 }
             }
             within_repository &= !rules.is_repository;
             level = rules.above.as_deref();
         }
         said.into_iter().find(|said| *said != Verdict::None).unwrap_or(Verdict::None)
+    }
+}
+
+/// Whether a folder is the top of a repository. A link is looked at, not followed.
+fn is_repository(folder: &Path) -> bool {
+    std::fs::symlink_metadata(folder.join(".git")).is_ok()
+}
+
+/// The last rule of a file that is about a path decides.
+fn last_match(patterns: &[Pattern], path: &str, is_folder: bool) -> Verdict {
+    let name = path.rfind('/').map(|slash| slash + 1);
+    let mode = Mode::NO_MATCH_SLASH_LITERAL;
+    let matches = |pattern: &&Pattern| {
+        pattern.matches_repo_relative_path(path.into(), name, Some(is_folder), Case::Sensitive, mode)
+    };
+    match patterns.iter().rev().find(matches) {
+        None => Verdict::None,
+        Some(pattern) if pattern.is_negative() => Verdict::In,
+        Some(_) => Verdict::Out,
     }
 }

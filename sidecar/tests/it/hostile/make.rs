@@ -85,7 +85,9 @@ pub fn hostile(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &mut
 }
 
 fn trick(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &mut Dice) -> String {
-    match dice.below(20) {
+    match dice.below(22) {
+        20 => lines(root, dice),
+        21 => brackets(root, dice),
         0..=9 => link(root, outside, dice),
         10 | 11 => other_kind(root, dice),
         12..=14 => shipped_index(root, outside, secret, dice),
@@ -227,7 +229,7 @@ fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &m
 
 fn configuration(root: &Path, outside: &Path, dice: &mut Dice) -> String {
     let model = outside.join("secret.py").display().to_string();
-    let text = match dice.below(9) {
+    let text = match dice.below(11) {
         0 => r#"{"index":{"max_file_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#.to_owned(),
         1 => {
             r#"{"daemon":{"ttl_minutes":1e300,"auto_shutdown_on_idle":false,"eviction_check_interval_seconds":1e-300}}"#
@@ -238,6 +240,11 @@ fn configuration(root: &Path, outside: &Path, dice: &mut Dice) -> String {
         4 => "{\"\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}31m\":1}".to_owned(),
         5 => "[".repeat(200_000),
         6 => " ".repeat(300_000),
+        8 => format!(r#"{{"index":{{"exclude":["{}a{}"]}}}}"#, "{".repeat(100_000), "}".repeat(100_000)),
+        9 => {
+            let globs: Vec<String> = (0..1_400).map(|i| format!(r#""*a{}b{i}""#, "?".repeat(40))).collect();
+            format!(r#"{{"index":{{"exclude":[{}]}}}}"#, globs.join(","))
+        }
         7 => r#"{"index":{"include":["*{a,b"],"exclude":["[z-a]"]}}"#.to_owned(),
         _ => format!(r#"{{"index":{{"include":["{}"]}}}}"#, "*a".repeat(5_000)),
     };
@@ -247,15 +254,41 @@ fn configuration(root: &Path, outside: &Path, dice: &mut Dice) -> String {
 
 fn rules(root: &Path, dice: &mut Dice) -> String {
     let place = dice.pick(&[".gitignore", ".ignore", ".offheapignore", "src/.gitignore", ".git/info/exclude"]);
-    let (what, text) = match dice.below(5) {
+    let (what, text) = match dice.below(9) {
         0 => ("50 MB of lines", "x*y\n".repeat(12 << 20)),
         1 => ("a line of 10 MB", "*a".repeat(5 << 20)),
         2 => ("many rules", (0..19_000).map(|i| format!("n{i}*\n")).collect()),
         3 => ("classes", (0..2_000).map(|i| format!("[a-z]*[!{i}]**/?[[:alpha:]]\n")).collect()),
+        4 => ("stars and question marks", (0..1_400).map(|i| format!("*a{}b{i}\n", "?".repeat(40))).collect()),
+        5 => ("braces in braces", "{".repeat(200_000) + "a" + &"}".repeat(200_000) + "\n"),
+        6 => ("double stars", "**/a/".repeat(60) + "b\n"),
+        7 => ("stars", "*a".repeat(2_000) + "b\n"),
         _ => ("alternatives", format!("{{{}}}\n", "a,".repeat(100_000)) + "lib.py\n"),
     };
     std::fs::write(clear(root, place), text).expect("writable");
     format!("{place}: {what}")
+}
+
+/// A source as long as a configuration may ask for, of the shortest lines.
+fn lines(root: &Path, dice: &mut Dice) -> String {
+    let line = dice.pick(&["a\n", "\n", "#\n"]);
+    std::fs::write(clear(root, ".offheap/config.json"), r#"{"index":{"max_file_bytes":67108864}}"#).expect("writable");
+    std::fs::write(clear(root, "big.txt"), line.repeat((2 << 20) / line.len())).expect("writable");
+    format!("a long file of {line:?}")
+}
+
+/// A source that a parser keeps every reading of.
+fn brackets(root: &Path, dice: &mut Dice) -> String {
+    let (name, text) = dice.pick(&[
+        ("x.ts", "(a<"),
+        ("x.hs", "a<("),
+        ("x.hs", "a?("),
+        ("x.cs", "a<"),
+        ("x.cpp", "a<(b"),
+        ("x.js", "`${"),
+    ]);
+    std::fs::write(clear(root, name), text.repeat((1 << 20) / text.len() - 1)).expect("writable");
+    format!("{name} of {text}")
 }
 
 fn names(root: &Path, dice: &mut Dice) -> String {
