@@ -111,7 +111,9 @@ fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
 fn endpoint_or_gone(common: &Common) -> Result<Endpoint, Fault> {
     endpoint(common).or_else(|fault| {
         let dir = common.project.as_deref().unwrap_or(Path::new("."));
-        Endpoint::new(Some(gone(dir).ok_or(fault)?))
+        let endpoint = gone(dir).map(|dir| Endpoint::new(Some(dir))).transpose()?;
+        // Where no daemon ever was, the path is a mistake.
+        endpoint.filter(|endpoint| endpoint.lock().exists()).ok_or(fault)
     })
 }
 

@@ -45,6 +45,8 @@ const RULES: &[Rule] = &[
             "candle-nn",
             "cap-fs-ext",
             "cap-std",
+            "gix-glob",
+            "gix-ignore",
             "grep-matcher",
             "grep-regex",
             "grep-searcher",
