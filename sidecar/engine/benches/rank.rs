@@ -112,7 +112,7 @@ fn load(folder: &Path) -> Vec<Repository> {
     let mut repositories = Vec::new();
     for file in names {
         let root = folder.join("corpora").join(file.file_stem().expect("has a name"));
-        let Ok(snapshot) = Store::open_read_only(&Place::below(&root, &[".offheap", "data"], secret)) else {
+        let Ok(snapshot) = Store::open_read_only(Place::below(&root, &[".offheap", "data"], secret)) else {
             println!("{}: not indexed, left out", root.display());
             continue;
         };

@@ -35,7 +35,7 @@ fn remove_unused(dir: &Path, id: &str) {
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     };
-    if !BESIDE.iter().chain(&["lock"]).all(|ending| is_old(&ending)) {
+    if !BESIDE.iter().chain(&["lock"]).all(is_old) {
         return;
     }
     let Ok(lock) = File::open(file("lock")) else { return };

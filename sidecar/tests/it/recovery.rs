@@ -62,7 +62,7 @@ fn strike(world: &World, point: &str, command: &[&str], round: usize) {
     assert!(!hits["hits"].as_array().expect("hits").is_empty(), "{point}: {hits}");
     assert_eq!(world.run(&["stop"]).code, Some(0), "{point}");
     // Every byte of it, as its owner finds it.
-    let store = Store::open(&world.place()).unwrap_or_else(|error| panic!("{point}: {error}"));
+    let store = Store::open(world.place()).unwrap_or_else(|error| panic!("{point}: {error}"));
     store.verify().unwrap_or_else(|error| panic!("{point}: {error}"));
 }
 

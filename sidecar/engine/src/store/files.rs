@@ -29,8 +29,10 @@ const OWNER_LOCK: &str = "owner.lock";
 
 /// Files in the data directory that [`reset`] removes; the lock and the note of damage stay until the end.
 const NAMES: [&str; 5] = [DAMAGED_CACHE, FORMAT_FILE, CLEAN, CACHE, SEAL];
+/// Whether a name is one that offheap gives.
+type IsOurs = fn(&str) -> bool;
 /// Folders in the data directory, each with a test of the names that are ours in it.
-const FOLDERS: [(&str, fn(&str) -> bool); 4] = [
+const FOLDERS: [(&str, IsOurs); 4] = [
     (TEXT, is_text_file),
     (VECTORS, is_vector_file),
     (BUILDING, |name| name == BUILT),
@@ -134,7 +136,7 @@ pub fn reset(folder: &Folder, keep_cache: bool) -> Result<()> {
 }
 
 /// Removes the files of a folder that `is_ours` knows.
-pub fn remove_files(folder: &Folder, is_ours: fn(&str) -> bool) -> Result<()> {
+pub fn remove_files(folder: &Folder, is_ours: IsOurs) -> Result<()> {
     let names = folder.names().map_err(|e| Error::io("list", folder.path(), e))?;
     names.iter().filter(|name| is_ours(name)).try_for_each(|name| remove(folder, name))
 }
