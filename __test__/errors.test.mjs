@@ -194,6 +194,7 @@ describe('abort', () => {
       const controller = new AbortController();
       const run = indexed.index({ signal: controller.signal, onProgress: ({ phase, done }) => phase === 'embed' && done > 0 && controller.abort() });
       await run.catch(() => {}); // cancelled, or over before
+      assert.ok((await indexed.search('socket', { mode: 'text' })).hits.length > 0, 'at once');
       const next = new AbortController();
       const after = indexed.index({ signal: next.signal, onProgress: () => next.abort() });
       assert.ok(['done', 'CANCELLED'].includes(await after.then(() => 'done', (error) => error.code)), 'not INDEX_BUSY');

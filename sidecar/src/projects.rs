@@ -57,6 +57,8 @@ pub struct Project {
     stopping: Arc<AtomicBool>,
     /// The check after an unclean stop found damage: what is open is let go, and opening says so.
     damaged: Arc<AtomicBool>,
+    /// When the index was last seen to be where it should be.
+    looked: Mutex<Option<Instant>>,
     /// Another process owns the index: what of it is open here.
     guest: Mutex<Option<Visit>>,
     /// The same as a flag: opening holds the mutex.
@@ -87,6 +89,8 @@ impl Drop for Wanted<'_> {
 
 /// Chunks that are embedded before bulk work although nobody waits for them.
 const FEW_CHUNKS: u64 = 32;
+/// For so long it is believed that the index is where it was: a search asks twice, and searches come in bursts.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often an index run is begun that finds its index damaged or gone.
 const INDEX_ATTEMPTS: u32 = 3;
 /// Skipped files that an answer names: all of them in an odd tree would not fit a frame.
@@ -107,6 +111,7 @@ impl Project {
             indexing: AtomicBool::new(false),
             run: Mutex::new(None),
             check: Mutex::new(None),
+            looked: Mutex::new(None),
             stopping: Arc::default(),
             damaged: Arc::default(),
             guest: Mutex::new(None),
@@ -376,9 +381,12 @@ impl Project {
                 if fault.code == Code::IndexDamaged {
                     let _ = store.note_damage(&fault.message);
                 }
+                // Searches go on over the last commit, if it can be trusted.
+                let committed = store.snapshot();
+                let is_sound = committed.generation > 0 && !matches!(fault.code, Code::IndexDamaged | Code::Io);
+                *self.snapshot.lock().expect(UNPOISONED) = is_sound.then_some(committed);
                 // A failed write may have left the writer half way; the files hold the last commit.
                 *slot = None;
-                *self.snapshot.lock().expect(UNPOISONED) = None;
                 return Err(fault);
             }
         };
@@ -541,9 +549,15 @@ impl Project {
         }
         let place = self.place()?;
         if let Some(snapshot) = self.published() {
-            if snapshot.is_at(&place) {
+            let mut looked = self.looked.lock().expect(UNPOISONED);
+            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
                 return Ok(snapshot);
             }
+            *looked = snapshot.is_at(&place).then(Instant::now);
+            if looked.is_some() {
+                return Ok(snapshot);
+            }
+            drop(looked);
             self.evict();
             self.forget();
         }
