@@ -273,7 +273,7 @@ fn rules(root: &Path, dice: &mut Dice) -> String {
 fn lines(root: &Path, dice: &mut Dice) -> String {
     let line = dice.pick(&["a\n", "\n", "#\n"]);
     std::fs::write(clear(root, ".offheap/config.json"), r#"{"index":{"max_file_bytes":67108864}}"#).expect("writable");
-    std::fs::write(clear(root, "big.txt"), line.repeat((dice.pick(&[1, 1, 1, 8]) << 18) / line.len()))
+    std::fs::write(clear(root, "big.txt"), line.repeat((dice.pick(&[1, 1, 1, 4]) << 18) / line.len()))
         .expect("writable");
     format!("a long file of {line:?}")
 }
