@@ -129,6 +129,7 @@ fn attack(seed: u64) -> make::Tricks {
 }
 
 /// Attacks with every seed of a range, on as many threads as there are processors.
+#[expect(clippy::print_stdout, reason = "the slow form says where it is")]
 fn attack_all(seeds: std::ops::Range<u64>) {
     let next = AtomicUsize::new(0);
     let seeds: Vec<u64> = match std::env::var("OFFHEAP_TEST_SEED") {
