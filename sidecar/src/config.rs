@@ -313,32 +313,8 @@ pub fn init_in(tree: &Tree) -> Result<bool, Fault> {
         }
     };
     let folder = project_folder(tree).map_err(failed)?;
-    // Whole or not at all: written beside, made durable, then linked to its name, which fails where one is already.
-    let write_new = |name: &str, content: String| -> offheap_engine::Result<bool> {
-        use std::io::Write;
-        if folder.has(name) {
-            return Ok(false);
-        }
-        let temporary = format!("{name}.{}.tmp", std::process::id());
-        let _ = folder.remove(&temporary);
-        let linked = || -> std::io::Result<()> {
-            let mut file = folder.create_new(&temporary)?;
-            file.write_all(content.as_bytes())?;
-            file.sync_all()?;
-            // A file system without links has a rename, which could only replace what another process wrote just now.
-            match folder.hard_link(&temporary, name) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(error),
-                Err(_) => folder.rename(&temporary, &folder, name),
-                Ok(()) => Ok(()),
-            }
-        };
-        let outcome = linked();
-        let _ = folder.remove(&temporary);
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(Error::io("write", &dir.join(name), error)),
-        }
+    let write_new = |name: &str, content: String| {
+        folder.write_new(name, content.as_bytes(), false).map_err(|error| Error::io("write", &dir.join(name), error))
     };
     write_new(".gitignore", "# The index is made from the tree; only the configuration is worth committing.\n*\n!.gitignore\n!config.json\n".into())
         .map_err(failed)?;

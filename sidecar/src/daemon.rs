@@ -26,6 +26,7 @@ use crate::args;
 use crate::batcher::Batcher;
 use crate::config::{self, Config, DaemonConfig};
 use crate::failpoint;
+use crate::fault;
 use crate::handler::Daemon;
 use crate::limits::Limits;
 use crate::log::{self, log};
@@ -105,11 +106,11 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
     let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     let runtime = event_loop()?;
     // A kernel that this processor lacks is the error of who asked for it, not of everybody who comes later.
-    kernel::choose(config::kernel().as_deref()).map_err(|usable| {
-        let asked = config::kernel().unwrap_or_default();
-        Fault::new(Code::InvalidArgument, format!("no kernel `{asked}` here (usable: {})", usable.join(", ")))
-            .hint("unset OFFHEAP_KERNEL or take one of these")
-    })?;
+    if let Some(found) = config::kernel()
+        && let Err(usable) = kernel::choose(Some(&found))
+    {
+        return Err(fault::from_engine(&offheap_engine::Error::Kernel { found, usable: usable.join(", ") }));
+    }
     let Some(lock) = runtime.block_on(become_owner(&endpoint))? else { return Ok(Started::AlreadyRunning) };
     failpoint::pass("lock");
     log::begin(&endpoint.log()).map_err(|error| failed_at("cannot open the log file", &endpoint.log(), error))?;

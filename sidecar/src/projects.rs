@@ -40,8 +40,7 @@ pub struct Project {
     store: Mutex<Option<Store>>,
     /// What searches use: always a committed generation.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
-    indexing: AtomicBool,
-    /// What cancels the index run that somebody asked for.
+    /// What cancels the index run that somebody asked for; none while there is no such run.
     run: Mutex<Option<Arc<AtomicBool>>>,
     /// The check of every byte that began when an index run opened the index.
     check: Mutex<Option<JoinHandle<()>>>,
@@ -108,7 +107,6 @@ impl Project {
             root,
             store: Mutex::new(None),
             snapshot: Mutex::new(None),
-            indexing: AtomicBool::new(false),
             run: Mutex::new(None),
             check: Mutex::new(None),
             looked: Mutex::new(None),
@@ -181,7 +179,7 @@ impl Project {
 
     /// An index run that was asked for is in progress.
     pub fn is_indexing(&self) -> bool {
-        self.indexing.load(Ordering::Relaxed)
+        self.run.lock().expect(UNPOISONED).is_some()
     }
 
     /// Makes a run commit and end, waits for that, and lets go of the index.
@@ -250,7 +248,6 @@ impl Project {
             match &*run {
                 None => {
                     *run = Some(cancelled.clone());
-                    self.indexing.store(true, Ordering::Release);
                     return Ok(Indexing(self));
                 }
                 Some(other) if other.load(Ordering::Relaxed) && !cancelled.load(Ordering::Relaxed) => {}
@@ -926,7 +923,6 @@ struct Indexing<'a>(&'a Project);
 
 impl Drop for Indexing<'_> {
     fn drop(&mut self) {
-        self.0.indexing.store(false, Ordering::Release);
         *self.0.run.lock().expect(UNPOISONED) = None;
         self.0.watch.tell();
     }

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use offheap_engine::disk::Folder;
 use offheap_engine::{Error, Result};
@@ -72,28 +71,13 @@ fn read_or_make(folder: &Folder) -> Result<[u8; BYTES]> {
     if let Some(secret) = read(folder)? {
         return Ok(secret);
     }
-    // Written beside and linked to its name, which fails where another process was faster.
-    let secret = random();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let temporary = format!("{NAME}.{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let failed = |e| Error::io("write", &folder.path_of(&temporary), e);
-    let _ = folder.remove(&temporary);
-    let mut file = folder.create_new(&temporary).map_err(failed)?;
-    let written = make_private(&file)
-        .and_then(|()| std::io::Write::write_all(&mut file, &secret))
-        .and_then(|()| file.sync_all())
-        .map_err(failed);
-    let linked = written.map(|()| folder.hard_link(&temporary, NAME));
-    let placed = match linked {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) if matches!(read(folder), Ok(Some(_))) => Ok(()),
-        // One that is cut short is no secret; and some file systems have no links.
-        Ok(Err(_)) => folder.rename(&temporary, folder, NAME).map_err(failed),
-        Err(error) => Err(error),
-    };
-    let _ = folder.remove(&temporary);
-    placed?;
+    let failed = |e| Error::io("write", &folder.path_of(NAME), e);
+    if folder.has(NAME) {
+        let _ = folder.remove(NAME); // one that was cut short is no secret
+    }
+    folder.write_new(NAME, &random(), true).map_err(failed)?;
     folder.sync()?;
+    // Another process may have been faster.
     let lost = || Error::io("read", &folder.path_of(NAME), std::io::ErrorKind::NotFound.into());
     read(folder)?.ok_or_else(lost)
 }
@@ -101,14 +85,6 @@ fn read_or_make(folder: &Folder) -> Result<[u8; BYTES]> {
 /// `None` where there is none, or none of the right length.
 fn read(folder: &Folder) -> Result<Option<[u8; BYTES]>> {
     Ok(folder.read(NAME, 1 << 10)?.and_then(|bytes| bytes.try_into().ok()))
-}
-
-fn make_private(file: &std::fs::File) -> std::io::Result<()> {
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
 }
 
 fn random() -> [u8; BYTES] {

@@ -134,7 +134,7 @@ const BINARY: &[&str] = &[
 ];
 
 /// The names the walker reads rules from: a change of one may change what belongs to the project.
-pub const IGNORE_FILES: &[&str] = &[".gitignore", ".ignore", ".offheapignore"];
+pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 
 /// The name of a repository's own rules, in its `.git/info`.
 pub const EXCLUDE: &str = "exclude";
@@ -222,16 +222,17 @@ fn walk_part(
     part: Option<&BTreeSet<String>>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Walk> {
+    let above = Rules::folders_above(tree.path());
     let walker = Walker {
         tree,
         rules,
         part,
         include: globs(&rules.include)?,
         exclude: globs(&rules.exclude)?,
-        may_nest: Rules::is_below_repository(tree.path()),
+        may_nest: !above.is_empty(),
     };
     let mut found = Walk::default();
-    let top = Rules::above(tree.path(), walker.may_nest).map_err(|(path, reason)| unreadable_rules(&path, reason))?;
+    let top = Rules::above(tree.path(), &above).map_err(|(path, reason)| unreadable_rules(&path, reason))?;
     let mut folders = vec![Folder { path: PathBuf::new(), rel: String::new(), exact: true, above: top }];
     while let Some(folder) = folders.pop() {
         match walker.visit(&folder, &mut folders, &mut found, cancelled) {
@@ -278,7 +279,7 @@ struct Walker<'a> {
 struct Folder {
     /// Below the root.
     path: PathBuf,
-    /// The same in UTF-8, separated by `/`.
+    /// `path` in UTF-8, separated by `/`.
     rel: String,
     /// Whether `rel` is all that `path` is.
     exact: bool,

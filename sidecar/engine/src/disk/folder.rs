@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions};
@@ -214,7 +215,7 @@ impl Folder {
     }
 
     /// Gives a file a second name, which must not exist.
-    pub fn hard_link(&self, from: &str, to: &str) -> io::Result<()> {
+    fn hard_link(&self, from: &str, to: &str) -> io::Result<()> {
         self.dir.hard_link(from, &self.dir, to)
     }
 
@@ -260,6 +261,38 @@ impl Folder {
             _ => {}
         }
         self.create_new(name)
+    }
+
+    /// Makes `name` with `bytes`, whole or not at all and durably; `false` where it is there already. A `private` file can be
+    /// read by its owner only.
+    ///
+    /// It is written beside and linked to its name, which fails where another process was faster.
+    pub fn write_new(&self, name: &str, bytes: &[u8], private: bool) -> io::Result<bool> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        if self.has(name) {
+            return Ok(false);
+        }
+        let temporary = format!("{name}.{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let write = || {
+            let mut file = self.create_over(&temporary)?;
+            #[cfg(unix)]
+            if private {
+                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            }
+            #[cfg(not(unix))]
+            let _ = private;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            match self.hard_link(&temporary, name) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+                // A file system without links has a rename, which could only replace what another process wrote just now.
+                Err(_) => self.rename(&temporary, self, name).map(|()| true),
+                Ok(()) => Ok(true),
+            }
+        };
+        let made = write();
+        let _ = self.remove(&temporary);
+        made
     }
 
     /// Renames and makes the directory entry durable.

@@ -15,6 +15,7 @@ use sha2::Sha256;
 
 use super::files::{SEAL, TEXT};
 use crate::disk::{Folder, Identity, Tree};
+use crate::fingerprint::hex;
 use crate::{Error, Result};
 
 /// A seal is two lines of 64 hexadecimal digits.
@@ -33,7 +34,7 @@ pub struct Place {
 enum Base {
     /// Opened each time.
     Path(PathBuf),
-    /// The same directory each time, whatever its path names by now.
+    /// One directory for good, whatever its path names by now.
     Open(Folder),
 }
 
@@ -171,10 +172,6 @@ fn proofs(folder: &Folder) -> Result<Vec<Vec<u8>>> {
 fn signed(secret: &[u8; 32], proof: &[u8]) -> Hmac<Sha256> {
     let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length will do");
     mac.chain_update(b"offheap index\0").chain_update(proof)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {

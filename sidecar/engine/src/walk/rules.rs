@@ -26,6 +26,8 @@ const MAX_DOUBLE_STARS: usize = 8;
 
 /// The kinds of ignore files, strongest first.
 const KINDS: [&str; 4] = [".offheapignore", ".ignore", ".gitignore", ".git/info/exclude"];
+/// Those that any folder may have.
+pub const OF_FOLDERS: &[&str] = KINDS.split_at(3).0;
 /// Kinds from here on are git's own, and end at the top of a repository.
 const OF_GIT: usize = 2;
 
@@ -55,33 +57,23 @@ pub enum Verdict {
 }
 
 impl Rules {
-    /// Whether a root is within a git repository and not its top.
-    pub fn is_below_repository(root: &Path) -> bool {
-        let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-        !is_repository(&top) && top.ancestors().skip(1).any(is_repository)
-    }
-
     /// The folders above a root up to the top of its repository, nearest first; none where it is in none or is the top.
     pub fn folders_above(root: &Path) -> Vec<PathBuf> {
-        if !Rules::is_below_repository(root) {
+        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+        if is_repository(&root) {
             return Vec::new();
         }
-        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
         let folders: Vec<PathBuf> = root.ancestors().skip(1).map(Path::to_path_buf).collect();
         let n = folders.iter().position(|folder| is_repository(folder)).map_or(0, |top| top + 1);
         folders.into_iter().take(n).collect()
     }
 
-    /// The rules of the folders above a root, which count inside a repository only, and only up to its top: a `*` in the
+    /// The rules of [`Rules::folders_above`] a root, which count inside a repository only, and only up to its top: a `*` in the
     /// `.gitignore` of a home directory must not empty every project below it.
     ///
     /// Errors: the file that cannot be read, and why.
-    pub fn above(root: &Path, is_below_repository: bool) -> Result<Arc<Rules>, (PathBuf, SkipReason)> {
+    pub fn above(root: &Path, folders: &[PathBuf]) -> Result<Arc<Rules>, (PathBuf, SkipReason)> {
         let mut rules = Arc::new(Rules::none());
-        if !is_below_repository {
-            return Ok(rules);
-        }
-        let folders = Rules::folders_above(root);
         let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
         for folder in folders.iter().rev() {
             let Ok(listing) = Tree::open(folder)
