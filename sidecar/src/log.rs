@@ -80,7 +80,7 @@ pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
 }
 
 #[cfg(windows)]
-pub use crate::windows::replace;
+pub use crate::os::windows::replace;
 
 /// `log!("format", ...)`: see [`line()`].
 macro_rules! log {

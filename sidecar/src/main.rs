@@ -3,24 +3,14 @@
 mod args;
 mod cli;
 mod config;
-mod start;
 mod daemon;
-mod serve;
-mod handler;
-mod limits;
-mod metrics;
-mod projects;
-mod watch;
-mod batcher;
-mod fair;
-mod models;
+mod project;
+mod model;
 mod secret;
 mod fault;
 mod failpoint;
 mod log;
-mod memory;
-#[cfg(windows)]
-mod windows;
+mod os;
 
 use std::process::ExitCode;
 

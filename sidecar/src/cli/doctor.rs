@@ -16,11 +16,12 @@ use offheap_protocol::{Code, Endpoint, Fault};
 use serde_json::{Value, json};
 
 use super::output::{self, out};
-use super::{endpoint, status_of};
+use super::{connect, endpoint, status_of};
 use crate::args::Common;
 use crate::config::{self, Config};
 use crate::daemon::{Runs, VERSION};
-use crate::{fault, log, models, start};
+use crate::model::file;
+use crate::{fault, log};
 
 /// Below this a disk is called nearly full.
 const FEW_BYTES: u64 = 200 << 20;
@@ -197,7 +198,7 @@ async fn sockets(endpoint: &Endpoint) -> Finding {
 
 async fn daemon(endpoint: &Endpoint) -> Vec<Finding> {
     const CHECK: &str = "daemon";
-    match start::connect(endpoint).await {
+    match connect::connect(endpoint).await {
         Ok(client) => match status_of(&client).await {
             Ok(status) => {
                 let memory = status
@@ -354,7 +355,7 @@ fn watches() -> Option<Finding> {
 
 fn model(named: &str, project: Option<&Path>) -> Finding {
     let package = std::env::var_os("OFFHEAP_MODEL_DIR").map(std::path::PathBuf::from);
-    let opened = models::resolve(named, project, package.as_deref()).and_then(|file| {
+    let opened = file::resolve(named, project, package.as_deref()).and_then(|file| {
         let options =
             Options { threads: 1, sha256: file.sha256.as_deref(), below: file.below.as_deref(), ..Options::default() };
         let embedder = Embedder::open(&file.path, &options).map_err(|error| fault::from_engine(&error))?;

@@ -9,9 +9,9 @@ use offheap_protocol::{Client, Code, Endpoint, Fault, connection};
 use serde_json::json;
 
 use super::output::{self, out};
-use super::{endpoint, leave};
+use super::{connect, endpoint, leave};
 use crate::config::Config;
-use crate::{args, log, start};
+use crate::{args, log};
 
 /// How long a killed daemon's lock may take to become free.
 const GONE: Duration = Duration::from_secs(10);
@@ -32,8 +32,8 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
         Err((fault, asked)) if args.force && is_stuck(&fault) => killed = kill(&endpoint, asked).await?,
         Err((fault, _)) => return Err(fault),
     }
-    let (client, _) = start::connect_or_start(&endpoint).await?;
-    start::must_be_shared(&client)?;
+    let (client, _) = connect::connect_or_start(&endpoint).await?;
+    connect::must_be_shared(&client)?;
     if args.common.json {
         out(
             &json!({ "restarted": true, "killed": killed, "version": client.version(), "project": endpoint.project() }),
@@ -53,7 +53,7 @@ fn is_stuck(fault: &Fault) -> bool {
 
 /// Asks the daemon to leave; on failure also gives its process, if it got as far as a connection.
 async fn polite(endpoint: &Endpoint) -> Result<(), (Fault, Option<u32>)> {
-    let client: Client = start::connect(endpoint).await.map_err(|fault| (fault, None))?;
+    let client: Client = connect::connect(endpoint).await.map_err(|fault| (fault, None))?;
     leave(&client).await.map_err(|fault| (fault, client.peer_pid()))
 }
 

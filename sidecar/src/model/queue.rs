@@ -21,10 +21,10 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::failpoint;
-use crate::fair::FairQueue;
 use crate::fault;
 use crate::log::log;
-use crate::models::ModelFile;
+use crate::model::fair::FairQueue;
+use crate::model::file::ModelFile;
 
 /// Texts that may wait, over all requests; more are refused.
 const MAX_QUEUED: usize = 100_000;

@@ -263,5 +263,5 @@ fn detach(command: &mut Command) {
     const DETACHED_PROCESS: u32 = 0x8;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
-    crate::windows::keep_standard_handles();
+    crate::os::windows::keep_standard_handles();
 }

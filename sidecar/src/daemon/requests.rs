@@ -15,12 +15,12 @@ use offheap_protocol::message::{
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
-use crate::batcher::{Batcher, Loaded};
+use crate::daemon::limits::{self, Limits, Peer};
+use crate::daemon::metrics::Metrics;
 use crate::daemon::{Runs, VERSION};
-use crate::limits::{self, Limits, Peer};
-use crate::metrics::Metrics;
-use crate::projects::{Project, space_id};
-use crate::watch::{Ticket, Watch};
+use crate::model::queue::{Batcher, Loaded};
+use crate::project::watch::{Ticket, Watch};
+use crate::project::{Project, space_id};
 
 /// Longest query: far beyond what a model reads, far below what would hurt.
 const MAX_QUERY_BYTES: usize = 64 << 10;
@@ -279,7 +279,7 @@ impl Daemon {
     }
 
     async fn status(&self) -> Result<StatusReport, Fault> {
-        let (anon_bytes, file_bytes) = crate::memory::resident();
+        let (anon_bytes, file_bytes) = crate::os::memory::resident();
         let index = match self.project.clone() {
             Some(project) => self.limits.look(move || Ok(project.status())).await?,
             None => None,

@@ -14,11 +14,11 @@ use offheap_protocol::{Code, Fault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::config;
+use crate::daemon::limits::{self, Peer, Waiting};
+use crate::daemon::metrics::{Cut, Sort};
+use crate::daemon::requests::{Call, Daemon};
 use crate::failpoint;
-use crate::handler::{Call, Daemon};
-use crate::limits::{self, Peer, Waiting};
 use crate::log::log;
-use crate::metrics::{Cut, Sort};
 
 /// A peer that connects and does not introduce itself is cut off after this long.
 const GREETING: Duration = Duration::from_secs(5);

@@ -21,10 +21,10 @@ use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::message::WatchStatus;
 use offheap_protocol::{Code, Fault};
 
-use crate::batcher::Batcher;
 use crate::config::{self, Config};
 use crate::log::log;
-use crate::projects::Project;
+use crate::model::queue::Batcher;
+use crate::project::Project;
 
 /// Changes are taken when none came for this long: an editor writes a file in several steps.
 const QUIET: Duration = Duration::from_millis(40);

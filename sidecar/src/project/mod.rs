@@ -1,6 +1,7 @@
 //! The daemon's project: one writer, many readers.
 
-mod tend;
+mod maintain;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,12 +25,12 @@ use offheap_protocol::message::{
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch::Sender;
 
-use crate::batcher::{Batcher, Loaded};
 use crate::config::{self, Config, IndexConfig};
 use crate::failpoint;
 use crate::fault;
 use crate::log::log;
-use crate::watch::{self, Changes, Stage, Watch};
+use crate::model::queue::{Batcher, Loaded};
+use watch::{Changes, Stage, Watch};
 
 /// One project, open or not.
 pub struct Project {
@@ -304,7 +305,7 @@ impl Project {
         if outcome.is_err() {
             self.watch.distrust(); // what the run has not reached, the watch brings in
         }
-        crate::memory::give_back();
+        crate::os::memory::give_back();
         outcome
     }
 

@@ -5,7 +5,11 @@
 //! nothing forks. Everything that could be slow or fail for reasons of the project happens where a client is
 //! there to be told. Other files point here instead of repeating this.
 
+pub mod limits;
+pub mod metrics;
+pub mod requests;
 mod runs;
+mod serve;
 mod sweep;
 
 use std::fs::File;
@@ -23,17 +27,17 @@ use offheap_protocol::{Client, Code, Endpoint, Fault};
 use tokio::sync::watch;
 
 use crate::args;
-use crate::batcher::Batcher;
 use crate::config::{self, Config, DaemonConfig};
+use crate::daemon::limits::Limits;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::requests::Daemon;
+use crate::daemon::serve::serve;
 use crate::failpoint;
 use crate::fault;
-use crate::handler::Daemon;
-use crate::limits::Limits;
 use crate::log::{self, log};
-use crate::metrics::Metrics;
-use crate::models;
-use crate::projects::Project;
-use crate::serve::serve;
+use crate::model::file;
+use crate::model::queue::Batcher;
+use crate::project::Project;
 
 pub use runs::Runs;
 
@@ -169,7 +173,7 @@ fn daemon(
 ) -> Result<Daemon, Fault> {
     let model_dir = options.model_dir.clone();
     let (named, root) = (config.model.clone(), project.clone());
-    let source = Box::new(move || models::resolve(&named, root.as_deref(), model_dir.as_deref()));
+    let source = Box::new(move || file::resolve(&named, root.as_deref(), model_dir.as_deref()));
     let batcher = Batcher::new(source, fingerprints).map_err(|error| failed("cannot start the model thread", error))?;
     Ok(Daemon {
         batcher: Arc::new(batcher),
@@ -344,7 +348,7 @@ fn run(owner: Owner) -> ExitCode {
                     let requests = daemon.requests.load(Ordering::Relaxed);
                     if daemon.in_flight.load(Ordering::Acquire) == 0 && requests != given_back {
                         given_back = requests;
-                        tokio::task::spawn_blocking(crate::memory::give_back);
+                        tokio::task::spawn_blocking(crate::os::memory::give_back);
                     }
                     if daemon.project.as_ref().is_some_and(|project| !project.is_in_place()) {
                         log!("the project's directory was moved, deleted or made again");
@@ -460,7 +464,7 @@ async fn watch_idleness(daemon: Arc<Daemon>, config: DaemonConfig, may_leave: bo
             if let Some(project) = &daemon.project {
                 project.evict();
             }
-            crate::memory::give_back();
+            crate::os::memory::give_back();
             evicted = Some(last_use);
         }
     }

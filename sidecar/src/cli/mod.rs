@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing there (`status`, `stop` without a daemon; `search` without
 //! hits), 130 interrupted.
 
+pub mod connect;
 mod doctor;
 mod output;
 mod restart;
@@ -24,10 +25,11 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::args::{self, CaseRule, Command, Common, Mode};
+use crate::config;
 use crate::config::Config;
-use crate::handler::check_search;
-use crate::projects::Project;
-use crate::{config, models, start};
+use crate::daemon::requests::check_search;
+use crate::model::file::HubFile;
+use crate::project::Project;
 use output::{Bar, out};
 
 pub use output::note;
@@ -146,7 +148,7 @@ async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     let endpoint = Endpoint::new(Some(root.clone()))?;
     // A run that lost its daemon goes on where it ended: what was committed stays.
     let reached = std::cell::Cell::new(0);
-    let run = start::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
+    let run = connect::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
     let Some(report) = run.await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
@@ -254,7 +256,7 @@ async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
 
 async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<SearchReport, Fault> {
     let request = Request::Search(search);
-    let asking = start::ask(endpoint, async |client| {
+    let asking = connect::ask(endpoint, async |client| {
         match client.call(request.clone(), Payload::None, None, None).await?.response {
             Response::Found(report) => Ok(report),
             other => Err(odd(&other)),
@@ -280,7 +282,7 @@ async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let n = texts.len();
     let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
     let options = EmbedOptions { kind, priority, parse_specials: true, or_hash: false, deadline: None };
-    let asking = start::ask(&endpoint, async |client| client.embed(texts.clone(), options).await);
+    let asking = connect::ask(&endpoint, async |client| client.embed(texts.clone(), options).await);
     let (vectors, rows) = interruptible(asking).await?;
     let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
     if args.common.json {
@@ -313,7 +315,7 @@ fn read_lines() -> Result<Vec<String>, Fault> {
 
 async fn status(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint_or_gone(common)?;
-    let asked = match start::connect(&endpoint).await {
+    let asked = match connect::connect(&endpoint).await {
         Ok(client) => status_of(&client).await,
         Err(fault) => Err(fault),
     };
@@ -348,8 +350,8 @@ async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
 
 async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
-    let (client, started) = start::connect_or_start(&endpoint).await?;
-    start::must_be_shared(&client)?;
+    let (client, started) = connect::connect_or_start(&endpoint).await?;
+    connect::must_be_shared(&client)?;
     if common.json {
         out(
             &json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }),
@@ -362,7 +364,7 @@ async fn start_daemon(common: &Common) -> Result<ExitCode, Fault> {
 
 async fn stop(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint_or_gone(common)?;
-    let stopped = match start::connect(&endpoint).await {
+    let stopped = match connect::connect(&endpoint).await {
         Ok(client) => {
             leave(&client).await?;
             true
@@ -403,7 +405,7 @@ async fn leave(client: &Client) -> Result<(), Fault> {
 
 fn pull(args: &args::Pull) -> Result<ExitCode, Fault> {
     let name = args.model.strip_prefix("hf:").unwrap_or(&args.model);
-    let path = models::HubFile::parse(name)?.pull(!args.json && std::io::stderr().is_terminal())?;
+    let path = HubFile::parse(name)?.pull(!args.json && std::io::stderr().is_terminal())?;
     if args.json {
         out(&json!({ "model": format!("hf:{name}"), "path": path }));
     } else {
