@@ -14,6 +14,12 @@ mod os;
 
 use std::process::ExitCode;
 
+/// Version of the package.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why taking a lock cannot fail, for `expect`.
+const UNPOISONED: &str = "no code that panics runs under this lock";
+
 fn main() -> ExitCode {
     let args = match args::parse() {
         Ok(args) => args,

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use super::output::{self, out};
 use super::{connect, endpoint, status_of};
+use crate::VERSION;
 use crate::args::Common;
 use crate::config::{self, Config};
-use crate::daemon::{Runs, VERSION};
+use crate::daemon::Runs;
 use crate::model::file;
 use crate::{fault, log};
 

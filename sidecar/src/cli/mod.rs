@@ -27,9 +27,9 @@ use tokio::sync::watch;
 use crate::args::{self, CaseRule, Command, Common, Mode};
 use crate::config;
 use crate::config::Config;
-use crate::daemon::requests::check_search;
 use crate::model::file::HubFile;
 use crate::project::Project;
+use crate::project::search::check_search;
 use output::{Bar, out};
 
 pub use output::note;

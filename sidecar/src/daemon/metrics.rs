@@ -1,4 +1,4 @@
-//! What was done and how long it took: numbers only, never a word of what was asked.
+//! Counters and latencies for `status`: numbers only, never a text of a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,82 +6,83 @@ use std::time::Duration;
 use offheap_protocol::message::{CutOff, Latency, LoadStatus, Request, RequestCounts};
 use offheap_protocol::{Code, Fault};
 
-/// Bucket `i` counts what took less than `2^i` microseconds and fits no smaller one; the last one takes the rest.
+/// Number of buckets of a histogram. Bucket `i` counts what took at least `2^(i-1)` and less than `2^i` microseconds; the last
+/// one also counts everything longer.
 const BUCKETS: usize = 32;
 
-/// Requests that are counted apart.
+/// Kinds of requests, each with its own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
+pub enum RequestKind {
     Embed,
     Search,
     Index,
     Other,
 }
 
-impl Sort {
-    /// Of this request.
+impl RequestKind {
+    /// The kind of `request`.
     pub fn of(request: &Request) -> Self {
         match request {
-            Request::Embed { .. } => Sort::Embed,
-            Request::Search(_) => Sort::Search,
-            Request::Index { .. } => Sort::Index,
-            _ => Sort::Other,
+            Request::Embed { .. } => RequestKind::Embed,
+            Request::Search(_) => RequestKind::Search,
+            Request::Index { .. } => RequestKind::Index,
+            _ => RequestKind::Other,
         }
     }
 }
 
-/// Why a connection was ended by the daemon.
+/// Why the daemon dropped a connection.
 #[derive(Clone, Copy, Debug)]
-pub enum Cut {
+pub enum DropReason {
     /// What it sent is not the protocol.
     Malformed,
-    /// It does not take its answers.
+    /// It does not read its answers.
     SlowReader,
-    /// It began something and did not go on.
+    /// It began a greeting or a frame and did not finish it in time.
     SlowSender,
 }
 
 /// Counted since the daemon was ready.
 #[derive(Default)]
 pub struct Metrics {
-    sorts: [AtomicU64; 4],
+    requests: [AtomicU64; 4],
     cancelled: AtomicU64,
     timed_out: AtomicU64,
     overloaded: AtomicU64,
     embed: Histogram,
     search: Histogram,
-    cuts: [AtomicU64; 3],
+    dropped: [AtomicU64; 3],
     evictions: AtomicU64,
 }
 
 impl Metrics {
-    /// A request was answered, so long after it was read.
-    pub fn answered(&self, sort: Sort, fault: Option<&Fault>, took: Duration) {
-        add(&self.sorts[sort as usize]);
-        match (fault.map(|fault| fault.code), sort) {
+    /// Counts a request that was answered; `took` is the time since it was read.
+    pub fn answered(&self, kind: RequestKind, fault: Option<&Fault>, took: Duration) {
+        add(&self.requests[kind as usize]);
+        match (fault.map(|fault| fault.code), kind) {
             (Some(Code::Cancelled), _) => add(&self.cancelled),
             (Some(Code::Timeout), _) => add(&self.timed_out),
             (Some(Code::Overloaded), _) => add(&self.overloaded),
-            (None, Sort::Embed) => self.embed.record(took),
-            (None, Sort::Search) => self.search.record(took),
+            (None, RequestKind::Embed) => self.embed.record(took),
+            (None, RequestKind::Search) => self.search.record(took),
             _ => {}
         }
     }
 
-    /// A connection was ended by the daemon.
-    pub fn cut(&self, why: Cut) {
-        add(&self.cuts[why as usize]);
+    /// Counts a connection that the daemon dropped.
+    pub fn connection_dropped(&self, why: DropReason) {
+        add(&self.dropped[why as usize]);
     }
 
-    /// The model and the index were let go because nobody used them.
+    /// Counts that the model and the index were closed because they were idle.
     pub fn evicted(&self) {
         add(&self.evictions);
     }
 
-    /// For `status`; what is measured now and not counted is left to the caller.
+    /// The counters for `status`; fields that are measured now are left to the caller.
     pub fn report(&self) -> LoadStatus {
-        let [embed, search, index, other] = self.sorts.each_ref().map(read);
-        let [malformed, slow_reader, slow_sender] = self.cuts.each_ref().map(read);
+        let [embed, search, index, other] = self.requests.each_ref().map(read);
+        let [malformed, slow_reader, slow_sender] = self.dropped.each_ref().map(read);
         LoadStatus {
             requests: RequestCounts { embed, search, index, other },
             cancelled: read(&self.cancelled),
@@ -104,7 +105,7 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// How long things took, in buckets that double.
+/// A histogram of durations in buckets that double.
 #[derive(Default)]
 struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -127,7 +128,7 @@ impl Histogram {
     }
 }
 
-/// The end of the bucket in which that part of all lies: no more than twice the truth.
+/// The `q` quantile as the upper end of its bucket, in microseconds: at most twice the true value.
 fn quantile(buckets: &[u64], q: f64) -> u64 {
     let n: u64 = buckets.iter().sum();
     let rank = ((n as f64 * q).ceil() as u64).max(1);
@@ -161,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_counted_by_sort_and_outcome() {
+    fn answers_are_counted_by_kind_and_outcome() {
         let metrics = Metrics::default();
         let us = Duration::from_micros(10);
-        metrics.answered(Sort::Embed, None, us);
-        metrics.answered(Sort::Search, Some(&Fault::new(Code::Timeout, "")), us);
-        metrics.answered(Sort::Index, Some(&Fault::new(Code::Cancelled, "")), us);
-        metrics.answered(Sort::Other, Some(&Fault::new(Code::Overloaded, "")), us);
-        metrics.cut(Cut::SlowReader);
+        metrics.answered(RequestKind::Embed, None, us);
+        metrics.answered(RequestKind::Search, Some(&Fault::new(Code::Timeout, "")), us);
+        metrics.answered(RequestKind::Index, Some(&Fault::new(Code::Cancelled, "")), us);
+        metrics.answered(RequestKind::Other, Some(&Fault::new(Code::Overloaded, "")), us);
+        metrics.connection_dropped(DropReason::SlowReader);
         metrics.evicted();
         let report = metrics.report();
         assert_eq!(report.requests, RequestCounts { embed: 1, search: 1, index: 1, other: 1 });

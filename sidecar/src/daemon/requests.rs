@@ -1,13 +1,13 @@
 //! Request to response: one match, one short arm each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use offheap_engine::hash;
 use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
-use offheap_protocol::connection::{Payload, Transport};
+use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{
     Fresh, LoadStatus, ModelStatus, Priority, Progress, Request, Response, SearchMode, SearchReport, SearchRequest,
     StatusReport, Vectors,
@@ -15,77 +15,33 @@ use offheap_protocol::message::{
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
-use crate::daemon::limits::{self, Limits, Peer};
-use crate::daemon::metrics::Metrics;
-use crate::daemon::{Runs, VERSION};
-use crate::model::queue::{Batcher, Loaded};
-use crate::project::watch::{Ticket, Watch};
-use crate::project::{Project, space_id};
+use super::limits::{self, Peer};
+use super::state::Daemon;
+use crate::VERSION;
+use crate::os;
+use crate::project::follow;
+use crate::project::search::{QueryVector, check_search};
+use crate::project::watch::{COOKIE_PATIENCE, Ticket};
+use crate::project::{IndexRequest, Project};
 
-/// Longest query: far beyond what a model reads, far below what would hurt.
-const MAX_QUERY_BYTES: usize = 64 << 10;
-
-/// Lines around a match: more is reading the file.
-const MAX_CONTEXT: u32 = 20;
-
-/// A search waits for changes no longer than this, whatever it says.
+/// The longest that a search may wait for changes to be indexed.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// What all requests share.
-pub struct Daemon {
-    /// The model.
-    pub batcher: Arc<Batcher>,
-    /// The project; none for the per-user daemon.
-    pub project: Option<Arc<Project>>,
-    /// When it was ready.
-    pub started: Instant,
-    /// How clients reach it.
-    pub transport: Transport,
-    /// It and its predecessors.
-    pub runs: Runs,
-    /// Open connections.
-    pub connections: AtomicUsize,
-    /// Requests begun and not yet answered.
-    pub in_flight: AtomicUsize,
-    /// Requests answered.
-    pub requests: AtomicU64,
-    /// When something was last used, milliseconds after `started`. Looking at the daemon is no use of it.
-    pub last_use_ms: AtomicU64,
-    /// Of them, with a fault.
-    pub faults: AtomicU64,
-    /// What a connection may use.
-    pub limits: Limits,
-    /// What was done.
-    pub metrics: Metrics,
-    /// Turns true once: finish and leave.
-    pub leaving: watch::Sender<bool>,
-}
-
-/// One request, on its way.
+/// One request, as its handler gets it.
 pub struct Call {
-    /// Who asks.
+    /// The connection that asks.
     pub peer: Arc<Peer>,
     /// What is asked.
     pub request: Request,
     /// The request's body.
     pub body: Vec<u8>,
-    /// Set when nobody waits any more.
+    /// Set when the caller has cancelled the request or is gone.
     pub cancelled: Arc<AtomicBool>,
-    /// Where progress goes.
+    /// Gets the progress of an index run.
     pub progress: watch::Sender<Progress>,
 }
 
 impl Daemon {
-    /// Somebody uses it now.
-    pub fn used(&self) {
-        self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// For how long nobody has.
-    pub fn idle_for(&self) -> Duration {
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_use_ms.load(Ordering::Relaxed)))
-    }
-
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, call: Call) -> Result<(Response, Payload), Fault> {
         let Call { peer, request, body, cancelled, progress } = call;
@@ -96,7 +52,7 @@ impl Daemon {
             // No architecture so far prefixes its texts, so `kind` changes nothing yet.
             Request::Embed { lengths, kind: _, priority, parse_specials, or_hash } => {
                 let specials = if parse_specials { Specials::Parse } else { Specials::Text };
-                // Kept only for who may need them a second time.
+                // A caller that takes hashed vectors needs the texts a second time.
                 let kept = or_hash.then(|| body.clone());
                 match (self.embed(&peer, &lengths, body, specials, priority, cancelled).await, kept) {
                     (Err(fault), Some(body)) if is_without_model(&fault) => {
@@ -108,13 +64,18 @@ impl Daemon {
             Request::Index { rebuild } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
                 let work = move || {
-                    let outcome = project.index(rebuild, &daemon.batcher, &cancelled, &progress);
+                    let outcome = project.index(&IndexRequest {
+                        rebuild,
+                        batcher: &daemon.batcher,
+                        cancelled: &cancelled,
+                        progress: &progress,
+                    });
                     if project.snapshot().is_ok() {
-                        Watch::start(&project, &daemon.batcher);
+                        follow::start(&project, &daemon.batcher);
                         project.watch().recheck();
                     }
                     if outcome.is_ok() {
-                        project.tend();
+                        project.start_maintenance();
                     }
                     outcome
                 };
@@ -127,7 +88,7 @@ impl Daemon {
                 plain(Response::Cleared { embeddings })
             }
             Request::Shutdown => {
-                self.leaving.send_replace(true);
+                self.begin_leaving();
                 plain(Response::Leaving)
             }
         }
@@ -141,7 +102,7 @@ impl Daemon {
         if project.is_in_place() {
             return Ok(project);
         }
-        self.leaving.send_replace(true); // a successor serves what is at the path now
+        self.begin_leaving(); // a successor serves what is at the path now
         let moved = format!("the directory `{}` was moved, deleted or made again", project.root().display());
         Err(Fault::new(Code::Leaving, moved))
     }
@@ -157,13 +118,13 @@ impl Daemon {
     ) -> Result<(Response, Payload), Fault> {
         limits::check_texts(lengths.len())?;
         let texts = texts(lengths, &body)?;
-        drop(body); // while they wait, texts are there once
+        drop(body); // the texts are in memory once while they wait
         let embedded = self.batcher.embed(peer.id, texts, specials, priority, cancelled).await?;
         let vectors = Vectors {
             dim: embedded.model.info.dim as u32,
             tokens: embedded.tokens,
             truncated: embedded.truncated,
-            space: space_id(&embedded.model),
+            space: embedded.model.space().id,
             timing: embedded.timing,
             degraded: None,
         };
@@ -187,29 +148,30 @@ impl Daemon {
             Fresh::StaleOk => None,
             Fresh::Wait { ms } => Some(Duration::from_millis(ms.into())),
         };
-        let brought_in = match wait {
-            Some(wait) => self.freshen(peer, &project, wait, text_only, &cancelled).await?,
+        let is_current = match wait {
+            Some(wait) => self.wait_until_indexed(peer, &project, wait, text_only, &cancelled).await?,
             None => false,
         };
         let wait_us = began.elapsed().as_micros() as u64;
-        // Before the model is loaded for it: an index there must be.
+        // Fail with NO_INDEX before loading the model.
         let (opening, batcher) = (project.clone(), self.batcher.clone());
-        self.limits.run(peer, move || opening.snapshot().map(|_| Watch::start(&opening, &batcher))).await?;
+        self.limits.run(peer, move || opening.snapshot().map(|_| follow::start(&opening, &batcher))).await?;
         let started = Instant::now();
-        let embedded: Option<Result<(Vec<f32>, Loaded), Fault>> = match search.mode {
-            SearchMode::Text | SearchMode::Symbol | SearchMode::Regex => None,
+        let vector = match search.mode {
+            SearchMode::Text | SearchMode::Symbol | SearchMode::Regex => QueryVector::NotNeeded,
             SearchMode::Hybrid | SearchMode::Semantic => {
-                let one = self
-                    .batcher
-                    .embed(peer.id, vec![search.query.clone()], Specials::Text, Priority::Interactive, cancelled)
-                    .await;
-                Some(one.map(|embedded| (embedded.rows, embedded.model)))
+                let text = vec![search.query.clone()];
+                let embedding = self.batcher.embed(peer.id, text, Specials::Text, Priority::Interactive, cancelled);
+                match embedding.await {
+                    Ok(embedded) => QueryVector::Of(embedded.rows, embedded.model),
+                    Err(fault) => QueryVector::Unavailable(fault),
+                }
             }
         };
         let embed_us = started.elapsed().as_micros() as u64;
         let work = move || match search.mode {
-            SearchMode::Symbol => project.symbols(&search, brought_in),
-            _ => project.search(&search, embedded, brought_in),
+            SearchMode::Symbol => project.symbols(&search, is_current),
+            _ => project.search(&search, vector, is_current),
         };
         let mut report = self.limits.run(peer, work).await?;
         report.wait_us = wait_us;
@@ -217,8 +179,8 @@ impl Daemon {
         Ok(report)
     }
 
-    /// Waits, no longer than `wait`, until all that changed before now is in. Says whether it is.
-    async fn freshen(
+    /// Waits, no longer than `wait`, until every change made before now is indexed. Says whether it is.
+    async fn wait_until_indexed(
         &self,
         peer: &Peer,
         project: &Arc<Project>,
@@ -228,33 +190,33 @@ impl Daemon {
     ) -> Result<bool, Fault> {
         let deadline = tokio::time::Instant::now() + wait.min(LONGEST_WAIT);
         let watch = project.watch();
-        let mut news = watch.news();
+        let mut steps = watch.steps();
         let mut ticket: Option<Ticket> = None;
         let mut patience = deadline;
         loop {
             if cancelled.load(Ordering::Relaxed) {
                 return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
             }
-            news.borrow_and_update(); // what happens from here on wakes
+            steps.borrow_and_update(); // steps from here on end the waiting below
             let opening = project.clone();
             match (ticket, self.limits.run(peer, move || opening.snapshot().map(drop)).await) {
-                // The first index run of all has nothing to show yet.
+                // The first index run has committed nothing yet.
                 (_, Err(fault)) if fault.code == Code::NoIndex && project.is_indexing() => {}
                 (_, Err(fault)) => return Err(fault),
-                // The owner's commits are all that can be seen, and they are.
-                (None, Ok(())) if project.is_guest() => return Ok(false),
+                // Another process owns the index: its commits are all that can be seen.
+                (None, Ok(())) if project.is_borrowed() => return Ok(false),
                 (None, Ok(())) => {
-                    Watch::start(project, &self.batcher);
+                    follow::start(project, &self.batcher);
                     let asking = project.clone();
                     ticket = Some(self.limits.run(peer, move || Ok(asking.watch().ask())).await?);
-                    patience = tokio::time::Instant::now() + watch.patience();
+                    patience = tokio::time::Instant::now() + COOKIE_PATIENCE;
                 }
                 (Some(ticket), Ok(())) => {
-                    if let Some(is_in) = watch.is_in(ticket, text_only) {
-                        return Ok(is_in);
+                    if let Some(is_indexed) = watch.is_indexed(ticket, text_only) {
+                        return Ok(is_indexed);
                     }
-                    if watch.is_held_up() {
-                        project.interrupt();
+                    if watch.waits_for_vectors() {
+                        project.stop_background_run();
                     }
                 }
             }
@@ -263,12 +225,12 @@ impl Daemon {
                 return Ok(false);
             }
             if let Some(ticket) = ticket.as_mut().filter(|_| now >= patience) {
-                watch.give_up_waiting(ticket);
+                watch.stop_waiting_for_event(ticket);
                 patience = deadline;
             }
-            // Whoever asked may leave without a word.
+            // The caller may cancel, which wakes nothing here.
             let until = deadline.min(patience).min(now + Duration::from_millis(100));
-            let _ = tokio::time::timeout_at(until, news.changed()).await;
+            let _ = tokio::time::timeout_at(until, steps.changed()).await;
         }
     }
 
@@ -279,7 +241,7 @@ impl Daemon {
     }
 
     async fn status(&self) -> Result<StatusReport, Fault> {
-        let (anon_bytes, file_bytes) = crate::os::memory::resident();
+        let (anon_bytes, file_bytes) = os::memory::resident();
         let index = match self.project.clone() {
             Some(project) => self.limits.look(move || Ok(project.status())).await?,
             None => None,
@@ -305,14 +267,14 @@ impl Daemon {
             connections: self.connections.load(Ordering::Relaxed) as u32,
             requests: self.requests.load(Ordering::Relaxed),
             faults: self.faults.load(Ordering::Relaxed),
-            queued: self.batcher.queued() as u32,
+            queued: self.batcher.n_queued() as u32,
             anon_bytes,
             file_bytes,
             watch: self.project.as_ref().map(|project| project.watch().status()),
             transport: self.transport.as_str().to_owned(),
             starts: self.runs.starts,
             crashes: self.runs.crashes,
-            read_only: self.project.as_ref().is_some_and(|project| project.is_guest()),
+            read_only: self.project.as_ref().is_some_and(|project| project.is_borrowed()),
             load: LoadStatus {
                 waiting_bytes: self.limits.waiting_bytes() as u64,
                 working: self.limits.working() as u32,
@@ -322,30 +284,12 @@ impl Daemon {
     }
 }
 
-/// What is wrong with a search before anything is asked.
-pub fn check_search(search: &SearchRequest) -> Result<(), Fault> {
-    if search.query.len() > MAX_QUERY_BYTES {
-        let length = search.query.len();
-        return Err(Fault::new(
-            Code::TooLarge,
-            format!("the query has {length} bytes, the limit is {MAX_QUERY_BYTES}"),
-        ));
-    }
-    if search.limit == 0 || search.limit > 1_000 {
-        return Err(Fault::new(Code::InvalidArgument, "limit must be 1 to 1000"));
-    }
-    if search.context > MAX_CONTEXT {
-        return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
-    }
-    Ok(())
-}
-
-/// Faults that another try with this model will meet again.
+/// Whether the fault says that no model can be loaded, which another try would meet again.
 fn is_without_model(fault: &Fault) -> bool {
     matches!(fault.code, Code::ModelNotFound | Code::ModelDamaged | Code::ModelUnsupported)
 }
 
-/// Vectors without a model, of a space that nothing else is in.
+/// Hashed vectors, of a vector space of their own, for callers that have no model.
 fn hashed(texts: Vec<String>, why: &Fault) -> Result<(Response, Payload), Fault> {
     let rows: Vec<f32> = texts.iter().flat_map(|text| hash::embed(text)).collect();
     let vectors = Vectors {

@@ -2,4 +2,10 @@
 
 mod fair;
 pub mod file;
-pub mod queue;
+mod job;
+mod loaded;
+mod queue;
+mod thread;
+
+pub use loaded::Loaded;
+pub use thread::Batcher;

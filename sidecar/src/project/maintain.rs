@@ -1,40 +1,36 @@
-//! Looking after large segments while nobody waits: graphs are built on a thread of low priority.
+//! Builds graphs of large segments on a thread of low priority, while no index run needs the index.
 //!
-//! The store is held only to ask what there is to do and to commit what was done, not in between. An index run, or the
-//! daemon's leaving, ends the work at once; the next index run begins it again.
+//! The store is locked only to ask what there is to do and to commit what was done, not in between. An index run, or the
+//! shutdown of the daemon, ends the work at once; it is begun again after the next index run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use offheap_engine::kernel;
 
-use super::{Project, UNPOISONED, lower_priority};
+use super::Project;
 use crate::log::log;
+use crate::os;
 
 impl Project {
-    /// Starts the thread, unless it runs already. Returns at once.
-    pub fn tend(self: &Arc<Self>) {
-        if self.tending.swap(true, Ordering::AcqRel) {
-            return;
-        }
+    /// Starts the thread, which ends at once if another one is at work. Does not wait for it.
+    pub fn start_maintenance(self: &Arc<Self>) {
         let project = self.clone();
-        let thread = std::thread::Builder::new().name("offheap-tend".into()).spawn(move || {
-            let _flag = Tending(&project.tending);
-            lower_priority();
-            if let Err(error) = project.tend_all() {
-                log!("looking after the index: {error}");
+        let thread = std::thread::Builder::new().name("offheap-maintain".into()).spawn(move || {
+            let Some(_maintaining) = project.runs.begin_maintenance() else { return };
+            os::lower_priority();
+            if let Err(error) = project.maintain() {
+                log!("maintenance of the index: {error}");
             }
         });
         if let Err(error) = thread {
-            self.tending.store(false, Ordering::Release);
-            log!("looking after the index: {error}");
+            log!("cannot start the maintenance thread: {error}");
         }
     }
 
-    fn tend_all(&self) -> offheap_engine::Result<()> {
-        let cancelled = || self.stopping.load(Ordering::Relaxed) || self.is_indexing();
+    fn maintain(&self) -> offheap_engine::Result<()> {
+        let cancelled = || self.runs.is_shutting_down() || self.is_indexing();
         let kernel = kernel::choose(None).expect("portable always runs");
-        // One processor is left to whoever asks something.
+        // One processor is left for requests.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1));
         loop {
             let slot = self.lock_store();
@@ -45,21 +41,12 @@ impl Project {
                 built => built?,
             };
             let mut slot = self.lock_store();
-            let Some(store) = slot.as_mut().filter(|_| !self.stopping.load(Ordering::Relaxed)) else { return Ok(()) };
+            let Some(store) = slot.as_mut().filter(|_| !self.runs.is_shutting_down()) else { return Ok(()) };
             if let Err(error) = store.install(built).and_then(|_| store.release_writer()) {
                 *slot = None; // the files hold the last commit
                 return Err(error);
             }
-            *self.snapshot.lock().expect(UNPOISONED) = Some(store.snapshot());
+            self.publish(store.snapshot());
         }
-    }
-}
-
-/// While the thread runs.
-struct Tending<'a>(&'a AtomicBool);
-
-impl Drop for Tending<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }
