@@ -77,7 +77,7 @@ fn is_answered_while_leaving(request: &Request) -> bool {
     matches!(request, Request::Status | Request::Ping | Request::Shutdown)
 }
 
-/// Whether a request waits for no other one: who asks how the daemon is does not queue behind work.
+/// Whether a request waits for no place: questions about the daemon itself do not queue behind work.
 fn is_quick(request: &Request) -> bool {
     matches!(request, Request::Hello { .. } | Request::Ping | Request::Status | Request::Shutdown)
 }

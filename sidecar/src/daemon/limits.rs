@@ -1,4 +1,21 @@
-//! What one connection may use of the daemon, so that none of them starves the others.
+//! What one connection may use of the daemon, so that none starves the others.
+//!
+//! A request passes these gates in this order:
+//!
+//! | Gate | Where | What it protects |
+//! |---|---|---|
+//! | the greeting within 5 s | `serve::greet`, `Session::next_frame` | descriptors, from peers that connect and say nothing |
+//! | a frame within `OFFHEAP_STALL_MS` of its first byte | `FrameReader::stall_after` | buffers, from peers that trickle |
+//! | lengths within the protocol's limits | `codec` | memory, from announced lengths |
+//! | texts that wait, of all connections | [`Limits::admit`] | memory, from many large batches: `OVERLOADED` |
+//! | KiB of requests, of one connection | `Permits::budget` | memory, from one connection: its frames are not read meanwhile |
+//! | requests that are worked on, of one connection | `Permits::place` | interactive requests, from bulk work of their own process |
+//! | KiB of answers, of one connection | `Permits::room` | memory, from peers that do not read |
+//! | threads, of one connection and of all | [`Limits::run`] | other connections, from many searches of one |
+//! | turns in the queue | `model::queue` | other connections and bulk work, from many texts of one |
+//! | an answer within `OFFHEAP_STALL_MS` | `serve::write` | answers, from peers that do not read |
+//!
+//! `Hello`, `Ping`, `Status` and `Shutdown` wait for no place and no thread of [`Limits::run`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,42 +26,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 
-/// Threads that searches, greps and index runs may occupy. The pool (`daemon.rs`) has some more: for [`Limits::look`]
-/// and for leaving, which wait for nobody.
+/// Threads that searches and index runs may occupy. The event loop's pool has some more, for [`Limits::look`] and for leaving.
 const BLOCKING: usize = 12;
-/// Of them, for one connection.
+/// Threads of [`BLOCKING`] that one connection may occupy.
 const BLOCKING_OF_ONE: usize = 4;
-/// Threads for `status`.
+/// Threads that `status` requests may occupy.
 const LOOKING: usize = 2;
-/// A connection of which nothing waits may bring this much, however much waits for others: nobody is locked out.
+/// A connection without waiting texts may bring this many bytes, however much waits for others: none is locked out.
 const ALWAYS_BYTES: usize = 1 << 20;
-/// Texts of one request: rows for more would not fit a frame.
+/// Most texts of one request: rows for more would not fit a frame.
 const MAX_TEXTS: usize = 16 << 10;
 
-/// What a request costs its connection beside its bytes, KiB.
+/// What a request costs its connection's budget beside its bytes, KiB.
 const REQUEST_KIB: usize = 4;
 /// What the answer for a text may cost, KiB: a row of 512 dimensions.
 const ROW_KIB: usize = 2;
 /// What one hit of a search may cost, KiB.
 const HIT_KIB: usize = 4;
 
-/// What all connections share.
+/// The limits that all connections share.
 pub struct Limits {
-    /// First come, first served; a connection's own limit keeps its queue here short.
+    /// Threads for blocking work, in the order of asking. A connection's own limit keeps it from filling the queue.
     blocking: Arc<Semaphore>,
+    /// Threads for `status`.
     looking: Arc<Semaphore>,
-    /// Bytes of texts whose requests are not answered.
+    /// Bytes of texts in requests that are not answered yet.
     waiting: Arc<AtomicUsize>,
     max_waiting: usize,
-    connections: AtomicU64,
+    /// Number of the next connection.
+    next_id: AtomicU64,
 }
 
 /// One connection, as its requests know it.
 pub struct Peer {
-    /// Never 0, which is the daemon itself.
+    /// Number of the connection; 0 is the daemon itself.
     pub id: u64,
     blocking: Arc<Semaphore>,
-    /// Its part of [`Limits::waiting`].
+    /// The connection's part of [`Limits::waiting`].
     waiting: AtomicUsize,
 }
 
@@ -63,27 +81,29 @@ impl Drop for Waiting {
 }
 
 impl Limits {
-    /// Nothing is in use.
+    /// Limits of which nothing is used yet.
     pub fn new() -> Self {
         Limits {
             blocking: Arc::new(Semaphore::new(BLOCKING)),
             looking: Arc::new(Semaphore::new(LOOKING)),
             waiting: Arc::default(),
             max_waiting: config::max_waiting_bytes(),
-            connections: AtomicU64::new(1),
+            next_id: AtomicU64::new(1),
         }
     }
 
-    /// A new connection.
+    /// Registers a connection.
     pub fn connection(&self) -> Arc<Peer> {
         Arc::new(Peer {
-            id: self.connections.fetch_add(1, Ordering::Relaxed),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
             blocking: Arc::new(Semaphore::new(BLOCKING_OF_ONE)),
             waiting: AtomicUsize::new(0),
         })
     }
 
-    /// Lets a request's texts in, or says that too much waits already. Called by the sockets' one thread only.
+    /// Counts a request's texts as waiting. Called by the sockets' one thread only.
+    ///
+    /// Errors: `OVERLOADED` when too many bytes wait already.
     pub fn admit(&self, peer: &Arc<Peer>, bytes: usize) -> Result<Waiting, Fault> {
         let within = self.waiting_bytes() + bytes <= self.max_waiting;
         let modest = peer.waiting.load(Ordering::Relaxed) == 0 && bytes <= ALWAYS_BYTES.min(self.max_waiting);
@@ -97,18 +117,18 @@ impl Limits {
         Ok(Waiting { peer: peer.clone(), all: self.waiting.clone(), bytes })
     }
 
-    /// Bytes of texts whose requests are not answered.
+    /// Bytes of texts in requests that are not answered yet.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Blocking work that runs now.
+    /// How many threads do blocking work now.
     pub fn working(&self) -> usize {
         BLOCKING - self.blocking.available_permits()
     }
 
-    /// Work that blocks, away from the sockets, in its turn. Its place is taken until it has really ended, whether
-    /// somebody still waits for it or not. A panic is this caller's fault only.
+    /// Runs work that blocks on a thread of its own, in the order of asking. Its place is taken until it has ended, also when
+    /// its caller has given up. A panic becomes a fault of this caller only.
     pub async fn run<T: Send + 'static>(
         &self,
         peer: &Peer,
@@ -119,7 +139,7 @@ impl Limits {
         blocking((own, shared), work).await
     }
 
-    /// A short look at files that does not queue behind work.
+    /// Runs a short look at files that does not queue behind work.
     pub async fn look<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
@@ -138,7 +158,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     let held = move || {
-        let _place = place; // by the work itself: who waits for it may give up
+        let _place = place; // held by the work itself, because its caller may give up
         work()
     };
     tokio::task::spawn_blocking(held)
@@ -146,12 +166,12 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
 }
 
-/// What a request holds in memory, KiB.
+/// What a request with a body of so many bytes costs its connection's budget, KiB.
 pub fn request_kib(body: usize) -> usize {
     REQUEST_KIB + (body >> 10)
 }
 
-/// An upper guess at what its answer will hold, KiB.
+/// An upper estimate of the answer's size, KiB.
 pub fn answer_kib(request: &Request) -> usize {
     match request {
         Request::Embed { lengths, .. } => lengths.len().min(MAX_TEXTS) * ROW_KIB,
@@ -161,6 +181,8 @@ pub fn answer_kib(request: &Request) -> usize {
 }
 
 /// Refuses more texts than an answer has room for.
+///
+/// Errors: `TOO_LARGE`.
 pub fn check_texts(n: usize) -> Result<(), Fault> {
     if n > MAX_TEXTS {
         let fault = Fault::new(Code::TooLarge, format!("the request has {n} texts, the limit is {MAX_TEXTS}"));
@@ -174,13 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_texts_are_limited_and_nobody_is_locked_out() {
+    fn waiting_texts_are_limited_and_no_connection_is_locked_out() {
         let limits = Limits { max_waiting: 4 << 20, ..Limits::new() };
         let (greedy, modest) = (limits.connection(), limits.connection());
         assert_ne!(greedy.id, modest.id);
         let first = limits.admit(&greedy, 4 << 20).expect("nothing waits");
         assert_eq!(limits.admit(&greedy, 1).err().map(|fault| fault.code), Some(Code::Overloaded));
-        let small = limits.admit(&modest, 1 << 10).expect("it has nothing here");
+        let small = limits.admit(&modest, 1 << 10).expect("nothing of it waits");
         assert_eq!(limits.admit(&modest, 1).err().map(|fault| fault.code), Some(Code::Overloaded));
         assert_eq!(limits.waiting_bytes(), (4 << 20) + (1 << 10));
         drop(first);
@@ -203,11 +225,11 @@ mod tests {
                 Ok(())
             });
             tokio::select! {
-                _ = work => unreachable!("nobody ended it"),
-                _ = begun => {} // and from here on nobody waits for it
+                _ = work => unreachable!("the channel is open"),
+                _ = begun => {} // its caller gives up here
             }
             assert_eq!(limits.working(), 1);
-            end.send(()).expect("it listens");
+            end.send(()).expect("the work waits");
             while limits.working() > 0 {
                 tokio::task::yield_now().await;
             }
@@ -236,7 +258,7 @@ mod tests {
             while limits.working() < BLOCKING_OF_ONE {
                 tokio::task::yield_now().await;
             }
-            // Whatever the greedy one has waiting: there is a thread for others, and one for `status`.
+            // There is a thread for other connections, and one for `status`.
             assert_eq!(limits.run(&other, || Ok(7)).await, Ok(7));
             assert_eq!(limits.look(|| Ok(8)).await, Ok(8));
             assert_eq!(limits.working(), BLOCKING_OF_ONE);

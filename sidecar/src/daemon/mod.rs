@@ -11,7 +11,7 @@
 //! *Why*: every Node program that uses the package pays this time at its start, and every command of the command line pays it
 //! when no daemon runs. Starting to the ready line takes about 10 ms, loading the default model about 20 ms more, a 4 GB model
 //! seconds, opening a large index tens of milliseconds (`bench/NOTES.md`). A model that is missing or an index that is damaged
-//! must fail a request, whose caller can be told what to do, not the start, after which nobody listens.
+//! must fail a request, whose caller can be told what to do, and not the start.
 //!
 //! *Right*: hand the parts over closed, and open them in the first request that needs them, as [`Batcher::new`] and
 //! [`Project::new`](crate::project::Project::new) do. *Wrong*: `Daemon { embedder: Embedder::open(..)?, .. }` in [`start`].
@@ -118,7 +118,7 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
     endpoint.prepare_dir()?;
     let config = project.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     let runtime = event_loop()?;
-    // A kernel that this processor lacks is the error of who asked for it, not of every later client.
+    // Refuse a kernel that this processor lacks now: its starter chose it, and later clients cannot mend that.
     if let Some(found) = config::kernel()
         && let Err(usable) = kernel::choose(Some(&found))
     {

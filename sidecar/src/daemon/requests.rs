@@ -1,4 +1,4 @@
-//! Request to response: one match, one short arm each.
+//! What each request does: one match, one short arm each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! How often a daemon began at this endpoint, and how often one ended without a word. Only the lock's holder writes it.
+//! How many daemons were started at this endpoint and how many crashed, in a file that only the lock's holder writes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::log;
 
-/// Counted since the file was first made.
+/// Starts and crashes since the file was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Runs {
     /// Daemons that became owner.
     pub starts: u64,
-    /// Of them, those that died: killed, crashed, or the machine went down.
+    /// Daemons that did not leave in order: killed, crashed, or the machine went down.
     pub crashes: u64,
-    /// When the last of these was found, seconds since 1970.
+    /// When the last crash was noticed, seconds since 1970.
     pub last_crash: Option<u64>,
-    /// One is there now, or was when it died.
+    /// A daemon runs now, or has crashed since.
     pub running: bool,
 }
 
 impl Runs {
-    /// What is known; nothing, where the file is missing or says something else. Never an obstacle.
+    /// Reads the file; zeros where it is missing or damaged, because counting must not keep a daemon from starting.
     pub fn read(path: &Path) -> Runs {
         std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
-    /// A new owner begins.
+    /// Counts the start of a new owner, and the crash of the one before if it did not leave in order.
     pub fn begin(path: &Path) -> Runs {
         let mut runs = Runs::read(path);
         runs.starts += 1;
@@ -41,7 +41,7 @@ impl Runs {
         runs
     }
 
-    /// The owner leaves in order.
+    /// Notes that the owner leaves in order.
     pub fn end(path: &Path) {
         Runs { running: false, ..Runs::read(path) }.write(path);
     }

@@ -1,20 +1,21 @@
-//! Removes what endpoints left in the runtime directory that nobody has used for weeks.
+//! Removes the files of endpoints that were not used for weeks from the runtime directory.
 //!
-//! A project leaves a lock, a log and a count of its daemons, and projects come and go. A lock file may be removed only by
-//! its holder; whoever opened it meanwhile finds out when it has the lock (`become_owner`), and opens the new one.
+//! Each project leaves a lock, a log and a count of its daemons there. A lock file is removed only by its holder; a process that
+//! had opened it before sees, once it has the lock, that the file is gone from its path, and opens the new one
+//! (`ownership::become_owner`).
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A daemon writes to its log when it begins and when it leaves.
+/// Files older than this belong to no daemon in use: each writes to its log when it starts and when it leaves.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Everything that an endpoint has beside its lock, which goes last.
+/// File name endings of an endpoint's files, without the lock, which is removed last.
 const BESIDE: [&str; 5] = ["log", "log.1", "runs", "sock", "tcp"];
-/// Hexadecimal digits of an endpoint's name.
+/// Number of hexadecimal digits in an endpoint's name.
 const ID_LEN: usize = 16;
 
-/// Sweeps a runtime directory. What cannot be removed is left.
+/// Removes unused endpoints' files from a runtime directory, as far as it can.
 pub fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {

@@ -1,11 +1,11 @@
-//! Many owners' items, taken one owner at a time: who brings a thousand does not hold up who brings one.
+//! A queue whose owners take turns, item by item: one owner's thousand items do not hold up another's one.
 
 use std::collections::{HashMap, VecDeque};
 
 /// A queue in which each owner's items keep their order and the owners take turns.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    /// Owners that have items, each once, the next one first.
+    /// Owners that have items, each once, in the order of their turns.
     turns: VecDeque<u64>,
     items: HashMap<u64, VecDeque<T>>,
 }
@@ -17,12 +17,12 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Nothing waits.
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// Behind what the owner has here already.
+    /// Adds items behind those that the owner has here already.
     pub fn extend(&mut self, owner: u64, items: impl IntoIterator<Item = T>) {
         let own = self.items.entry(owner).or_default();
         let had_none = own.is_empty();
@@ -34,7 +34,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// The next owner's oldest item.
+    /// Takes the oldest item of the owner whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
         let owner = self.turns.pop_front()?;
         let own = self.items.get_mut(&owner).expect("an owner with a turn has items");
@@ -47,14 +47,14 @@ impl<T> FairQueue<T> {
         item
     }
 
-    /// Gives back what was popped last: it is the next one again.
+    /// Puts back the item that was popped last; it is the next one again.
     pub fn put_back(&mut self, owner: u64, item: T) {
         self.items.entry(owner).or_default().push_front(item);
         self.turns.retain(|other| *other != owner);
         self.turns.push_front(owner);
     }
 
-    /// Everything, in no particular order.
+    /// Takes every item, in no particular order.
     pub fn take_all(&mut self) -> Vec<T> {
         self.turns.clear();
         self.items.drain().flat_map(|(_, items)| items).collect()

@@ -1,4 +1,4 @@
-//! Which file is the model: the bundled one, one in the project, one in the Hugging Face cache.
+//! Finds the model's file: the bundled one, one in the project, or one in the Hugging Face cache; and downloads into the latter.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{self, DEFAULT_MODEL};
 
-/// A model file, and the checksum it must have where one is recorded.
+/// A model file, with the checksum that it must have, where one is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelFile {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
     /// Recorded SHA-256, hexadecimal.
     pub sha256: Option<String>,
-    /// The project that named it: it may not lead outside.
+    /// The project whose configuration named the file: the file must lie inside it, links included.
     pub below: Option<PathBuf>,
 }
 
@@ -36,7 +36,9 @@ pub struct HubFile {
 }
 
 impl HubFile {
-    /// From `owner/repo/path/to/file.gguf[@revision]`.
+    /// Parses `owner/repo/path/to/file.gguf[@revision]`.
+    ///
+    /// Errors: `CONFIG_INVALID` for anything else.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let invalid = || Fault::new(Code::InvalidArgument, format!("`{text}` is not owner/repo/file.gguf[@revision]"));
         let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
@@ -65,12 +67,12 @@ impl HubFile {
         Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone())
     }
 
-    /// The downloaded file, if it is there.
+    /// The file in the cache, if it was downloaded.
     fn cached(&self) -> Option<PathBuf> {
         Cache::from_env().repo(self.repo()).get(&self.file)
     }
 
-    /// Downloads into the cache that Python's tools share, or finds it there.
+    /// Downloads the file into the cache that it shares with Python's tools, or finds it there.
     pub fn pull(&self, progress: bool) -> Result<PathBuf, Fault> {
         if let Some(path) = self.cached() {
             return Ok(path);
@@ -97,8 +99,8 @@ impl HubFile {
     }
 }
 
-/// The hub names large files by their SHA-256, and its client does not compare: a cut or changed download would stay
-/// in the cache for good.
+/// Compares a large file with the SHA-256 that the hub names it by, and removes it if they differ. The hub's client does not
+/// compare, so a cut download would stay in the cache.
 fn check_blob(path: &Path) -> Result<(), Fault> {
     let io = |error: std::io::Error| crate::fault::io(&error, format!("cannot read `{}`: {error}", path.display()));
     let blob = path.canonicalize().map_err(io)?;
@@ -121,8 +123,8 @@ fn check_blob(path: &Path) -> Result<(), Fault> {
 /// Finds the model that `named` asks for.
 ///
 /// `model_dir` is the default model's package as JavaScript resolved it. A repository's configuration can only name
-/// the bundled model, a file inside the project, or a file that the user pulled: `OFFHEAP_MODEL` is the user's own
-/// word and may name any file.
+/// the bundled model, a file inside the project, or a file that the user pulled. `OFFHEAP_MODEL` is the user's own
+/// choice and may name any file.
 pub fn resolve(named: &str, project: Option<&Path>, model_dir: Option<&Path>) -> Result<ModelFile, Fault> {
     if let Some(model) = config::model_override() {
         if model.ends_with(".gguf") && !model.starts_with("hf:") {
@@ -185,8 +187,8 @@ fn bundled(model_dir: Option<&Path>) -> Result<ModelFile, Fault> {
     Ok(ModelFile { path, sha256: Some(manifest.sha256), below: None })
 }
 
-/// Where the default model's package can be, seen from the binary: beside its own package in `node_modules`, or in
-/// this repository.
+/// Directories where the default model's package can be: beside the binary's own package in `node_modules`, or in this
+/// repository.
 fn package_dirs(exe: &Path) -> Vec<PathBuf> {
     let folder = format!("model-{DEFAULT_MODEL}");
     let mut dirs = Vec::new();

@@ -31,7 +31,7 @@ pub struct Job {
     pub specials: Specials,
     /// Which queue its texts wait in.
     pub priority: Priority,
-    /// Set by the caller, who waits no more, or by the first fault.
+    /// Set when the caller gives up, or by the first fault.
     pub cancelled: Arc<AtomicBool>,
     /// When it was queued.
     pub enqueued: Instant,

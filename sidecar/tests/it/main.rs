@@ -5,6 +5,7 @@
 
 mod support;
 mod layering;
+mod structure;
 #[cfg(unix)]
 mod lifecycle;
 #[cfg(unix)]

@@ -366,7 +366,7 @@ impl Watch {
         self.state.lock().expect(UNPOISONED)
     }
 
-    /// Notes that changes came now, and wakes whoever waits for that.
+    /// Notes that changes came now; wakes the thread and the searches that wait.
     fn wake_thread(&self, mut state: MutexGuard<'_, State>) {
         state.pending.touch(Instant::now());
         drop(state);
