@@ -1,7 +1,7 @@
 // The Windows build, run: the tests of the protocol and of its named pipes, then the life of the daemon as users see it.
 //
 // On Windows itself, or on Linux under wine with a Rust toolchain for x86_64-pc-windows-gnu and mingw. Not part of
-// `npm test`. What wine cannot show is in ARCHITECTURE.md, "What is checked where".
+// `npm test`. What wine cannot show is in docs/platforms.md.
 //
 //   CROSS_TOOLCHAIN  name of the rustup toolchain that has the target, if it is not the default one
 //   WINEPREFIX       a prefix to use; without it one is made and removed again
