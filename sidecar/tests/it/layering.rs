@@ -200,12 +200,19 @@ fn nobody_says(dir: &str, words: &[&str], but: &[&str]) {
 fn one_file_knows_the_encoding_and_two_the_socket() {
     nobody_says("sidecar/protocol/src", &["bincode"], &["protocol/src/codec.rs"]);
     let sockets = [
-        "connection.rs",
+        "connection/mod.rs",
+        "connection/frame.rs",
         "connection/local.rs",
-        "connection/pipe.rs",
+        "connection/named_pipe.rs",
+        "connection/stdio.rs",
         "connection/tcp.rs",
-        "connection/pipes.rs",
-        "client.rs",
+        "client/mod.rs",
+        "client/shared.rs",
+        "client/frames.rs",
+        "client/keepalive.rs",
+        "client/call.rs",
+        "client/embed.rs",
+        "client/connect.rs",
     ];
     nobody_says("sidecar/protocol/src", &["tokio", "interprocess"], &sockets);
 }

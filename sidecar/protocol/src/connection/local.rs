@@ -12,7 +12,7 @@ use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOption
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[cfg(windows)]
-use super::pipe::{self, Listener as Inner, Stream};
+use super::named_pipe::{self, Listener as Inner, Stream};
 use super::{Connection, Transport};
 use crate::endpoint::Endpoint;
 
@@ -52,7 +52,7 @@ impl Listener {
 /// Connects to whoever is bound.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
     #[cfg(windows)]
-    let stream = pipe::connect(&endpoint.socket()).await?;
+    let stream = named_pipe::connect(&endpoint.socket()).await?;
     #[cfg(unix)]
     let stream: Stream = ConnectOptions::new().name(name(endpoint)?).connect_tokio().await?;
     connection(stream)

@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Connection, Error, Transport};
@@ -87,22 +86,18 @@ fn connection(stream: TcpStream, secret: Secret) -> io::Result<Connection> {
 impl Secret {
     /// The client's side: shows the key and wants the answer.
     pub async fn show(&self, connection: &mut Connection) -> Result<(), Error> {
-        connection.writer.0.write_all(&self.key).await?;
-        connection.writer.0.flush().await?;
-        let mut theirs = [0; HALF];
-        connection.reader.0.read_exact(&mut theirs).await?;
+        connection.writer.bytes(&self.key).await?;
+        let theirs = connection.reader.array().await?;
         if same(&theirs, &self.answer) { Ok(()) } else { Err(Error::Foreign) }
     }
 
     /// The daemon's side: says nothing before it has seen the key.
     pub async fn check(&self, connection: &mut Connection) -> Result<(), Error> {
-        let mut theirs = [0; HALF];
-        connection.reader.0.read_exact(&mut theirs).await?;
+        let theirs = connection.reader.array().await?;
         if !same(&theirs, &self.key) {
             return Err(Error::Foreign);
         }
-        connection.writer.0.write_all(&self.answer).await?;
-        Ok(connection.writer.0.flush().await?)
+        Ok(connection.writer.bytes(&self.answer).await?)
     }
 }
 

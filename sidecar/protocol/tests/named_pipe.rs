@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::Purpose;
-use offheap_protocol::connection::pipe::{self, Listener, Stream};
+use offheap_protocol::connection::named_pipe::{self, Listener, Stream};
 use offheap_protocol::connection::{self, Accept, Transport, Welcome};
 use offheap_protocol::windows::{Descriptor, pipe_owner, user};
 use offheap_protocol::{Client, Code, Endpoint};
@@ -24,7 +24,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 async fn pair(listener: &Listener, name: &PathBuf) -> (Stream, Stream) {
-    let (server, client) = tokio::join!(listener.accept(), pipe::connect(name));
+    let (server, client) = tokio::join!(listener.accept(), named_pipe::connect(name));
     (server.expect("accepted"), client.expect("connected"))
 }
 
@@ -106,16 +106,16 @@ fn bytes_arrive_in_both_directions_at_once_and_an_end_is_an_end() {
 fn no_daemon_is_told_at_once_and_a_busy_pipe_is_not_waited_for_without_end() {
     block_on(async {
         let name = name("busy");
-        let missing = pipe::connect(&name).await.err().expect("nobody there");
+        let missing = named_pipe::connect(&name).await.err().expect("nobody there");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         let listener = Listener::bind(name.clone()).expect("a fresh name");
-        let _first = pipe::connect(&name).await.expect("taken without being accepted");
+        let _first = named_pipe::connect(&name).await.expect("taken without being accepted");
         let start = Instant::now();
-        let second = tokio::time::timeout(Duration::from_millis(300), pipe::connect(&name)).await;
+        let second = tokio::time::timeout(Duration::from_millis(300), named_pipe::connect(&name)).await;
         assert!(second.is_err(), "there was an instance to spare");
         assert!(start.elapsed() < Duration::from_secs(3));
         // The one that waits gets the next instance.
-        let (accepted, second) = tokio::join!(listener.accept(), pipe::connect(&name));
+        let (accepted, second) = tokio::join!(listener.accept(), named_pipe::connect(&name));
         accepted.expect("the first");
         second.expect("the second");
     });
@@ -127,7 +127,7 @@ fn clients_that_come_and_go_do_not_stop_the_listener() {
         let name = name("gone");
         let listener = Listener::bind(name.clone()).expect("a fresh name");
         for _ in 0..5 {
-            drop(pipe::connect(&name).await.expect("there is an instance"));
+            drop(named_pipe::connect(&name).await.expect("there is an instance"));
             // Accepted dead or passed over; both leave a fresh instance behind.
             let _ = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         }
@@ -137,7 +137,7 @@ fn clients_that_come_and_go_do_not_stop_the_listener() {
             let _ = tokio::time::timeout(Duration::from_millis(1), &mut accepting).await.map(|stream| stream.is_ok());
             accepting.set(listener.accept());
         }
-        let (server, client) = tokio::join!(accepting, pipe::connect(&name));
+        let (server, client) = tokio::join!(accepting, named_pipe::connect(&name));
         let (server, client) = (server.expect("accepted"), client.expect("connected"));
         (&server).write_all(b"x").await.expect("alive");
         assert_eq!((&client).read_u8().await.expect("alive"), b'x');
@@ -153,7 +153,7 @@ fn many_clients_at_once_are_all_accepted() {
             .map(|i| {
                 let name = name.clone();
                 tokio::spawn(async move {
-                    let stream = pipe::connect(&name).await.expect("waits its turn");
+                    let stream = named_pipe::connect(&name).await.expect("waits its turn");
                     (&stream).write_u8(i).await.expect("alive");
                     (&stream).read_u8().await.expect("alive")
                 })
