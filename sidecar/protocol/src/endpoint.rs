@@ -38,8 +38,7 @@ impl Endpoint {
             Some(root) => hash.update(root.as_os_str().as_encoded_bytes()),
             None => hash.update(b"\0no project"),
         }
-        let id = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let endpoint = Endpoint { dir, id, project };
+        let endpoint = Endpoint { dir, id: short_hex(hash), project };
         let bytes = endpoint.socket().as_os_str().len();
         if cfg!(unix) && bytes > MAX_SOCKET_BYTES {
             return Err(Fault::new(
@@ -72,8 +71,7 @@ impl Endpoint {
             let mut hash = Sha256::new_with_prefix(crate::windows::user().unwrap_or_default());
             hash.update([0]);
             hash.update(self.dir.as_os_str().to_ascii_lowercase().as_encoded_bytes());
-            let owner: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-            PathBuf::from(format!(r"\\.\pipe\offheap-{owner}-{}", self.id))
+            PathBuf::from(format!(r"\\.\pipe\offheap-{}-{}", short_hex(hash), self.id))
         }
         #[cfg(not(windows))]
         self.dir.join(format!("{}.sock", self.id))
@@ -123,8 +121,7 @@ impl Endpoint {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
-            // SAFETY: geteuid cannot fail and touches no memory.
-            let us = unsafe { libc::geteuid() };
+            let us = crate::unix::user();
             if meta.uid() != us {
                 return Err(refuse(format!("belongs to user {}, not to you ({us})", meta.uid())));
             }
@@ -134,6 +131,11 @@ impl Endpoint {
         }
         Ok(())
     }
+}
+
+/// The first eight bytes of a digest, as 16 hexadecimal digits.
+fn short_hex(hash: Sha256) -> String {
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The user's runtime directory: `OFFHEAP_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/offheap`, or a short per-user one.
@@ -156,8 +158,7 @@ fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
         if let Some(dir) = var("XDG_RUNTIME_DIR").filter(usable) {
             return dir.join("offheap");
         }
-        // SAFETY: geteuid cannot fail and touches no memory.
-        PathBuf::from(format!("/tmp/offheap-{}", unsafe { libc::geteuid() }))
+        PathBuf::from(format!("/tmp/offheap-{}", crate::unix::user()))
     }
 }
 

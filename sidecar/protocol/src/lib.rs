@@ -10,6 +10,8 @@ pub mod endpoint;
 pub mod connection;
 pub mod client;
 pub mod ready;
+#[cfg(unix)]
+pub mod unix;
 #[cfg(windows)]
 pub mod windows;
 

@@ -26,7 +26,7 @@ const RULES: &[Rule] = &[
             "bincode",
             "getrandom",
             "interprocess",
-            "libc",
+            "rustix",
             "semver",
             "serde",
             "serde_json",

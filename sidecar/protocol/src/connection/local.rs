@@ -61,7 +61,10 @@ pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
 /// A system without this kind of socket at all.
 pub fn is_unknown_family(error: &io::Error) -> bool {
     #[cfg(unix)]
-    return matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT));
+    return {
+        use rustix::io::Errno;
+        Errno::from_io_error(error).is_some_and(|errno| [Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT].contains(&errno))
+    };
     #[cfg(not(unix))]
     return {
         let _ = error;
@@ -78,8 +81,7 @@ fn connection(stream: Stream) -> io::Result<Connection> {
     #[cfg(unix)]
     {
         let peer = stream.peer_creds()?;
-        // SAFETY: geteuid cannot fail and touches no memory.
-        if peer.euid().is_some_and(|euid| euid != unsafe { libc::geteuid() }) {
+        if peer.euid().is_some_and(|euid| euid != crate::unix::user()) {
             return Err(io::Error::other(super::Error::Foreign));
         }
     }

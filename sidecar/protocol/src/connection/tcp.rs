@@ -123,13 +123,8 @@ fn write_private(endpoint: &Endpoint, content: &[u8]) -> io::Result<()> {
 fn read_private(endpoint: &Endpoint) -> io::Result<Door> {
     let file = std::fs::File::open(endpoint.door())?;
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let meta = file.metadata()?;
-        // SAFETY: geteuid cannot fail and touches no memory.
-        if meta.uid() != unsafe { libc::geteuid() } || meta.mode() & 0o077 != 0 {
-            return Err(io::Error::other(Error::Foreign));
-        }
+    if !crate::unix::is_private(&file.metadata()?) {
+        return Err(io::Error::other(Error::Foreign));
     }
     let mut text = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut text)?;
