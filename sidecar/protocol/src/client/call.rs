@@ -11,28 +11,33 @@ use crate::codec::{self, Envelope, Kind};
 use crate::connection::Payload;
 use crate::message::{Code, Fault, Progress, Request};
 
-/// Longer than a deadline by this much is not waited: the daemon should have answered `TIMEOUT` itself.
+/// How long after its deadline a call still waits, because the daemon answers `TIMEOUT` itself when the deadline passes.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
-/// Takes its request back when the caller stops waiting.
-struct Ticket<'a> {
+/// Cancels a request in the daemon when its call is dropped before the answer.
+struct CancelOnDrop<'a> {
     client: &'a Client,
     id: u64,
-    done: bool,
+    answered: bool,
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.done && self.client.shared.lock().remove(&self.id).is_some() {
-            let cancel = Outgoing { kind: Kind::Cancel, id: self.id, control: Vec::new(), payload: Payload::None };
-            // A full outbox means the daemon does not read; the end of the connection will tell it then.
-            let _ = self.client.outbox.try_send(cancel);
+        if !self.answered && self.client.shared.lock().remove(&self.id).is_some() {
+            self.client.send_cancel(self.id);
         }
     }
 }
 
 impl Client {
-    /// Asks one thing and waits. Dropping the future cancels the request in the daemon.
+    /// Sends one request and waits for its answer. Dropping the future cancels the request in the daemon.
+    ///
+    /// `payload` is the frame's body, `deadline` the longest wait (rounded down to milliseconds, at least 1; `None` waits
+    /// for ever), `progress` receives the newest [`Progress`].
+    ///
+    /// Errors: what the daemon answers, [`Code::DaemonLost`] where the connection ends first, [`Code::Timeout`],
+    /// [`Code::DaemonUnresponsive`], [`Code::TooLarge`] for a request that no frame can hold, and [`Code::Protocol`] for
+    /// an answer that does not decode.
     pub async fn call(
         &self,
         request: Request,
@@ -46,13 +51,13 @@ impl Client {
             .map_err(|error| Fault::new(Code::TooLarge, format!("the request is too large: {error}")))?;
         let (answer, answered) = oneshot::channel();
         self.shared.lock().insert(id, Waiter { answer, progress });
-        let mut ticket = Ticket { client: self, id, done: false };
-        // Looked at after the waiter is in: `end` sets `over` first, then fails every waiter it finds.
+        let mut guard = CancelOnDrop { client: self, id, answered: false };
+        // Checked after the waiter was inserted: `Shared::fail` sets `closing` first, then fails every waiter it finds.
         if !self.is_usable() {
             return Err(lost());
         }
-        self.shared.asked.notify_one();
-        let heard = self.shared.heard.load(Ordering::Relaxed);
+        self.shared.request_made.notify_one();
+        let received = self.shared.received.load(Ordering::Relaxed);
         let work = async {
             let outgoing = Outgoing { kind: Kind::Request, id, control, payload };
             self.outbox.send(outgoing).await.map_err(|_| lost())?;
@@ -62,12 +67,15 @@ impl Client {
             None => work.await,
             Some(deadline) => match tokio::time::timeout(deadline + DEADLINE_GRACE, work).await {
                 Ok(outcome) => outcome,
-                // Not even its own word that the time is over, nor anything else since then.
-                Err(_) if self.shared.heard.load(Ordering::Relaxed) == heard => return Err(unresponsive()),
-                Err(_) => return Err(Fault::new(Code::Timeout, format!("no answer within {deadline:?}"))),
+                // Neither the daemon's own TIMEOUT nor any other frame came.
+                Err(_) if self.shared.received.load(Ordering::Relaxed) == received => return Err(unresponsive()),
+                Err(_) => {
+                    let ms = deadline.as_millis();
+                    return Err(Fault::new(Code::Timeout, format!("no answer within {ms} ms")));
+                }
             },
         };
-        ticket.done = true;
+        guard.answered = true;
         outcome
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks that send and read the frames of a connection.
+//! The two tasks of a connection: one sends frames, one receives them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,20 +10,23 @@ use crate::codec::{self, Kind};
 use crate::connection::{Body, FrameReader, FrameWriter};
 use crate::message::{Code, Fault};
 
-pub(super) async fn write(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
+/// Sends the frames of the inbox. Returns when the last [`Client`](super::Client) was dropped.
+pub(super) async fn send(mut writer: FrameWriter, mut inbox: mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing { kind, id, control, payload }) = inbox.recv().await {
         if writer.send(kind, id, &control, &payload).await.is_err() {
-            // What the daemon sent before it left, a farewell perhaps, is still to be read; the reader meets the end.
+            // The daemon closed its end, but what it sent before, perhaps a GoingAway, must still be read. `receive`
+            // returns when it has reached the end.
             std::future::pending::<()>().await;
         }
     }
 }
 
-pub(super) async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
-    // A clean end, a broken connection and a malformed frame are the same to those who wait: no answer came.
+/// Hands received frames to the calls that wait for them. Returns at the end of the connection, whether clean, broken or
+/// by a malformed frame: calls that still wait get no answer in any of these cases.
+pub(super) async fn receive(mut reader: FrameReader, shared: Arc<Shared>) {
     while let Ok(Some(frame)) = reader.next(true).await {
         let id = frame.header.id;
-        shared.heard.fetch_add(1, Ordering::Relaxed);
+        shared.received.fetch_add(1, Ordering::Relaxed);
         let outcome = match frame.header.kind {
             Kind::Progress => {
                 if let (Ok(progress), Some(waiter)) = (codec::decode(&frame.control), shared.lock().get(&id))
@@ -34,9 +37,9 @@ pub(super) async fn read(mut reader: FrameReader, shared: Arc<Shared>) {
                 continue;
             }
             Kind::GoingAway => {
-                // What is in flight will still be answered.
-                shared.farewell.store(true, Ordering::Release);
-                shared.over.store(true, Ordering::Release);
+                // Requests in flight are still answered.
+                shared.going_away.store(true, Ordering::Release);
+                shared.closing.store(true, Ordering::Release);
                 continue;
             }
             Kind::Response => codec::decode(&frame.control).map(|response| {

@@ -1,8 +1,8 @@
 //! Many requests in flight on one connection.
 //!
-//! A reader task hands frames to the callers that wait for their ids; a writer task sends. When the connection
-//! ends, every waiter fails at once. Nothing here starts a daemon: that is the edge's business
-//! (`sidecar/start.js` for Node, `sidecar/src/start.rs` for the command line).
+//! Each connection has a task that sends frames and one that reads them and hands each to the caller that waits for its
+//! id. When the connection ends, every waiting call fails at once. Nothing here starts a daemon: the
+//! callers do (`sidecar/start.js` for Node, `sidecar/src` for the command line).
 
 mod shared;
 mod frames;
@@ -35,12 +35,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// The daemon's version.
+    /// The version of the daemon's package.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Tells this connection from every other of this process.
+    /// A number that no other connection of this process has.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -50,33 +50,39 @@ impl Client {
         self.transport
     }
 
-    /// The daemon's process, where the system tells. Of this very connection: what a file says could be outdated.
+    /// The process id of the daemon at the other end of this connection; `None` where the system does not tell.
     pub fn peer_pid(&self) -> Option<u32> {
         self.peer_pid
     }
 
-    /// False once the daemon is leaving or gone: connect anew for further requests.
+    /// False once the daemon is leaving or gone: further requests need a new connection.
     pub fn is_usable(&self) -> bool {
-        !self.shared.over.load(Ordering::Acquire)
+        !self.shared.closing.load(Ordering::Acquire)
     }
 
-    /// True once the daemon's end of the connection is gone.
+    /// True once the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.shared.gone.load(Ordering::Acquire)
+        self.shared.ended.load(Ordering::Acquire)
     }
 
-    /// True when the daemon's end went without a farewell: it crashed or was killed.
+    /// True when the connection ended without a GoingAway frame: the daemon crashed or was killed.
     pub fn has_crashed(&self) -> bool {
-        self.is_closed() && !self.shared.farewell.load(Ordering::Acquire)
+        self.is_closed() && !self.shared.going_away.load(Ordering::Acquire)
     }
 
-    /// Asks the daemon to stop working on everything that was asked on this connection. The answers still come:
-    /// mostly [`Code::Cancelled`].
+    /// Asks the daemon to stop working on every request of this connection. Each is still answered, mostly with
+    /// [`Code::Cancelled`](crate::Code::Cancelled).
     pub fn cancel_all(&self) {
         let ids: Vec<u64> = self.shared.lock().keys().copied().collect();
         for id in ids {
-            let cancel = Outgoing { kind: Kind::Cancel, id, control: Vec::new(), payload: Payload::None };
-            let _ = self.outbox.try_send(cancel);
+            self.send_cancel(id);
         }
+    }
+
+    /// Sends a Cancel frame if the outbox has room. Without room the daemon does not read, and learns of the cancellation
+    /// when the connection ends.
+    fn send_cancel(&self, id: u64) {
+        let cancel = Outgoing { kind: Kind::Cancel, id, control: Vec::new(), payload: Payload::None };
+        let _ = self.outbox.try_send(cancel);
     }
 }

@@ -1,8 +1,8 @@
 //! What a client and the tasks of its connection share.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -10,15 +10,16 @@ use crate::codec::Kind;
 use crate::connection::Payload;
 use crate::message::{Code, Fault, Progress, Response};
 
-/// A final answer.
+/// The answer to a request, with its body.
 #[derive(Debug)]
 pub struct Reply {
     /// The message.
     pub response: Response,
-    /// Rows of vectors, for [`Response::Vectors`].
+    /// For [`Response::Vectors`], the rows of vectors: `texts * dim` values. Empty for every other response.
     pub rows: Vec<f32>,
 }
 
+/// A frame to send.
 pub(super) struct Outgoing {
     pub(super) kind: Kind,
     pub(super) id: u64,
@@ -26,56 +27,69 @@ pub(super) struct Outgoing {
     pub(super) payload: Payload,
 }
 
+/// The state of one connection.
 pub(super) struct Shared {
-    pub(super) waiting: Mutex<HashMap<u64, Waiter>>,
+    waiters: Mutex<HashMap<u64, Waiter>>,
+    /// The id of the next request.
     pub(super) next_id: AtomicU64,
-    /// No new requests: the daemon is leaving or gone.
-    pub(super) over: AtomicBool,
-    /// The daemon said that it is leaving.
-    pub(super) farewell: AtomicBool,
-    /// Frames that came.
-    pub(super) heard: AtomicU64,
-    /// A request was put in.
-    pub(super) asked: Notify,
+    /// No further request can be made: the daemon is leaving, does not respond, or the connection has ended.
+    pub(super) closing: AtomicBool,
+    /// The daemon sent a GoingAway frame.
+    pub(super) going_away: AtomicBool,
     /// The connection has ended.
-    pub(super) gone: AtomicBool,
+    pub(super) ended: AtomicBool,
+    /// Counts the frames that were received.
+    pub(super) received: AtomicU64,
+    /// Notified when a request is made.
+    pub(super) request_made: Notify,
 }
 
+/// A call that waits for its answer.
 pub(super) struct Waiter {
     pub(super) answer: oneshot::Sender<Result<Reply, Fault>>,
     pub(super) progress: Option<watch::Sender<Progress>>,
 }
 
 impl Shared {
-    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
-        self.waiting.lock().expect("no code that panics runs under this lock")
+    pub(super) fn new() -> Self {
+        Shared {
+            waiters: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
+            going_away: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            request_made: Notify::new(),
+        }
     }
 
-    /// Fails everybody that still waits.
+    /// The waiting calls, by request id.
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
+        self.waiters.lock().expect("no code that panics runs under this lock")
+    }
+
+    /// Marks the connection as ended and fails every call that still waits.
     pub(super) fn end(&self) {
-        self.gone.store(true, Ordering::Release);
+        self.ended.store(true, Ordering::Release);
         self.fail(&lost());
     }
 
+    /// Refuses further requests and fails every call that waits.
     pub(super) fn fail(&self, fault: &Fault) {
-        self.over.store(true, Ordering::Release);
+        self.closing.store(true, Ordering::Release);
         for (_, waiter) in self.lock().drain() {
             let _ = waiter.answer.send(Err(fault.clone()));
         }
     }
 }
 
+/// The fault of calls whose connection ended before the answer.
 pub(super) fn lost() -> Fault {
     Fault::new(Code::DaemonLost, "the connection to the daemon broke")
 }
 
+/// The fault where a daemon accepts a connection or a request and then sends nothing.
 pub(super) fn unresponsive() -> Fault {
-    Fault::new(Code::DaemonUnresponsive, "the daemon accepts connections and does not answer")
+    Fault::new(Code::DaemonUnresponsive, "the daemon accepts connections but does not answer")
         .hint("it may be stopped (SIGSTOP, a debugger) or stuck; `offheap restart --force` ends it and starts another")
-}
-
-pub(super) fn unexpected(response: &Response) -> Fault {
-    let name = format!("{response:?}");
-    let name = name.split([' ', '(']).next().unwrap_or_default();
-    Fault::new(Code::Protocol, format!("the daemon answered with `{name}`, which is not an answer to this request"))
 }

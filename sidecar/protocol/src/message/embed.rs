@@ -2,48 +2,49 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Some models prefix queries and documents differently.
+/// What a text is to the model: some models prefix queries and documents differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TextKind {
     /// Text that is searched.
     Document,
-    /// Text that searches.
+    /// Text to search with.
     Query,
 }
 
-/// Interactive work passes bulk work.
+/// The order in which the model takes texts. Interactive texts overtake bulk texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Priority {
-    /// Somebody waits for this one answer.
+    /// A caller waits for this one answer.
     Interactive,
-    /// Throughput matters, not this answer's latency.
+    /// Throughput matters more than the latency of this answer. While both kinds wait, at least one text in 32 is bulk.
     Bulk,
 }
 
-/// About the rows in the body.
+/// The answer to an `Embed` request. The vectors themselves are the frame's body: `texts * dim` `f32`, row after row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vectors {
-    /// Length of a row.
+    /// Values in a row. Every row has the Euclidean length 1, except a hashed row of a text without words: all zeros.
     pub dim: u32,
-    /// Tokens each text was computed from, special tokens included.
+    /// For each text, the number of tokens that its vector was computed from, special tokens included; 0 where hashed.
     pub tokens: Vec<u32>,
-    /// Whether the text was longer than the model reads.
+    /// For each text, whether it has more tokens than the model reads; the rest was ignored.
     pub truncated: Vec<bool>,
-    /// The vector space: model name and fingerprint. Vectors of two spaces must never be compared.
+    /// The vector space: the model's name, `:` and the first 16 hexadecimal digits of its fingerprint; "hash-v1" where
+    /// hashed. Vectors of two spaces must never be compared.
     pub space: String,
     /// Where the time went.
     pub timing: EmbedTiming,
-    /// Why these are not what the model would give, if so.
+    /// Why these are not the vectors of a model; `None` where they are.
     pub degraded: Option<String>,
 }
 
-/// Microseconds, the largest over the request's texts.
+/// Time that the texts of one request took, microseconds. Each value is the largest over the texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmbedTiming {
-    /// Waiting for the model's turn.
+    /// Waiting for the model.
     pub queue_us: u64,
-    /// Making tokens.
+    /// Tokenising the micro-batch that the text was in.
     pub tokenise_us: u64,
-    /// In the model.
+    /// Computing the micro-batch that the text was in.
     pub model_us: u64,
 }

@@ -8,41 +8,42 @@ use super::printable::printable;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// `err.code` in JavaScript.
+    /// What kind of failure it is; `err.code` in JavaScript.
     pub code: Code,
-    /// What happened.
+    /// What happened, for people; [`printable`]. Not stable: programs compare codes.
     pub message: String,
-    /// What to do about it; may be empty.
+    /// What to do about it, for people; [`printable`], may be empty.
     pub hint: String,
 }
 
 impl Fault {
-    /// A fault without a hint. What a message quotes may come from a repository: see [`printable`].
+    /// A fault without a hint. The message becomes [`printable`], because it may quote a file of a repository.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Fault { code, message: printable(&message.into()), hint: String::new() }
     }
 
-    /// The same with a remedy.
+    /// This fault with a remedy, which becomes [`printable`].
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = printable(&hint.into());
         self
     }
 }
 
-/// Defines [`Code`], its names and its table in one place, so that docs and tests cannot drift.
+/// Defines [`Code`] from one list of variants, names and meanings. The meaning is the variant's documentation and the
+/// text of the tables in the READMEs, so that these cannot differ.
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// Stable error codes. Position is identity on the wire: append only.
+        /// Error codes. Names and positions are stable; position is identity on the wire: append only.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[doc = $doc])+ $variant,)+
         }
 
         impl Code {
-            /// Every code with its meaning, in wire order.
+            /// Every code with its name and its meaning, in wire order.
             pub const TABLE: &[(Code, &str, &str)] = &[$((Code::$variant, $name, concat!($($doc),+)),)+];
 
-            /// The name that JavaScript and `--json` show.
+            /// The stable name, as JavaScript and `--json` show it.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Code::$variant => $name,)+
@@ -53,7 +54,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A bug in offheap: the request failed inside, others are unharmed.
+    /// A bug in offheap: this request failed, other requests are not affected.
     Internal = "INTERNAL",
     /// An argument is missing, malformed or out of range.
     InvalidArgument = "INVALID_ARGUMENT",
@@ -85,7 +86,7 @@ codes! {
     ModelDamaged = "MODEL_DAMAGED",
     /// The model's architecture, tokenizer or quantisation is not supported.
     ModelUnsupported = "MODEL_UNSUPPORTED",
-    /// The model gave a vector that is not finite or has no length.
+    /// The model computed a vector that is not finite or has length 0.
     ModelFailed = "MODEL_FAILED",
     /// The configuration file cannot be used.
     ConfigInvalid = "CONFIG_INVALID",
@@ -93,7 +94,7 @@ codes! {
     DiskFull = "DISK_FULL",
     /// The operating system refused a file operation.
     Io = "IO",
-    /// Nobody answers at the endpoint.
+    /// No daemon answers at the endpoint.
     DaemonNotRunning = "DAEMON_NOT_RUNNING",
     /// The daemon could not be started.
     DaemonStartFailed = "DAEMON_START_FAILED",
@@ -103,7 +104,7 @@ codes! {
     DaemonUnresponsive = "DAEMON_UNRESPONSIVE",
     /// The peer does not speak this protocol, or not this version of it.
     Protocol = "PROTOCOL",
-    /// The runtime directory or the peer belongs to somebody else or is open to others.
+    /// The runtime directory or the peer belongs to another user, or other users can enter the directory.
     Forbidden = "FORBIDDEN",
     /// The sidecar binary is not installed beside the addon.
     SidecarNotFound = "SIDECAR_NOT_FOUND",
@@ -117,9 +118,9 @@ codes! {
     SocketsRefused = "SOCKETS_REFUSED",
     /// The daemon crashed twice while it worked on this request; it is not sent again.
     Poisoned = "POISONED",
-    /// A file or directory that offheap would use is a link, another user's, or not of the kind it should be.
+    /// A file or directory that offheap would use is a link, belongs to another user, or is of the wrong kind.
     UnsafePath = "UNSAFE_PATH",
-    /// The index was not made by this user on this machine; the next index run begins it anew.
+    /// The index was not made by this user on this machine; the next index run builds it anew.
     IndexForeign = "INDEX_FOREIGN",
 }
 

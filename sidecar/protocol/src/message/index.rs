@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What an `Index` request did.
+/// The answer to an `Index` request: what the run did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IndexReport {
-    /// The committed generation that searches now see.
+    /// The committed generation that searches see now.
     pub generation: u64,
     /// Files in the index.
     pub files: u64,
-    /// Files that were new or changed.
+    /// Files that were new or had changed.
     pub files_changed: u64,
-    /// Files that were gone.
+    /// Files that no longer exist or no longer belong to the project.
     pub files_removed: u64,
-    /// Files that were not indexed, by reason; the first few thousand.
+    /// Files that were not indexed: at most 5,000, and no more than 1 MiB of paths.
     pub skipped: Vec<SkippedFile>,
     /// Chunks in the index.
     pub chunks: u64,
@@ -21,55 +21,58 @@ pub struct IndexReport {
     pub vectors: u64,
     /// Vectors that the model computed in this run.
     pub embedded: u64,
-    /// Vectors that came from the embedding cache.
+    /// Vectors that this run took from the embedding cache.
     pub reused: u64,
-    /// Tokens the model read in this run.
+    /// Tokens that the model read in this run.
     pub tokens: u64,
-    /// Milliseconds until all of the text could be searched; the first part of a large tree answers after half a second.
+    /// Milliseconds until all text could be searched. In a large tree, the first files can be searched earlier.
     pub text_ms: u64,
-    /// Milliseconds in all.
+    /// Milliseconds that the whole run took.
     pub total_ms: u64,
-    /// Files that were not indexed, those beyond the list included.
+    /// All files that were not indexed, including those that `skipped` has no room for.
     pub skipped_total: u64,
-    /// There was an index that this user did not make on this machine: it was begun anew.
+    /// Whether an index was found that this user did not make on this machine. It was discarded and built anew.
     pub foreign: bool,
 }
 
-/// One file that was left out.
+/// One file that was not indexed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedFile {
-    /// Relative to the project.
+    /// Path relative to the project, `/` between parts.
     pub path: String,
-    /// "binary", "too_large", "not_utf8", "unreadable", "vanished" ...
+    /// One of "too_large", "binary", "generated", "not_utf8", "non_utf8_path", "symlink", "not_a_file",
+    /// "too_many_rules", "path_too_long", "unreadable", "vanished".
     pub reason: String,
 }
 
-/// How far a long request is. Lossy: the newest wins.
+/// How far an index run is. Frames may be lost: each replaces the one before.
+///
+/// A value with everything at its default only says that the daemon has not forgotten the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is being done.
+    /// The present step.
     pub phase: Phase,
-    /// Units done: files while scanning, chunks while embedding.
+    /// Units done: chunks in [`Phase::Embed`], files before.
     pub done: u64,
-    /// Units in all, 0 while unknown.
+    /// Units in all; 0 while unknown.
     pub total: u64,
-    /// Milliseconds since the request began.
+    /// Milliseconds since the run began.
     pub elapsed_ms: u64,
-    /// The file at hand, relative to the project.
+    /// The present file, relative to the project, `/` between parts; may be empty.
     pub path: String,
 }
 
-/// Steps of an `Index` request, in order.
+/// Steps of an index run, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Looking for files.
     #[default]
     Scan,
-    /// Reading, chunking and storing text.
+    /// Reading and chunking files and storing their text.
     Text,
-    /// Text search answers; vectors are being computed.
+    /// Computing vectors; searches find the text already.
     Embed,
-    /// All done.
+    /// The run has ended. No daemon sends it so far: the answer says the same.
     Done,
 }
 

@@ -1,7 +1,11 @@
 //! Requests, responses, progress and faults.
 //!
 //! Plain data, no sockets. The encoding carries no names: **position is identity. Append, never reorder, never
-//! insert.** A new variant or a new trailing field raises [`PROTO_MAX`].
+//! insert.** A new variant or a new trailing field raises [`PROTO_MAX`]. Everything here belongs to protocol 1 unless its
+//! documentation names a later version.
+//!
+//! Names that are strings (`mode`, `reason`, `kind` and others) may get new values without a new protocol version: a
+//! reader shows a value that it does not know as it is.
 
 mod request;
 mod embed;
@@ -21,7 +25,7 @@ pub use search::{
 };
 pub use status::{CutOff, IndexStatus, Latency, LoadStatus, ModelStatus, RequestCounts, StatusReport, WatchStatus};
 
-/// Oldest protocol version this build still speaks.
+/// Oldest protocol version that this build speaks.
 pub const PROTO_MIN: u16 = 1;
-/// Newest protocol version this build speaks.
+/// Newest protocol version that this build speaks.
 pub const PROTO_MAX: u16 = 1;

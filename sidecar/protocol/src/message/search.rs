@@ -5,39 +5,40 @@ use serde::{Deserialize, Serialize};
 /// What a `Search` request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchRequest {
-    /// The question, an identifier, a path, an error text; a pattern with [`SearchMode::Regex`].
+    /// A question, an identifier, a path or an error message; a pattern with [`SearchMode::Regex`], a name with
+    /// [`SearchMode::Symbol`]. At most 64 KiB.
     pub query: String,
-    /// Which evidence to use.
+    /// How the project is searched.
     pub mode: SearchMode,
-    /// Hits to return.
+    /// Most hits to return, 1 to 1000.
     pub limit: u32,
-    /// Path globs, `!` negates; empty allows all.
+    /// Globs of paths, in the syntax of .gitignore; `!` negates. Empty allows every path.
     pub globs: Vec<String>,
-    /// Language names; empty allows all.
+    /// Names of languages. Empty allows every language.
     pub languages: Vec<String>,
-    /// What is done about changes that are not indexed yet.
+    /// What is done about changes that are not indexed yet. Without effect with [`SearchMode::Regex`].
     pub fresh: Fresh,
-    /// Each hit says what its score is made of.
+    /// Whether each hit says in [`Hit::why`] what its score is made of.
     pub explain: bool,
-    /// [`SearchMode::Regex`]: whether case counts.
+    /// Whether case counts. Only with [`SearchMode::Regex`].
     pub case: Case,
-    /// [`SearchMode::Regex`]: lines shown before and after the one that matches.
+    /// Lines shown before and after a line that matches, 0 to 20. Only with [`SearchMode::Regex`].
     pub context: u32,
 }
 
-/// Which evidence a search uses.
+/// How a project is searched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SearchMode {
-    /// Vectors and text, fused.
+    /// Vectors and full text, fused.
     #[default]
     Hybrid,
     /// Vectors only.
     Semantic,
     /// Full text only.
     Text,
-    /// A regular expression over the files as they are now; needs neither an index nor a model.
+    /// A regular expression over the files as they are on disk. Needs neither an index nor a model.
     Regex,
-    /// Names of definitions: exact, any case, beginnings, near misses.
+    /// Names of definitions: exact, in another case, by their beginning, by the humps of CamelCase, or misspelt.
     Symbol,
 }
 
@@ -51,7 +52,7 @@ impl SearchMode {
         (SearchMode::Symbol, "symbol"),
     ];
 
-    /// The mode of that name.
+    /// The mode of that name in JSON and JavaScript.
     pub fn named(name: &str) -> Option<Self> {
         Self::TABLE.iter().find(|(_, known)| *known == name).map(|(mode, _)| *mode)
     }
@@ -65,17 +66,17 @@ impl SearchMode {
 /// What a search does about changes that are not indexed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fresh {
-    /// Answers at once from what is there.
+    /// Searches the index as it is, at once.
     #[default]
     StaleOk,
-    /// Brings changes in first, then answers with what is there.
+    /// Waits until every change made before the request is indexed, then searches.
     Wait {
-        /// For no longer than this, milliseconds.
+        /// Longest wait, milliseconds; after it, the index is searched as it is. The daemon waits a day at most.
         ms: u32,
     },
 }
 
-/// Whether upper and lower case are told apart.
+/// Whether a regular expression tells upper and lower case apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Case {
     /// Only where the pattern has an upper-case letter.
@@ -88,7 +89,7 @@ pub enum Case {
 }
 
 impl Case {
-    /// The case rule of that name.
+    /// The rule of that name in JSON and JavaScript: "smart", "sensitive" or "insensitive".
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "smart" => Some(Case::Smart),
@@ -99,106 +100,114 @@ impl Case {
     }
 }
 
-/// What a `Search` request found.
+/// The answer to a `Search` request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SearchReport {
-    /// Best first.
+    /// Best first; with "regex" by path and line.
     pub hits: Vec<Hit>,
-    /// The mode that was really used; "text" where "hybrid" had no vectors.
+    /// Name of the mode that was used: the one asked for, or "text" where "hybrid" had no vectors.
     pub mode: String,
-    /// Why that is less than what was asked for, if it is.
+    /// Why the answer is less than what was asked for; `None` where it is not.
     pub degraded: Option<String>,
-    /// The vector space, where vectors were used.
+    /// The vector space of query and index; `None` where no vectors were used.
     pub space: Option<String>,
-    /// The committed generation that answered; 0 with "regex", which asks the files.
+    /// The committed generation that was searched; 0 with "regex", which reads the files.
     pub generation: u64,
-    /// What the answer was made from.
+    /// What was searched.
     pub coverage: Coverage,
-    /// There are more hits than were asked for. Only "regex" and "symbol" tell: ranked lists have no natural end.
+    /// Whether there are more hits than were asked for. Only known with "regex" and "symbol": a ranked list has no end.
     pub truncated: bool,
-    /// Microseconds spent waiting for changes to be indexed.
+    /// Microseconds that the search waited for changes to be indexed.
     pub wait_us: u64,
-    /// Microseconds to embed the query.
+    /// Microseconds to embed the query, waiting for the model included.
     pub embed_us: u64,
-    /// Microseconds to search and rank.
+    /// Microseconds to search, rank and read the hits.
     pub search_us: u64,
-    /// Another process owns the index; the answer is from what that one has committed.
+    /// Whether another process owns the index. The answer is from what that process has committed.
     pub read_only: bool,
 }
 
-/// What an answer was made from.
+/// What a search covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Files in the index; with "regex", files that were read.
     pub files: u64,
-    /// Chunks in the index.
+    /// Chunks in the index; 0 with "regex".
     pub chunks: u64,
-    /// Of them, chunks that have a vector.
+    /// Chunks in the index that have a vector; 0 with "regex".
     pub vectors: u64,
-    /// The project is watched and no change of it is known that the answer lacks.
+    /// Whether every change that the daemon knows of is in the answer, and it would know of any: the project is watched, or
+    /// the search waited. Always true with "regex".
     pub fresh: bool,
-    /// Changed files and folders that wait to be indexed, where their number is known.
+    /// Changed files and folders that wait to be indexed; `None` where their number is not known.
     pub pending_files: Option<u64>,
 }
 
-/// One ranked chunk; with "regex" a line that matches, with "symbol" a definition.
+/// One hit: a ranked chunk; with "regex" a line that matches, with "symbol" a definition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
-    /// Relative to the project, `/` between parts.
+    /// Path relative to the project, `/` between parts.
     pub path: String,
-    /// First line, from 1.
+    /// First line of `text`, from 1.
     pub first_line: u32,
-    /// Last line, inclusive.
+    /// Last line of `text`, inclusive.
     pub last_line: u32,
-    /// Fused score; 1 is the best that the evidence of this query can give, only order has a meaning across queries.
+    /// Higher is better; comparable within one answer only.
+    ///
+    /// In the ranked modes, text and vectors together give at most 1; other evidence is added, so that a score can be above
+    /// 1, and factors lower it. With "symbol", 1 is an exact name and other fits are below. With "regex", always 1.
     pub score: f32,
-    /// Language name.
+    /// Name of the file's language.
     pub language: String,
-    /// Enclosing definitions, outermost first, joined with ` > `.
+    /// Enclosing definitions, outermost first, joined with ` > `; empty at the top level and with "regex".
     pub scope: String,
-    /// Names defined in the chunk.
+    /// Names that the chunk defines; empty with "regex".
     pub symbols: Vec<String>,
-    /// The chunk as it is on disk now, or empty where it cannot be read.
+    /// The chunk as it was indexed; empty where the file no longer contains it or cannot be read. With "regex", the line
+    /// with its context as they are on disk; a very long line ends with `…`.
     pub text: String,
-    /// The file changed since it was indexed: `text` and lines may be off.
+    /// Whether the file changed since it was indexed, so that lines may be off. Always false with "regex".
     pub stale: bool,
-    /// What the score is made of, where the request said `explain`.
+    /// What the score is made of, in order. Empty without [`SearchRequest::explain`], and with "regex".
     pub why: Vec<Contribution>,
-    /// The definition that was found, with "symbol".
+    /// The definition that was found; only with "symbol".
     pub symbol: Option<SymbolMatch>,
-    /// What matched, with "regex".
+    /// Where the line matches; only with "regex". Of a line with very many matches, the first.
     pub matches: Vec<Span>,
 }
 
 /// One part of a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
-    /// "bm25", "cosine", "definition" ...
+    /// In the ranked modes, terms that are added: "text", "vectors", "coherence", "definition", "file_name"; then factors
+    /// that multiply the sum: "factor:secondary_folder", "factor:test_file", "factor:test_scope", "factor:package_file",
+    /// "factor:declaration", "factor:older_version", "factor:repeat". With "symbol", the value of [`SymbolMatch::fit`].
     pub name: String,
-    /// What it adds, or multiplies with, as the name says.
+    /// The term, the factor, or with "symbol" the whole score.
     pub value: f32,
 }
 
-/// A definition whose name was asked for.
+/// A definition whose name fits the query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SymbolMatch {
-    /// As it is written.
+    /// The name as it is written in the file.
     pub name: String,
-    /// "function", "class" ...
+    /// Kind of the definition, e.g. "function", "method", "class".
     pub kind: String,
     /// Line of the name, from 1.
     pub line: u32,
-    /// How the name fits: "exact", "case", "prefix", "humps", "fuzzy".
+    /// How the name fits the query, best first: "exact", "case" (other upper and lower case), "prefix", "humps" (letters that
+    /// begin the words of the name), "fuzzy" (one or two letters differ).
     pub fit: String,
 }
 
 /// A match within one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// From 1.
+    /// The line, from 1.
     pub line: u32,
-    /// First column, from 1, in UTF-16 units: what editors and JavaScript count.
+    /// First column, from 1, in UTF-16 units, as editors and JavaScript count.
     pub start: u32,
-    /// Column after the last.
+    /// Column after the last, in UTF-16 units.
     pub end: u32,
 }

@@ -1,58 +1,58 @@
-//! What the daemon says of itself.
+//! What the daemon reports about itself.
 
 use serde::{Deserialize, Serialize};
 
-/// What the daemon is doing.
+/// The answer to a `Status` request. Counters begin at 0 with the daemon, except `starts` and `crashes`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Version of the daemon's package.
     pub version: String,
-    /// Process id.
+    /// The daemon's process id.
     pub pid: u32,
-    /// Milliseconds since it was ready.
+    /// Milliseconds since the daemon was ready.
     pub uptime_ms: u64,
-    /// The project's root; none for the per-user daemon.
+    /// The project's root, an absolute path; `None` for the daemon that has no project.
     pub project: Option<String>,
-    /// The model, once one is loaded.
+    /// The model; `None` while none is loaded.
     pub model: Option<ModelStatus>,
-    /// The index, where there is one.
+    /// The index; `None` where there is none.
     pub index: Option<IndexStatus>,
-    /// An `Index` request is running.
+    /// Whether an `Index` request is in progress. Background runs are in [`WatchStatus::busy`].
     pub indexing: bool,
-    /// Connections now open.
+    /// Connections that are open now, this one included.
     pub connections: u32,
-    /// Requests answered.
+    /// Requests answered, with a response or a fault.
     pub requests: u64,
     /// Requests answered with a fault.
     pub faults: u64,
-    /// Texts waiting for the model.
+    /// Distinct texts that wait for the model.
     pub queued: u32,
-    /// Anonymous resident memory, bytes, where the system tells.
+    /// Anonymous resident memory, bytes; `None` where the system does not tell (other than Linux).
     pub anon_bytes: Option<u64>,
-    /// File-backed resident memory, bytes: the mapped model is here.
+    /// File-backed resident memory, bytes, the mapped model and index included; `None` where the system does not tell.
     pub file_bytes: Option<u64>,
-    /// How changes of the project are noticed; none for the per-user daemon.
+    /// How changes of the project are noticed; `None` for the daemon that has no project.
     pub watch: Option<WatchStatus>,
-    /// "local", "tcp" or "standalone": how clients reach it.
+    /// How clients reach the daemon: "local", "tcp" or "standalone".
     pub transport: String,
-    /// Daemons that began at this endpoint, this one included.
+    /// Daemons that have been started at this endpoint, this one included.
     pub starts: u64,
-    /// Of its predecessors, those that died without a word.
+    /// Earlier daemons at this endpoint that crashed or were killed.
     pub crashes: u64,
-    /// Another process owns the index: this one reads what that one commits.
+    /// Whether another process owns the index. This daemon reads what that process has committed.
     pub read_only: bool,
-    /// What was done since the daemon was ready, and what is going on.
+    /// Work done since the daemon was ready, and work in progress.
     pub load: LoadStatus,
 }
 
-/// What was done since the daemon was ready, and what is going on: numbers only.
+/// Work done since the daemon was ready, and work in progress. Numbers only: nothing of what was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadStatus {
-    /// Bytes of texts whose requests are not answered.
+    /// Bytes of the texts in requests that are not answered yet.
     pub waiting_bytes: u64,
-    /// Searches, greps and index runs that occupy a thread now.
+    /// Searches and index runs that occupy a thread now.
     pub working: u32,
-    /// Requests answered, by what they ask for.
+    /// Requests answered, by kind.
     pub requests: RequestCounts,
     /// Requests answered with `CANCELLED`.
     pub cancelled: u64,
@@ -60,17 +60,17 @@ pub struct LoadStatus {
     pub timed_out: u64,
     /// Requests answered with `OVERLOADED`.
     pub overloaded: u64,
-    /// How long successful `Embed` requests took, waiting included.
+    /// Duration of successful `Embed` requests, from reading the request to its answer.
     pub embed: Latency,
-    /// How long successful `Search` requests took, waiting included.
+    /// Duration of successful `Search` requests, from reading the request to its answer.
     pub search: Latency,
-    /// Connections that the daemon ended.
+    /// Connections that the daemon closed.
     pub cut_off: CutOff,
-    /// How often the model and the index were let go because nobody used them.
+    /// How often the model and the index were released because they had not been used for a while.
     pub evictions: u64,
 }
 
-/// Requests answered.
+/// Requests answered, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
     /// `Embed`.
@@ -83,67 +83,70 @@ pub struct RequestCounts {
     pub other: u64,
 }
 
-/// Microseconds. Quantiles are the ends of their buckets: no more than twice the truth.
+/// A distribution of durations, microseconds. All zeros where nothing was measured.
+///
+/// A quantile is the upper end of its bucket: at most twice the exact value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half of them took less.
+    /// Median.
     pub p50_us: u64,
-    /// Nine of ten took less.
+    /// 90th percentile.
     pub p90_us: u64,
-    /// All but one of a hundred took less.
+    /// 99th percentile.
     pub p99_us: u64,
-    /// The longest.
+    /// Longest duration, exact.
     pub max_us: u64,
-    /// Bucket `i` counts what took less than `2^i` and fits no smaller one; the last one takes the rest.
+    /// Histogram: entry `i` counts durations below `2^i` microseconds that are in no earlier entry; the last entry also
+    /// counts all longer ones.
     pub buckets: Vec<u64>,
 }
 
-/// Connections that the daemon ended, by why.
+/// Connections that the daemon closed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// What they sent is not the protocol.
+    /// The peer sent bytes that break the protocol.
     pub malformed: u64,
-    /// They did not take their answers.
+    /// The peer did not read its answers in time.
     pub slow_reader: u64,
-    /// They began a preamble or a frame and did not go on.
+    /// The peer did not complete a preamble or a frame in time.
     pub slow_sender: u64,
 }
 
 /// How changes of the project are noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchStatus {
-    /// "off", "watching", or "polling" where the system cannot tell.
+    /// "off"; "watching", with events of the system; or "polling", where those cannot be had: every 30 s.
     pub state: String,
     /// Folders that are watched.
     pub folders: u64,
-    /// Changed files and folders that wait to be indexed, where their number is known.
+    /// Changed files and folders that wait to be indexed; `None` where their number is not known.
     pub pending: Option<u64>,
-    /// Changes are being indexed now.
+    /// Whether changes are being indexed now.
     pub busy: bool,
-    /// Why it polls, or why the last changes could not be indexed.
+    /// Why the daemon polls, or why the last changes could not be indexed; `None` where all is well.
     pub problem: Option<String>,
 }
 
 /// The loaded model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelStatus {
-    /// The file's own name for itself.
+    /// Name, as the model file states it.
     pub name: String,
-    /// "bert" ...
+    /// Architecture, e.g. "bert".
     pub architecture: String,
-    /// "Q8_0" ...
+    /// Format of the weights, e.g. "Q8_0".
     pub quantisation: String,
-    /// Length of a vector.
+    /// Values in a vector.
     pub dim: u32,
-    /// Longest input in tokens.
+    /// Longest input, tokens.
     pub context_length: u32,
-    /// SHA-256 of the file.
+    /// SHA-256 of the model file, 64 lower-case hexadecimal digits.
     pub fingerprint: String,
-    /// Where it is mapped from.
+    /// Path of the model file.
     pub path: String,
-    /// The instruction set in use.
+    /// Set of compute kernels in use, by instruction set, e.g. "avx2".
     pub kernel: String,
-    /// Threads in use.
+    /// Threads that compute.
     pub threads: u32,
 }
 
@@ -152,12 +155,12 @@ pub struct ModelStatus {
 pub struct IndexStatus {
     /// Last committed generation.
     pub generation: u64,
-    /// Files in it.
+    /// Files in the index.
     pub files: u64,
-    /// Chunks in it.
+    /// Chunks in the index.
     pub chunks: u64,
     /// Chunks that have a vector.
     pub vectors: u64,
-    /// Bytes on disk, the embedding cache included.
+    /// Size on disk, bytes, the embedding cache included.
     pub bytes: u64,
 }
