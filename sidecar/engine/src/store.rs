@@ -21,6 +21,7 @@ mod files;
 mod format;
 mod maintain;
 mod place;
+mod segments;
 mod snapshot;
 mod types;
 mod verify;
@@ -32,8 +33,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::cache::FileRecord;
 pub use self::commit::Step;
-pub use self::maintain::{Built, Maintenance};
+pub use self::maintain::Maintenance;
 pub use self::place::{Place, Stamp};
+pub use self::segments::Built;
 pub use self::snapshot::{Reader, Snapshot, Stats};
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;

@@ -14,22 +14,15 @@ use std::path::Path;
 
 use super::cache::{Cache, FileRecord, vector_key};
 use super::files::is_vector_file;
-use super::maintain::MAX_ENTRIES;
+use super::segments::{entry, living_entries, next_file, plan_merge};
 use super::snapshot::{MANIFEST_BYTES, Snapshot, load};
 use super::{Changes, Store};
 use crate::vector::RowSource;
+use crate::vector::bytes::checksum;
 use crate::vector::manifest::{Manifest, Payload, SegmentEntry};
 use crate::vector::search::{Part, Vectors};
-use crate::vector::segment::checksum;
 use crate::vector::write::{self, Entry};
 use crate::{Error, Result};
-
-/// More small segments than this are merged: each costs a binary search per lookup, and a scan start per query.
-const MAX_SEGMENTS: usize = 8;
-/// A segment is rewritten when more than one entry in this many is dead.
-pub(super) const DEAD_SHARE: usize = 5;
-/// Larger segments are left to maintenance: fresh vectors must not wait for old ones to be copied.
-pub(super) const COMMIT_MERGE_ENTRIES: usize = 1 << 16;
 
 /// The steps of a commit, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,54 +274,4 @@ fn run_hook(hook: &mut Option<StepHook>, dir: &Path, step: Step) -> Result<()> {
         Some(hook) => hook(step).map_err(|e| Error::io("commit", dir, e)),
         None => Ok(()),
     }
-}
-
-fn entry(part: &Part) -> SegmentEntry {
-    SegmentEntry {
-        file: part.file.clone(),
-        entries: part.segment.entries() as u64,
-        checksum: part.segment.checksum(),
-        dead: part.dead.runs(),
-    }
-}
-
-/// The name of the next segment.
-pub(super) fn next_file(next_segment: &mut u64) -> String {
-    let file = format!("seg-{next_segment}.vec");
-    *next_segment += 1;
-    file
-}
-
-/// The entries of a segment whose chunks are there.
-pub(super) fn living_entries(part: &Part) -> impl Iterator<Item = Entry<'_>> {
-    let segment = &*part.segment;
-    (0..segment.entries()).filter(|&entry| !part.dead.contains(entry as u64)).map(move |entry| Entry {
-        chunk_id: segment.chunk_id(entry),
-        source: segment as &dyn RowSource,
-        row: segment.row_of(entry),
-    })
-}
-
-/// Indexes of the segments to be rewritten together with `n_new` entries; never one that maintenance looks after.
-///
-/// Those with many dead entries, always. When too many would remain, the smallest, and on while the next one is no more
-/// than twice what is merged already, so that a large segment is not rewritten for a few entries.
-fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
-    let small: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].living() <= COMMIT_MERGE_ENTRIES).collect();
-    let (mut merged, mut kept): (Vec<usize>, Vec<usize>) =
-        small.iter().partition(|&&i| parts[i].dead.len() * DEAD_SHARE > parts[i].segment.entries());
-    if kept.len() + 1 > MAX_SEGMENTS {
-        kept.sort_by_key(|&i| parts[i].living());
-        let mut n_entries = n_new;
-        for i in kept.iter().copied() {
-            let n_left = small.len() - merged.len();
-            let enough = n_left < MAX_SEGMENTS && parts[i].living() > 2 * n_entries;
-            if enough || n_entries + parts[i].living() > MAX_ENTRIES {
-                break;
-            }
-            n_entries += parts[i].living();
-            merged.push(i);
-        }
-    }
-    merged
 }

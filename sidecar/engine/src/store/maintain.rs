@@ -13,19 +13,15 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Store;
-use super::commit::{COMMIT_MERGE_ENTRIES, DEAD_SHARE, living_entries, next_file};
 use super::files::{BUILDING, BUILT};
+use super::segments::{Built, living_entries, plan_maintenance};
 use crate::disk::Folder;
 use crate::kernel::Kernel;
-use crate::vector::Bitmap;
 use crate::vector::graph::GraphPlan;
 use crate::vector::search::{GRAPH_ENTRIES, Part};
 use crate::vector::segment::Segment;
 use crate::vector::write;
 use crate::{Error, Result};
-
-/// No segment is built with more entries, so that one build has an end: 77 MB of links and some minutes.
-pub(super) const MAX_ENTRIES: usize = 250_000;
 
 /// One thing to do, apart from the store.
 pub struct Maintenance {
@@ -33,14 +29,6 @@ pub struct Maintenance {
     dim: usize,
     parts: Vec<Part>,
     graph: bool,
-}
-
-/// What was done, to be installed. Its file is deleted when it is not.
-pub struct Built {
-    building: Folder,
-    segment: Arc<Segment>,
-    /// File names and checksums of what it was made from.
-    sources: Vec<(String, u64)>,
 }
 
 impl Store {
@@ -52,7 +40,7 @@ impl Store {
     /// The same with another crossover. For tests and benches.
     #[doc(hidden)]
     pub fn maintenance_from(&self, graph_entries: usize) -> Option<Maintenance> {
-        let (parts, graph) = plan(self.snapshot().vectors.parts(), graph_entries)?;
+        let (parts, graph) = plan_maintenance(self.snapshot().vectors.parts(), graph_entries)?;
         Some(Maintenance { folder: self.folder.clone(), dim: self.manifest.dim as usize, parts, graph })
     }
 
@@ -73,22 +61,6 @@ impl Store {
         })?;
         self.commit()?;
         Ok(true)
-    }
-
-    /// Moves a built file to its place. Chunks that died since it was begun are dead in it.
-    pub(super) fn place(&self, built: &Built, next_segment: &mut u64) -> Result<Part> {
-        let file = next_file(next_segment);
-        let segment = built.segment.clone();
-        let snapshot = self.snapshot();
-        let sources: Vec<&Part> = snapshot.vectors.parts().iter().filter(|part| built.replaces(part)).collect();
-        let lives = |id: u64| {
-            sources.iter().any(|part| part.segment.entry_of(id).is_some_and(|entry| !part.dead.contains(entry as u64)))
-        };
-        let mut dead = Bitmap::default();
-        let gone = (0..segment.entries()).filter(|&entry| !lives(segment.chunk_id(entry)));
-        gone.for_each(|entry| dead.insert(entry as u64));
-        built.building.rename_durably(BUILT, &self.vector_folder, &file)?;
-        Ok(Part { file, segment, dead })
     }
 }
 
@@ -117,19 +89,6 @@ impl Maintenance {
     }
 }
 
-impl Built {
-    /// Whether this takes the place of `part`.
-    pub(super) fn replaces(&self, part: &Part) -> bool {
-        self.sources.iter().any(|(file, checksum)| *file == part.file && *checksum == part.segment.checksum())
-    }
-}
-
-impl Drop for Built {
-    fn drop(&mut self) {
-        let _ = self.building.remove(BUILT); // nothing is there when it was installed
-    }
-}
-
 /// Deletes what a process that died was building.
 pub(super) fn clear(folder: &Folder) -> Result<()> {
     let Some(building) = folder.folder(BUILDING)? else { return Ok(()) };
@@ -137,37 +96,4 @@ pub(super) fn clear(folder: &Folder) -> Result<()> {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(building.refusal("remove", BUILT, false, e)),
         _ => Ok(()),
     }
-}
-
-/// The segments to be made one, and whether with a graph.
-///
-/// First a large segment with many dead. Then segments without a graph, largest first, once together they are worth one;
-/// a smaller graph joins in, so that what is built again has at least doubled.
-fn plan(parts: &[Part], graph_entries: usize) -> Option<(Vec<Part>, bool)> {
-    let is_large = |part: &&Part| part.living() > COMMIT_MERGE_ENTRIES;
-    let decays = |part: &&Part| part.dead.len() * DEAD_SHARE > part.segment.entries();
-    if let Some(part) = parts.iter().filter(is_large).find(decays) {
-        return Some((vec![part.clone()], part.living() >= graph_entries));
-    }
-    let (mut with, mut without): (Vec<&Part>, Vec<&Part>) =
-        parts.iter().partition(|part| part.segment.graph().is_some());
-    without.sort_by_key(|part| std::cmp::Reverse(part.living()));
-    with.sort_by_key(|part| part.living());
-    let (mut chosen, mut n_entries) = (Vec::new(), 0);
-    for part in without {
-        if n_entries + part.living() <= MAX_ENTRIES {
-            n_entries += part.living();
-            chosen.push(part.clone());
-        }
-    }
-    if n_entries < graph_entries {
-        return None;
-    }
-    for part in with {
-        if part.living() <= n_entries && n_entries + part.living() <= MAX_ENTRIES {
-            n_entries += part.living();
-            chosen.push(part.clone());
-        }
-    }
-    Some((chosen, true))
 }

@@ -20,7 +20,7 @@ use std::collections::BinaryHeap;
 
 pub use build::{Built, GraphPlan, build};
 
-use super::segment::u32_at;
+use super::bytes::u32_at;
 
 /// Links of a row in layer 0.
 const LINKS: usize = 64;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::segment::checksum;
+use super::bytes::checksum;
 use crate::{Error, Result};
 
 /// Ids are counted up for an index's whole life. Sets of them take a bit for each.

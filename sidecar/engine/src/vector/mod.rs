@@ -6,6 +6,7 @@
 //! an entry says which chunk has which row. A [`manifest`] names the segments of one generation and the entries that
 //! are dead; [`search`] finds the nearest.
 
+pub mod bytes;
 pub mod bitmap;
 pub mod manifest;
 pub mod segment;

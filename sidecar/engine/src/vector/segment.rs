@@ -22,8 +22,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use sha2::{Digest, Sha256};
 
+use super::bytes::{checksum, u32_at, u64_at};
 use super::graph::{Graph, GraphLayout};
 use super::{RowSource, codes, stride};
 use crate::kernel::scan::CODE_BLOCK;
@@ -293,21 +293,4 @@ pub(super) fn section_lengths(rows: usize, entries: usize, dim: usize) -> Option
         rows.checked_mul(4)?,
         0,
     ])
-}
-
-/// First eight bytes of the SHA-256 of `bytes`.
-pub fn checksum(bytes: &[u8]) -> u64 {
-    first_u64(&Sha256::digest(bytes))
-}
-
-pub(super) fn first_u64(digest: &[u8]) -> u64 {
-    u64_at(digest, 0)
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

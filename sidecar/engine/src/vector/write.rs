@@ -9,10 +9,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::bytes::{checksum, first_u64};
 use super::graph::{self, GraphPlan};
-use super::segment::{
-    EDGE, FOOTER, FOOTER_MAGIC, MAGIC, N_SECTIONS, TABLE, VERSION, checksum, first_u64, section_lengths,
-};
+use super::segment::{EDGE, FOOTER, FOOTER_MAGIC, MAGIC, N_SECTIONS, TABLE, VERSION, section_lengths};
 use super::{RowSource, codes};
 use crate::kernel::scan::CODE_BLOCK;
 use crate::{Error, Result};
