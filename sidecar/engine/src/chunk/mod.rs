@@ -23,7 +23,7 @@ mod tests;
 
 use std::ops::Range;
 
-pub use languages::Language;
+pub use languages::{Language, languages};
 
 /// How large a chunk may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

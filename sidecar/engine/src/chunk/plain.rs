@@ -17,22 +17,21 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line]) -> Outline
             _ => 35 + 3 * indent,
         };
     }
-    if language == Language::Other("markdown") {
-        add_headings(text, lines, &mut outline);
-    }
-    if let Language::Other("toml" | "ini" | "yaml" | "json" | "css") = language {
-        add_sections(text, language, lines, &mut outline);
+    match language.name() {
+        "markdown" => add_headings(text, lines, &mut outline),
+        name @ ("toml" | "ini" | "yaml" | "json" | "css") => add_sections(text, name, lines, &mut outline),
+        _ => {}
     }
     outline
 }
 
 /// Scopes of data and style sheets: what a line opens, holds for the deeper lines below it.
-fn add_sections(text: &str, language: Language, lines: &[Line], outline: &mut Outline) {
+fn add_sections(text: &str, language: &str, lines: &[Line], outline: &mut Outline) {
     let mut open: Vec<(usize, usize)> = Vec::new(); // (indentation, scope)
     for (idx, line) in lines.iter().enumerate() {
         let content = &text[line.text_start..line.end];
         let header = if line.continues { None } else { section(content, language) };
-        let tables = matches!(language, Language::Other("toml" | "ini"));
+        let tables = matches!(language, "toml" | "ini");
         let ends = |above: usize| if tables { header.is_some() } else { line.indent() <= above };
         while open.last().is_some_and(|&(above, _)| ends(above) && !line.continues) {
             open.pop();
@@ -46,11 +45,11 @@ fn add_sections(text: &str, language: Language, lines: &[Line], outline: &mut Ou
 }
 
 /// What a line opens: `[table]`, `key:`, `"key": {`, `selector {`.
-fn section(content: &str, language: Language) -> Option<&str> {
+fn section<'a>(content: &'a str, language: &str) -> Option<&'a str> {
     match language {
-        Language::Other("toml" | "ini") => content.strip_prefix('[')?.trim_start_matches('[').split(']').next(),
-        Language::Other("yaml") => content.strip_suffix(':').map(|key| key.trim_start_matches("- ")),
-        Language::Other("json") => {
+        "toml" | "ini" => content.strip_prefix('[')?.trim_start_matches('[').split(']').next(),
+        "yaml" => content.strip_suffix(':').map(|key| key.trim_start_matches("- ")),
+        "json" => {
             let key = content.strip_suffix(['{', '['])?.trim_end().strip_suffix(':')?;
             Some(key.trim_end().trim_matches('"'))
         }

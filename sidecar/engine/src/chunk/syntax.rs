@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
-use super::find::{Definition, Name, Site};
-use super::grammar::{self, Grammar, Rule};
+use super::find::{Definition, Site};
+use super::grammar::Grammar;
 use super::lines::Line;
 use super::pack::{GLUED, OWN_CHUNK};
-use super::{ChunkLimits, Language, Outline, Symbol, SymbolKind, one_line};
+use super::rules::Rule;
+use super::{ChunkLimits, Language, Outline, Symbol, one_line};
 
 /// Longer texts are not parsed: a megabyte takes most of a second, and its tree many megabytes.
 const MAX_PARSE_BYTES: usize = 1024 * 1024;
@@ -17,7 +18,7 @@ const MAX_PARSE_BYTES: usize = 1024 * 1024;
 /// A parser that takes longer is stopped. Sound source never comes near: a megabyte takes most of a second.
 const MAX_PARSE_TIME: Duration = Duration::from_secs(4);
 
-/// Java and C# texts with more `<` open at once are not parsed. Each may begin type arguments or be a comparison, and to
+/// Texts with more `<` open at once are not parsed where [`Language::angles_nest`]. Each `<` may begin type arguments or be a comparison, and to
 /// mend an error tree-sitter pairs all readings, between two reports: 2,000 take 70 MB, 16,000 more than 2 GB.
 const MAX_OPEN_ANGLES: usize = 1_000;
 
@@ -30,8 +31,8 @@ const MAX_HEADER_LINES: usize = 16;
 
 /// The outline, or `None` without a grammar or when the parser exceeds its budget.
 pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &ChunkLimits) -> Option<Outline> {
-    let grammar = grammar::of(language)?;
-    if matches!(language, Language::Java | Language::CSharp) && MAX_OPEN_ANGLES < open_angles(text) {
+    let grammar = language.grammar()?;
+    if language.angles_nest() && MAX_OPEN_ANGLES < open_angles(text) {
         return None;
     }
     if MAX_NESTING < nesting(text) {
@@ -208,10 +209,11 @@ impl<'t> Reader<'t> {
         }
         self.last_scope = context.scope;
 
-        let found = self.definition(node, rule, context);
+        let Context { in_function, in_type, in_object, constant, .. } = context;
+        let site = Site { text: self.text, in_function, in_type, in_object, constant };
+        let found = rule.definition(&site, node);
         let spans_lines = row < last_row;
-        let transparent =
-            context.below_definition || matches!(rule, Rule::Wrapper | Rule::HeadedWrapper | Rule::Scope(_));
+        let transparent = context.below_definition || matches!(rule, Rule::Wrapper | Rule::HeadedWrapper);
         let mut inner = Context {
             nest: context.nest + u32::from(spans_lines && !transparent && found.is_none()),
             below_definition: matches!(rule, Rule::Wrapper | Rule::HeadedWrapper) && context.below_definition,
@@ -325,108 +327,6 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn definition(&self, node: Node<'t>, rule: Rule, context: Context) -> Option<Definition<'t>> {
-        let body = || node.child_by_field_name("body"); // looked up by name: not for every node
-        match rule {
-            Rule::Plain | Rule::Lead | Rule::Wrapper | Rule::HeadedWrapper | Rule::Names => None,
-            Rule::Find(find) | Rule::Note(find) => {
-                let Context { in_function, in_type, in_object, .. } = context;
-                find(&Site { text: self.text, in_function, in_type, in_object }, node)
-            }
-            Rule::Scope(label) => {
-                let part = |field| node.child_by_field_name(field).map(|node| self.short(node));
-                let subject = part("type").unwrap_or_default();
-                let label = match part("trait") {
-                    Some(of) => format!("{label} {of} for {subject}"),
-                    None => format!("{label} {subject}"),
-                };
-                Some(Definition { label: Some(label), body: body(), is_type: true, ..Definition::default() })
-            }
-            Rule::Define(kind, label) => {
-                let name = node.child_by_field_name("name")?;
-                let kind = match node.child_by_field_name("type").map(|of| of.kind()) {
-                    Some("struct_type") if kind == SymbolKind::Type => SymbolKind::Struct,
-                    Some("interface_type") if kind == SymbolKind::Type => SymbolKind::Interface,
-                    _ if kind == SymbolKind::Function && context.in_type => SymbolKind::Method,
-                    _ => kind,
-                };
-                let owner = node.child_by_field_name("receiver").map(|node| self.receiver(node)).unwrap_or_default();
-                let label = format!("{label} {owner}{}", self.short(name));
-                let is_function = matches!(kind, SymbolKind::Function | SymbolKind::Method);
-                let is_type = !is_function && kind != SymbolKind::Module;
-                let names = named(name, kind).into_iter().collect();
-                Some(Definition {
-                    label: Some(label),
-                    names,
-                    body: body(),
-                    is_function,
-                    is_type,
-                    ..Definition::default()
-                })
-            }
-            Rule::Value(kind, field, label) => {
-                if context.in_function {
-                    return None;
-                }
-                let mut cursor = node.walk();
-                let mut names = Vec::new();
-                for name in node.children_by_field_name(field, &mut cursor).filter(Node::is_named) {
-                    if !label.is_empty() || self.is_constant_name(name) {
-                        names.extend(named(name, kind));
-                    }
-                }
-                let first = self.text.get(names.first()?.0.clone())?;
-                let label = one_line(format!("{label} {first}").trim_start(), 80);
-                Some(Definition { label: Some(label), names, ..Definition::default() })
-            }
-            Rule::Bind(name, value, otherwise) => {
-                let mut name = node.child_by_field_name(name)?;
-                let value = node.child_by_field_name(value);
-                let is_function = value.is_some_and(|value| {
-                    matches!(value.kind(), "arrow_function" | "function_expression" | "generator_function")
-                });
-                let owner = name.child_by_field_name("object").filter(|_| name.kind() == "member_expression");
-                if owner.is_some() {
-                    name = name.child_by_field_name("property")?;
-                }
-                if is_function {
-                    let kind = if context.in_type || node.kind() == "pair" {
-                        SymbolKind::Method
-                    } else {
-                        SymbolKind::Function
-                    };
-                    let word = if kind == SymbolKind::Method { "method" } else { "function" };
-                    let mut names = vec![named(name, kind)?];
-                    // `module.exports = function connect() {`: the second name is the better one.
-                    let own = value.and_then(|value| value.child_by_field_name("name"));
-                    let own = own.filter(|own| {
-                        owner.is_some() && self.text.get(own.byte_range()) != self.text.get(name.byte_range())
-                    });
-                    names.extend(own.and_then(|own| named(own, kind)));
-                    let label = Some(format!("{word} {}", self.short(name).trim_matches(['"', '\''])));
-                    let body = value.and_then(|value| value.child_by_field_name("body"));
-                    return Some(Definition { label, names, body, is_function, ..Definition::default() });
-                }
-                let exported = owner.is_some_and(|owner| {
-                    matches!(self.text.get(owner.byte_range()), Some("exports" | "module.exports"))
-                });
-                if exported && !context.in_function {
-                    let kind = if value?.kind() == "class" { SymbolKind::Class } else { SymbolKind::Variable };
-                    return Some(Definition {
-                        names: vec![named(name, kind)?],
-                        only_names: true,
-                        ..Definition::default()
-                    });
-                }
-                let kind = otherwise.filter(|_| !context.in_function)?;
-                let (kind, word) = if context.constant { (SymbolKind::Constant, "const") } else { (kind, "var") };
-                let names = vec![named(name, kind)?];
-                let label = Some(format!("{word} {}", self.short(name)));
-                Some(Definition { label, names, ..Definition::default() })
-            }
-        }
-    }
-
     fn finish(mut self) -> Outline {
         while self.n_scoped < self.lines.len() {
             self.outline.places[self.n_scoped].scope = self.last_scope;
@@ -446,29 +346,4 @@ impl<'t> Reader<'t> {
         self.outline.symbols.sort_by_key(|(start, _)| *start);
         self.outline
     }
-
-    fn short(&self, node: Node<'t>) -> String {
-        one_line(self.text.get(node.byte_range()).unwrap_or_default(), 80)
-    }
-
-    /// `Client.` for the receiver `(c *Client[T])`.
-    fn receiver(&self, node: Node<'t>) -> String {
-        let inside = self.text.get(node.byte_range()).unwrap_or_default().trim_matches(['(', ')', ' ']);
-        let of = inside.split('[').next().unwrap_or_default();
-        let of = of.rsplit([' ', '*', '\t']).next().unwrap_or_default();
-        if of.is_empty() { String::new() } else { format!("{}.", one_line(of, 80)) }
-    }
-
-    fn is_constant_name(&self, node: Node<'t>) -> bool {
-        let name = self.text.get(node.byte_range()).unwrap_or_default();
-        node.kind() == "identifier" && name.contains(char::is_uppercase) && !name.contains(char::is_lowercase)
-    }
-}
-
-/// A name that is one word of the source: not a pattern, not computed.
-fn named(node: Node<'_>, kind: SymbolKind) -> Option<Name> {
-    let simple = node.kind().ends_with("identifier")
-        || matches!(node.kind(), "string" | "type" | "metavariable" | "name" | "word" | "operator_identifier");
-    let row = u32::try_from(node.start_position().row).unwrap_or(u32::MAX);
-    (simple && !node.byte_range().is_empty()).then(|| (node.byte_range(), kind, row))
 }

@@ -1,9 +1,4 @@
-//! What a node defines, for grammars in which that takes more than a name in a field.
-
-mod c;
-mod curly;
-mod dynamic;
-mod layout;
+//! What a node defines: the vocabulary of the functions in `languages/` that look for it.
 
 use std::ops::Range;
 
@@ -11,11 +6,6 @@ use tree_sitter::Node;
 
 use super::SymbolKind::{self, *};
 use super::one_line;
-
-pub(super) use c::*;
-pub(super) use curly::*;
-pub(super) use dynamic::*;
-pub(super) use layout::*;
 
 /// Looks at one node of a kind that may define something.
 pub(super) type Finder = for<'t> fn(&Site<'_>, Node<'t>) -> Option<Definition<'t>>;
@@ -31,6 +21,8 @@ pub(super) struct Site<'s> {
     pub in_type: bool,
     /// Directly inside a single object: its values are as good as global.
     pub in_object: bool,
+    /// Directly inside a `const` declaration.
+    pub constant: bool,
 }
 
 /// The name of a symbol: where it is, its kind, and its row.
@@ -58,10 +50,12 @@ pub(super) struct Definition<'t> {
 }
 
 impl<'s> Site<'s> {
+    /// The text of a node.
     pub fn of(&self, node: Node<'_>) -> &'s str {
         self.text.get(node.byte_range()).unwrap_or_default()
     }
 
+    /// The beginning of a node's text, in one line.
     pub fn short(&self, node: Node<'_>) -> String {
         one_line(self.of(node), 80)
     }
@@ -83,18 +77,48 @@ pub(super) fn name(node: Node<'_>, kind: SymbolKind) -> Name {
     (node.byte_range(), kind, row(node))
 }
 
-fn row(node: Node<'_>) -> u32 {
+/// The whole of a node as a name, if it is one word of the source: not a pattern, not computed.
+pub(super) fn named(node: Node<'_>, kind: SymbolKind) -> Option<Name> {
+    let simple = node.kind().ends_with("identifier")
+        || matches!(node.kind(), "string" | "type" | "metavariable" | "name" | "word" | "operator_identifier");
+    (simple && !node.byte_range().is_empty()).then(|| name(node, kind))
+}
+
+/// The row of a node's first byte, counted from 0.
+pub(super) fn row(node: Node<'_>) -> u32 {
     u32::try_from(node.start_position().row).unwrap_or(u32::MAX)
 }
 
 /// The last part of a dotted name, with a name for the whole before it when they differ.
-fn dotted(site: &Site<'_>, node: Node<'_>, kind: SymbolKind) -> Vec<Name> {
+pub(super) fn dotted(site: &Site<'_>, node: Node<'_>, kind: SymbolKind) -> Vec<Name> {
     let text = site.of(node);
     let whole = name(node, kind);
     match text.rfind('.') {
         Some(dot) => vec![whole, (node.start_byte() + dot + 1..node.end_byte(), kind, row(node))],
         None => vec![whole],
     }
+}
+
+/// A definition whose name is in the field `name` and whose body is in the field `body`.
+pub(super) fn define<'t>(site: &Site<'_>, node: Node<'t>, kind: SymbolKind, word: &str) -> Option<Definition<'t>> {
+    let found = node.child_by_field_name("name")?;
+    let is_function = matches!(kind, Function | Method);
+    Some(Definition {
+        label: Some(format!("{word} {}", site.short(found))),
+        names: named(found, kind).into_iter().collect(),
+        body: node.child_by_field_name("body"),
+        is_function,
+        is_type: !is_function && kind != Module,
+        ..Definition::default()
+    })
+}
+
+/// A namespace with a body; one for the whole file is in every file and tells nothing.
+pub(super) fn namespace_with_body<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let body = node.child_by_field_name("body")?;
+    let label =
+        node.child_by_field_name("name").map_or("namespace".into(), |found| format!("namespace {}", site.short(found)));
+    Some(Definition { label: Some(label), body: Some(body), ..Definition::default() })
 }
 
 /// Something with functions inside.
@@ -108,14 +132,14 @@ pub(super) fn a_function<'t>(label: String, names: Vec<Name>, body: Option<Node<
 }
 
 /// Values, outside of functions.
-fn values<'t>(site: &Site<'_>, word: &str, names: Vec<Name>) -> Option<Definition<'t>> {
+pub(super) fn values<'t>(site: &Site<'_>, word: &str, names: Vec<Name>) -> Option<Definition<'t>> {
     let first = site.text.get(names.first()?.0.clone())?;
-    let label = Some(one_line(&format!("{word} {first}"), 80));
+    let label = Some(one_line(&format!("{word} {first}"), 80)); // without a word, the name alone
     Some(Definition { label, names, ..Definition::default() })
 }
 
 /// The named children of a node.
-fn children<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
+pub(super) fn children<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
     let mut cursor = node.walk();
     let mut more = cursor.goto_first_child();
     std::iter::from_fn(move || {
@@ -127,6 +151,6 @@ fn children<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
 }
 
 /// The first child of a kind.
-fn child_of_kind<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
+pub(super) fn child_of_kind<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
     children(node).find(|child| child.kind() == kind)
 }

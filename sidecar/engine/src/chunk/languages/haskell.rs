@@ -1,9 +1,45 @@
-//! Haskell and Zig.
+//! Haskell.
 
-use super::*;
+use tree_sitter::Node;
+
+use super::LanguageSpec;
+use crate::chunk::SymbolKind::*;
+use crate::chunk::find::{Definition, Site, a_function, a_type, child_of_kind, children, dotted, name};
+use crate::chunk::grammar::LazyGrammar;
+use crate::chunk::packed;
+use crate::chunk::rules::{Rule, Table};
+
+pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
+    name: "haskell",
+    title: "Haskell",
+    extensions: &["hs"],
+    file_names: &[],
+    interpreters: &["runghc", "runhaskell", "stack"],
+    claims: None,
+    angles_nest: false,
+    grammar: Some(LazyGrammar::new(&packed::HASKELL, &[RULES])),
+};
+
+const RULES: Table = &[
+    ("comment", Rule::Lead),
+    ("haddock", Rule::Lead),
+    ("pragma", Rule::Lead),
+    ("declarations", Rule::Wrapper),
+    ("header", Rule::Find(module)),
+    ("signature", Rule::Note(signature)),
+    ("function", Rule::Find(function)),
+    ("bind", Rule::Find(function)),
+    ("data_type", Rule::Find(type_definition)),
+    ("newtype", Rule::Find(type_definition)),
+    ("type_synonym", Rule::Find(type_definition)),
+    ("type_family", Rule::Find(type_definition)),
+    ("data_family", Rule::Find(type_definition)),
+    ("class", Rule::Find(type_definition)),
+    ("instance", Rule::Find(instance)),
+];
 
 /// An equation of a function, or a binding.
-pub fn haskell_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let found = node.child_by_field_name("name").or_else(|| {
         let operator = child_of_kind(node, "infix")?.child_by_field_name("operator")?;
         Some(bare_operator(operator))
@@ -18,7 +54,7 @@ pub fn haskell_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definitio
 }
 
 /// `name :: type`, which stays with the equations below.
-pub fn haskell_signature<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn signature<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     if site.in_function {
         return None;
     }
@@ -42,7 +78,7 @@ fn is_word(node: Node<'_>) -> bool {
 }
 
 /// `data`, `newtype`, `type`, `class` and families.
-pub fn haskell_type<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn type_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let found = node.child_by_field_name("name").map(bare_operator)?;
     let (kind, word) = match node.kind() {
         "class" => (Class, "class"),
@@ -55,43 +91,14 @@ pub fn haskell_type<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t
 }
 
 /// `instance Class Type where`.
-pub fn haskell_instance<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn instance<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let class = site.short(node.child_by_field_name("name")?);
     let of = node.child_by_field_name("patterns").map(|of| site.short(of)).unwrap_or_default();
     a_type(format!("instance {class} {of}"), Vec::new(), node.child_by_field_name("declarations"))
 }
 
 /// `module Data.Tree where`.
-pub fn haskell_module<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn module<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let names = dotted(site, node.child_by_field_name("module")?, Module);
     Some(Definition { names, only_names: true, ..Definition::default() })
-}
-
-/// `const Name = struct {`, and other values outside of functions.
-pub fn zig_variable<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    let found = child_of_kind(node, "identifier")?;
-    let value = children(node).last()?;
-    let head = site.text.get(node.start_byte()..found.start_byte()).unwrap_or_default();
-    let is_const = head.split_whitespace().last() == Some("const");
-    let (kind, word) = match value.kind() {
-        "struct_declaration" | "union_declaration" | "opaque_declaration" => (Struct, "const"),
-        "enum_declaration" | "error_set_declaration" => (Enum, "const"),
-        _ if site.in_function && !site.in_type => return None,
-        // Imports and shorter names for what is defined elsewhere.
-        "builtin_function" | "field_expression" if is_const => return None,
-        _ if is_const => (Constant, "const"),
-        _ => (Variable, "var"),
-    };
-    values(site, word, vec![name(found, kind)])
-}
-
-/// A container, named or not: functions inside are methods.
-pub fn zig_container<'t>(_: &Site<'_>, _: Node<'t>) -> Option<Definition<'t>> {
-    Some(Definition { is_type: true, ..Definition::default() })
-}
-
-/// `test "what holds" {`.
-pub fn zig_test<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    let of = children(node).find(|child| child.kind() != "block").map(|of| site.short(of)).unwrap_or_default();
-    a_function(format!("test {of}"), Vec::new(), child_of_kind(node, "block"))
 }

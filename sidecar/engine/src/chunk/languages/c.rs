@@ -1,9 +1,47 @@
-//! C and C++: the name hides inside declarators, and headers repeat what sources define.
+//! C. A name lies inside nested declarators, and headers declare again what sources define.
+//!
+//! The functions also read C++, whose grammar extends that of C: `cpp.rs` uses them.
 
-use super::*;
+use tree_sitter::Node;
+
+use super::LanguageSpec;
+use crate::chunk::SymbolKind::*;
+use crate::chunk::find::{Definition, Name, Site, a_function, a_type, child_of_kind, children, name, values};
+use crate::chunk::grammar::LazyGrammar;
+use crate::chunk::packed;
+use crate::chunk::rules::{Rule, Table};
+
+pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
+    name: "c",
+    title: "C",
+    extensions: &["c", "h"],
+    file_names: &[],
+    interpreters: &[],
+    claims: None,
+    angles_nest: false,
+    grammar: Some(LazyGrammar::new(&packed::C, &[RULES])),
+};
+
+pub(super) const RULES: Table = &[
+    ("comment", Rule::Lead),
+    ("preproc_if", Rule::Wrapper),
+    ("preproc_ifdef", Rule::Wrapper),
+    ("preproc_else", Rule::Wrapper),
+    ("preproc_elif", Rule::Wrapper),
+    ("linkage_specification", Rule::Wrapper),
+    ("declaration_list", Rule::Wrapper),
+    ("function_definition", Rule::Find(function)),
+    ("struct_specifier", Rule::Find(type_definition)),
+    ("union_specifier", Rule::Find(type_definition)),
+    ("enum_specifier", Rule::Find(type_definition)),
+    ("type_definition", Rule::Find(typedef)),
+    ("declaration", Rule::Find(declaration)),
+    ("preproc_def", Rule::Find(macro_definition)),
+    ("preproc_function_def", Rule::Find(macro_definition)),
+];
 
 /// A function with a body, also `Shape::area`, `~Shape`, `operator==`.
-pub fn c_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let body = node.child_by_field_name("body");
     let declarator = node.child_by_field_name("declarator")?;
     let found = innermost(declarator)?;
@@ -30,7 +68,7 @@ pub fn c_function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>>
 }
 
 /// `struct`, `union`, `enum` or `class` with a body.
-pub fn c_type<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+pub(super) fn type_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let body = node.child_by_field_name("body")?;
     let (kind, word) = match node.kind() {
         "class_specifier" => (Class, "class"),
@@ -45,7 +83,7 @@ pub fn c_type<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
 }
 
 /// `typedef`, over one or several names.
-pub fn c_typedef<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn typedef<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let of = node.child_by_field_name("type")?;
     let body = of.child_by_field_name("body");
     let kind = match of.kind() {
@@ -63,7 +101,7 @@ pub fn c_typedef<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> 
 }
 
 /// A global, a static member, a pure virtual method; not a prototype and not `extern`.
-pub fn c_declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+pub(super) fn declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     if site.in_function {
         return None;
     }
@@ -88,21 +126,11 @@ pub fn c_declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'
 }
 
 /// `#define` with something after the name; include guards are none.
-pub fn c_macro<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+fn macro_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     if node.kind() == "preproc_def" {
         node.child_by_field_name("value")?;
     }
     values(site, "macro", vec![name(node.child_by_field_name("name")?, Macro)])
-}
-
-/// `namespace a::b {`, with or without a name.
-pub fn cpp_namespace<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    let body = node.child_by_field_name("body");
-    let found = node.child_by_field_name("name");
-    let label = found.map_or("namespace".into(), |found| format!("namespace {}", site.short(found)));
-    let last = found.map(|found| if found.kind() == "nested_namespace_specifier" { last_named(found) } else { found });
-    let names = last.map(|last| name(last, Module)).into_iter().collect();
-    Some(Definition { label: Some(label), names, body, ..Definition::default() })
 }
 
 /// What a chain of declarators is about.
@@ -161,10 +189,6 @@ fn last_part(mut node: Node<'_>) -> Node<'_> {
         node = inner;
     }
     node
-}
-
-fn last_named(node: Node<'_>) -> Node<'_> {
-    children(node).last().map_or(node, |last| if last.kind() == node.kind() { last_named(last) } else { last })
 }
 
 /// The last argument of a macro that makes a function.

@@ -1,0 +1,40 @@
+//! Python.
+
+use tree_sitter::Node;
+
+use super::LanguageSpec;
+use crate::chunk::SymbolKind::*;
+use crate::chunk::find::{Definition, Site, name, values};
+use crate::chunk::grammar::LazyGrammar;
+use crate::chunk::packed;
+use crate::chunk::rules::{Rule, Table};
+
+pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
+    name: "python",
+    title: "Python",
+    extensions: &["py", "pyi", "pyw"],
+    file_names: &[],
+    interpreters: &["python", "pypy"],
+    claims: None,
+    angles_nest: false,
+    grammar: Some(LazyGrammar::new(&packed::PYTHON, &[RULES])),
+};
+
+const RULES: Table = &[
+    ("comment", Rule::Lead),
+    ("decorator", Rule::Lead),
+    ("decorated_definition", Rule::Wrapper),
+    ("function_definition", Rule::Define(Function, "def")),
+    ("class_definition", Rule::Define(Class, "class")),
+    ("type_alias_statement", Rule::Value(Type, "left", "type")),
+    ("assignment", Rule::Find(constant)),
+];
+
+/// `NAME = …` in capitals, outside of functions.
+fn constant<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let left = node.child_by_field_name("left")?;
+    if site.in_function || left.kind() != "identifier" || !site.is_capital(left) {
+        return None;
+    }
+    values(site, "", vec![name(left, Constant)])
+}
