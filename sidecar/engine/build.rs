@@ -4,35 +4,14 @@
 //! Their large tables are cut out of `parser.c`, evaluated and compressed; what remains (the lexer, the small tables)
 //! is compiled with room for the large ones, which `chunk/packed.rs` fills when a language is first met.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Crate, folder of its sources, name of the C function after `tree_sitter_`.
-const GRAMMARS: &[(&str, &str, &str)] = &[
-    ("tree-sitter-bash", "src", "bash"),
-    ("tree-sitter-c", "src", "c"),
-    ("tree-sitter-c-sharp", "src", "c_sharp"),
-    ("tree-sitter-cpp", "src", "cpp"),
-    ("tree-sitter-elixir", "src", "elixir"),
-    ("tree-sitter-go", "src", "go"),
-    ("tree-sitter-haskell", "src", "haskell"),
-    ("tree-sitter-java", "src", "java"),
-    ("tree-sitter-javascript", "src", "javascript"),
-    ("tree-sitter-kotlin-ng", "src", "kotlin"),
-    ("tree-sitter-lua", "src", "lua"),
-    ("tree-sitter-php", "php/src", "php"),
-    ("tree-sitter-python", "src", "python"),
-    ("tree-sitter-ruby", "src", "ruby"),
-    ("tree-sitter-rust", "src", "rust"),
-    ("tree-sitter-scala", "src", "scala"),
-    ("tree-sitter-swift", "src", "swift"),
-    ("tree-sitter-typescript", "tsx/src", "tsx"),
-    ("tree-sitter-typescript", "typescript/src", "typescript"),
-    ("tree-sitter-zig", "src", "zig"),
-];
+/// Grammars that a crate of the build dependencies holds besides the one that is wanted: PHP without the HTML around it.
+const LEFT_OUT: &[&str] = &["php_only"];
 
 /// The tables that are packed, as `parser.c` declares them, and the bytes of an entry.
 const TABLES: [(&str, &str, usize); 3] = [
@@ -44,40 +23,68 @@ const TABLES: [(&str, &str, usize); 3] = [
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let folders = package_folders();
     let mut declared = String::from("unsafe extern \"C\" {\n");
-    let mut grammars = String::new();
-    for (package, sources, name) in GRAMMARS {
-        let folder = folders.get(*package).unwrap_or_else(|| panic!("{package} is not among the dependencies"));
-        let lengths = pack(&folder.join(sources), name, &out);
+    let mut statics = String::new();
+    for (name, sources) in &grammars() {
+        let lengths = pack(sources, name, &out);
         let _ = writeln!(declared, "    fn tree_sitter_{name}() -> *const tree_sitter::ffi::TSLanguage;");
         let _ = writeln!(declared, "    fn offheap_{name}_table(which: u32) -> *mut u8;");
         let _ = writeln!(
-            grammars,
+            statics,
             "pub(super) static {}: Packed = Packed {{ language: tree_sitter_{name}, table: offheap_{name}_table, \
              lengths: {lengths:?}, \
              packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.tables\")), filled: Once::new() }};",
             name.to_uppercase(),
         );
     }
-    fs::write(out.join("grammars.rs"), format!("{declared}}}\n{grammars}")).expect("the build folder is writable");
+    fs::write(out.join("grammars.rs"), format!("{declared}}}\n{statics}")).expect("the build folder is writable");
 }
 
-/// Where cargo keeps the sources of each package.
-fn package_folders() -> HashMap<String, PathBuf> {
+/// The grammars in the `tree-sitter-*` crates that this crate builds with: the name of the C function after
+/// `tree_sitter_`, and the folder of its sources.
+fn grammars() -> BTreeMap<String, PathBuf> {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("a list of packages");
+    let package = |name: &str| packages.iter().find(|package| package["name"] == name).expect("a package of the graph");
+    let own = package(&env::var("CARGO_PKG_NAME").expect("cargo sets CARGO_PKG_NAME"));
+    let dependencies = own["dependencies"].as_array().expect("a list of dependencies");
+    let mut grammars = BTreeMap::new();
+    for dependency in dependencies.iter().filter(|dependency| dependency["kind"] == "build") {
+        let name = dependency["name"].as_str().expect("a name");
+        if !name.starts_with("tree-sitter-") {
+            continue;
+        }
+        let manifest = Path::new(package(name)["manifest_path"].as_str().expect("a path"));
+        let found = in_folder(manifest.parent().expect("a manifest is in a folder"));
+        assert!(!found.is_empty(), "{name} has no parser.c");
+        grammars.extend(found);
+    }
+    grammars.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
+    grammars
+}
+
+/// The grammars of one crate: in `src`, or in a folder for each.
+fn in_folder(folder: &Path) -> Vec<(String, PathBuf)> {
+    let inner = fs::read_dir(folder).expect("the sources of a crate").flatten().map(|entry| entry.path().join("src"));
+    let sources = inner.chain([folder.join("src")]).filter(|sources| sources.join("parser.c").is_file());
+    let named = |sources: PathBuf| {
+        let parser = fs::read_to_string(sources.join("parser.c")).expect("readable");
+        let (_, rest) = parser.rsplit_once("TSLanguage *tree_sitter_").expect("a parser has its function");
+        let name = rest.split('(').next().expect("split gives at least one");
+        (name.to_owned(), sources)
+    };
+    sources.map(named).collect()
+}
+
+/// What cargo knows of the packages of this build.
+fn metadata() -> serde_json::Value {
     let host = env::var("HOST").expect("cargo sets HOST");
     let output = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
         .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &host])
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata writes JSON");
-    let packages = metadata["packages"].as_array().expect("a list of packages");
-    let folder = |package: &serde_json::Value| {
-        let manifest = Path::new(package["manifest_path"].as_str()?);
-        Some((package["name"].as_str()?.to_string(), manifest.parent()?.to_path_buf()))
-    };
-    packages.iter().filter_map(folder).collect()
+    serde_json::from_slice(&output.stdout).expect("cargo metadata writes JSON")
 }
 
 /// Compiles one grammar without its tables, and writes those beside; returns how many bytes each has.

@@ -241,6 +241,7 @@ fn only_the_disk_module_reaches_into_a_project() {
         ("engine/src/store/place.rs", "a directory that the caller vouches for"),
         ("engine/src/vector/segment.rs", "a path given by a test or a bench"),
         ("engine/src/vector/write.rs", "a path given by a test or a bench"),
+        ("engine/src/chunk/samples.rs", "the samples of a test"),
         ("engine/src/walk/tests.rs", "a test's own tree"),
         ("engine/src/grep.rs", "a test's own tree"),
         ("engine/src/kernel/tests.rs", "a test's own model"),

@@ -4,37 +4,26 @@
 use super::tests::{check_any, render};
 use super::*;
 
-macro_rules! sample {
-    ($path:literal) => {
-        ($path, include_str!(concat!("samples/", $path)), include_str!(concat!("samples/", $path, ".txt")))
-    };
+/// The samples in `chunk/samples`, by name: file name, text, expected chunks.
+fn samples() -> Vec<(String, String, String)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/chunk/samples");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".txt"))
+        .collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| (name.clone(), read(&name), read(&format!("{name}.txt")))).collect()
 }
-
-/// Name, text, expected chunks.
-const SAMPLES: &[(&str, &str, &str)] = &[
-    sample!("Cache.java"),
-    sample!("list.c"),
-    sample!("shapes.cpp"),
-    sample!("Orders.cs"),
-    sample!("queue.rb"),
-    sample!("Router.php"),
-    sample!("Store.kt"),
-    sample!("Player.swift"),
-    sample!("Parser.scala"),
-    sample!("deploy.sh"),
-    sample!("inventory.lua"),
-    sample!("Tree.hs"),
-    sample!("accounts.ex"),
-    sample!("ring.zig"),
-];
 
 #[test]
 fn chunks_of_the_samples() {
     let limits = ChunkLimits { max_bytes: 400, min_bytes: 80 };
     let mut wrong = String::new();
-    for (path, text, expected) in SAMPLES {
-        let language = Language::detect(path, text);
-        let found = render(&check_any(language, text, &limits));
+    for (path, text, expected) in samples() {
+        let language = Language::detect(&path, &text);
+        let found = render(&check_any(language, &text, &limits));
         if found.trim() != expected.trim() {
             wrong.push_str(&format!("=== {path}\n{found}\n"));
         }
@@ -42,11 +31,21 @@ fn chunks_of_the_samples() {
     assert!(wrong.is_empty(), "these differ, found:\n{wrong}");
 }
 
+/// The five whose chunks `tests.rs` compares have no sample here.
+#[test]
+fn every_language_with_a_grammar_is_tested() {
+    let sampled: Vec<&str> = samples().iter().map(|(path, text, _)| Language::detect(path, text).name()).collect();
+    let elsewhere = ["rust", "python", "javascript", "typescript", "tsx", "go"];
+    for language in languages() {
+        assert!(sampled.contains(&language.name()) || elsewhere.contains(&language.name()), "{language:?}");
+    }
+}
+
 #[test]
 fn symbols_do_not_depend_on_the_limits() {
-    for (path, text, _) in SAMPLES {
+    for (path, text, _) in samples() {
         let symbols = |max_bytes, min_bytes| {
-            let chunks = check_any(Language::detect(path, text), text, &ChunkLimits { max_bytes, min_bytes });
+            let chunks = check_any(Language::detect(&path, &text), &text, &ChunkLimits { max_bytes, min_bytes });
             chunks.into_iter().flat_map(|chunk| chunk.symbols).collect::<Vec<_>>()
         };
         assert_eq!(symbols(16, 4), symbols(100_000, 200), "{path}");
@@ -112,8 +111,8 @@ fn damaged_samples_are_still_cut() {
         seed ^= seed << 17;
         (seed % n.max(1) as u64) as usize
     };
-    for (path, text, _) in SAMPLES {
-        let language = Language::detect(path, text);
+    for (path, text, _) in samples() {
+        let language = Language::detect(&path, &text);
         for _ in 0..ROUNDS {
             let mut damaged = text.to_string();
             for _ in 0..1 + next(6) {
