@@ -14,6 +14,7 @@ mod bash;
 mod c;
 mod cpp;
 mod csharp;
+mod dart;
 mod elixir;
 mod go;
 mod haskell;
@@ -40,6 +41,7 @@ static WITH_GRAMMAR: &[&LanguageSpec] = &[
     &c::LANGUAGE,
     &cpp::LANGUAGE,
     &csharp::LANGUAGE,
+    &dart::LANGUAGE,
     &elixir::LANGUAGE,
     &go::LANGUAGE,
     &haskell::LANGUAGE,

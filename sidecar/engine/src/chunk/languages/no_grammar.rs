@@ -6,7 +6,7 @@ use super::LanguageSpec;
 pub(super) static TEXT: LanguageSpec = plain("text", &[], &[], &[]);
 
 /// Name, extensions, file names, interpreters.
-pub(super) static LANGUAGES: [LanguageSpec; 46] = [
+pub(super) static LANGUAGES: [LanguageSpec; 45] = [
     plain("markdown", &["md", "markdown", "mdx"], &[], &[]),
     plain(
         "json",
@@ -24,7 +24,6 @@ pub(super) static LANGUAGES: [LanguageSpec; 46] = [
     plain("template", &["erb", "eex", "heex", "leex", "twig", "hbs", "ejs", "jinja", "j2"], &[], &[]),
     plain("objective-c", &["m", "mm"], &[], &[]),
     plain("groovy", &["groovy", "gradle"], &["jenkinsfile"], &["groovy"]),
-    plain("dart", &["dart"], &[], &[]),
     plain("perl", &["pl", "pm"], &[], &["perl"]),
     plain("r", &["r"], &[], &[]),
     plain("julia", &["jl"], &[], &[]),
