@@ -9,6 +9,8 @@
 pub mod bytes;
 pub mod bitmap;
 pub mod manifest;
+mod layout;
+mod format_1;
 pub mod segment;
 pub mod write;
 pub mod codes;

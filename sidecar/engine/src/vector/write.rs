@@ -1,4 +1,4 @@
-//! One immutable file of vectors, written. [`super::segment`] has the format.
+//! One immutable file of vectors, written. `layout.rs` has the format.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::bytes::{checksum, first_u64};
 use super::graph::{self, GraphPlan};
-use super::segment::{EDGE, FOOTER, FOOTER_MAGIC, MAGIC, N_SECTIONS, TABLE, VERSION, section_lengths};
+use super::layout::{EDGE, FOOTER, FOOTER_MAGIC, MAGIC, SectionId, Shape, TABLE, VERSION};
 use super::{RowSource, codes};
 use crate::kernel::scan::CODE_BLOCK;
 use crate::{Error, Result};
@@ -63,8 +63,9 @@ pub fn write_to(
         entry_rows.iter_mut().for_each(|row| *row = place[*row as usize]);
         links = Some((built.bytes, built.recall));
     }
-    let links = links.as_ref().map(|(bytes, recall)| (bytes.as_slice(), *recall));
-    write_sections(file, dim, entries, &rows, &entry_rows, links).map_err(io)
+    let graph = links.as_ref().map(|(bytes, recall)| (bytes.as_slice(), *recall));
+    let contents = Contents { dim, entries, rows: &rows, entry_rows: &entry_rows, graph };
+    write_sections(file, &contents).map_err(io)
 }
 
 /// The different rows in order of their first entry, and the row of each entry.
@@ -115,17 +116,21 @@ fn by_row(n_rows: usize, entry_rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (starts, listed)
 }
 
-fn write_sections(
-    file: File,
+/// The different rows of a segment, the row of each entry, and the graph over the rows with its recall.
+struct Contents<'a> {
     dim: usize,
-    entries: &[Entry<'_>],
-    rows: &[Row<'_>],
-    entry_rows: &[u32],
-    graph: Option<(&[u8], f32)>,
-) -> std::io::Result<u64> {
+    entries: &'a [Entry<'a>],
+    rows: &'a [Row<'a>],
+    entry_rows: &'a [u32],
+    graph: Option<(&'a [u8], f32)>,
+}
+
+fn write_sections(file: File, contents: &Contents<'_>) -> std::io::Result<u64> {
+    let Contents { dim, entries, rows, graph, .. } = *contents;
     let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
-    section_lengths(rows.len(), entries.len(), dim).ok_or_else(too_large)?;
-    u32::try_from(entries.len()).map_err(|_| too_large())?;
+    if !(Shape { rows: rows.len(), entries: entries.len(), dim }).fits() || u32::try_from(entries.len()).is_err() {
+        return Err(too_large());
+    }
     let mut out = Summed { inner: BufWriter::new(file), hash: Sha256::new(), at: 0, start: 0 };
 
     let mut header = [0u8; EDGE];
@@ -139,33 +144,10 @@ fn write_sections(
     out.put(&header)?;
     out.finish_section()?;
 
-    let (starts, listed) = by_row(rows.len(), entry_rows);
-    let with_codes = rows.len() >= CODES_ROWS;
-    let mut table = [(0u64, 0u64); N_SECTIONS];
-    for (i, section) in table.iter_mut().enumerate() {
-        match i {
-            0 => rows.iter().try_for_each(|(source, row)| out.put(bytes_of(source.int8(*row))))?,
-            1 => rows.iter().try_for_each(|(source, row)| out.put(&source.scale(*row).to_le_bytes()))?,
-            2 => rows.iter().try_for_each(|(source, row)| out.put(source.f16_bytes(*row)))?,
-            3 => entries.iter().try_for_each(|entry| out.put(&entry.chunk_id.to_le_bytes()))?,
-            4 => entry_rows.iter().try_for_each(|row| out.put(&row.to_le_bytes()))?,
-            5 => starts.iter().try_for_each(|start| out.put(&start.to_le_bytes()))?,
-            6 => listed.iter().try_for_each(|entry| out.put(&entry.to_le_bytes()))?,
-            7 if with_codes => {
-                let mut block = vec![0u8; codes::block_len(dim)];
-                for rows in rows.chunks(CODE_BLOCK) {
-                    codes::encode_block(rows, dim, &mut block);
-                    out.put(&block)?;
-                }
-            }
-            8 if with_codes => {
-                for (source, row) in rows {
-                    out.put(&codes::factor(source.int8(*row), source.scale(*row)).to_le_bytes())?;
-                }
-            }
-            9 => out.put(graph.map_or(&[], |(bytes, _)| bytes))?,
-            _ => {}
-        }
+    let by_row = by_row(rows.len(), contents.entry_rows);
+    let mut table = [(0u64, 0u64); SectionId::COUNT];
+    for (section, id) in table.iter_mut().zip(SectionId::ALL) {
+        contents.put_section(id, &by_row, &mut out)?;
         *section = out.finish_section()?;
     }
 
@@ -184,6 +166,40 @@ fn write_sections(
     let file = out.inner.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
     Ok(footer_sum)
+}
+
+impl Contents<'_> {
+    /// Writes one section, without the zeros after it; nothing for a section that is absent.
+    fn put_section(
+        &self,
+        id: SectionId,
+        (row_starts, row_entries): &(Vec<u32>, Vec<u32>),
+        out: &mut Summed,
+    ) -> std::io::Result<()> {
+        let Contents { dim, entries, rows, entry_rows, graph } = *self;
+        let with_codes = rows.len() >= CODES_ROWS;
+        match id {
+            SectionId::Int8Rows => rows.iter().try_for_each(|(source, row)| out.put(bytes_of(source.int8(*row)))),
+            SectionId::Scales => rows.iter().try_for_each(|(source, row)| out.put(&source.scale(*row).to_le_bytes())),
+            SectionId::F16Rows => rows.iter().try_for_each(|(source, row)| out.put(source.f16_bytes(*row))),
+            SectionId::ChunkIds => entries.iter().try_for_each(|entry| out.put(&entry.chunk_id.to_le_bytes())),
+            SectionId::EntryRows => entry_rows.iter().try_for_each(|row| out.put(&row.to_le_bytes())),
+            SectionId::RowStarts => row_starts.iter().try_for_each(|start| out.put(&start.to_le_bytes())),
+            SectionId::RowEntries => row_entries.iter().try_for_each(|entry| out.put(&entry.to_le_bytes())),
+            SectionId::Codes if with_codes => {
+                let mut block = vec![0u8; codes::block_len(dim)];
+                rows.chunks(CODE_BLOCK).try_for_each(|rows| {
+                    codes::encode_block(rows, dim, &mut block);
+                    out.put(&block)
+                })
+            }
+            SectionId::CodeFactors if with_codes => rows.iter().try_for_each(|(source, row)| {
+                out.put(&codes::factor(source.int8(*row), source.scale(*row)).to_le_bytes())
+            }),
+            SectionId::Codes | SectionId::CodeFactors => Ok(()),
+            SectionId::Graph => out.put(graph.map_or(&[], |(bytes, _)| bytes)),
+        }
+    }
 }
 
 /// A writer that knows how far it is and the checksum of the section it is in.
@@ -272,59 +288,6 @@ mod tests {
         for len in 0..good.len() {
             std::fs::write(&bad, &good[..len]).unwrap();
             assert!(matches!(Segment::open(&bad), Err(Error::IndexDamaged { .. })), "length {len}");
-        }
-    }
-
-    /// A segment as releases before entries wrote it: one entry per row, four sections, a short footer.
-    #[test]
-    fn version_1_is_read() {
-        let mut rows = Rows::new(2);
-        for id in [4u64, 7, 8] {
-            assert!(rows.push(id, &[id as f32, 1.0]));
-        }
-        let mut file = vec![0u8; EDGE];
-        file[..8].copy_from_slice(MAGIC);
-        file[8..12].copy_from_slice(&1u32.to_le_bytes());
-        file[12..16].copy_from_slice(&2u32.to_le_bytes());
-        file[16..24].copy_from_slice(&3u64.to_le_bytes());
-        let header_sum = checksum(&file[..56]).to_le_bytes();
-        file[56..].copy_from_slice(&header_sum);
-        let mut footer = FOOTER_MAGIC.to_vec();
-        for section in 0..4 {
-            let start = file.len();
-            for row in 0..3 {
-                match section {
-                    0 => file.extend(bytes_of(rows.int8(row))),
-                    1 => file.extend(rows.scale(row).to_le_bytes()),
-                    2 => file.extend(rows.f16_bytes(row)),
-                    _ => file.extend(rows.chunk_id(row).to_le_bytes()),
-                }
-            }
-            file.resize(file.len().next_multiple_of(EDGE), 0);
-            footer.extend(checksum(&file[start..]).to_le_bytes());
-        }
-        footer.extend(((file.len() + EDGE) as u64).to_le_bytes());
-        footer.extend(header_sum);
-        footer.extend(checksum(&footer).to_le_bytes());
-        file.extend(&footer);
-
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("old.vec");
-        std::fs::write(&path, &file).unwrap();
-        let segment = Segment::open(&path).unwrap();
-        segment.verify().unwrap();
-        assert_eq!((segment.rows(), segment.entries(), segment.dim()), (3, 3, 2));
-        assert_eq!([4, 7, 8, 9].map(|id| segment.entry_of(id)), [Some(0), Some(1), Some(2), None]);
-        assert_eq!((segment.row_of(2), segment.entries_of(2).collect::<Vec<_>>()), (2, vec![2]));
-        assert_eq!(segment.int8(1), rows.int8(1));
-        assert!(!segment.has_codes() && segment.graph().is_none());
-        let bad = dir.path().join("bad.vec");
-        for at in 0..file.len() {
-            let mut bytes = file.clone();
-            bytes[at] ^= 0x10;
-            std::fs::write(&bad, &bytes).unwrap();
-            let found = Segment::open(&bad).and_then(|segment| segment.verify());
-            assert!(matches!(found, Err(Error::IndexDamaged { .. })), "byte {at}: {found:?}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use tree_sitter::Node;
 
-use super::LanguageSpec;
-use super::c;
+use super::{Claim, LanguageSpec, c};
 use crate::chunk::SymbolKind::*;
 use crate::chunk::find::{Definition, Site, children, name};
 use crate::chunk::grammar::LazyGrammar;
@@ -18,7 +17,7 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     ],
     file_names: &[],
     interpreters: &[],
-    claims: Some(("h", is_cpp_header)),
+    claims: Some(Claim { extension: "h", is_ours: is_cpp_header }),
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::CPP, &[c::RULES, RULES])),
 };

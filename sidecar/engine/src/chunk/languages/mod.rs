@@ -72,12 +72,20 @@ struct LanguageSpec {
     file_names: &'static [&'static str],
     /// Programs that run its scripts, as a `#!` line names them, without a version.
     interpreters: &'static [&'static str],
-    /// An extension of another language, and whether the text of such a file is of this language after all.
-    claims: Option<(&'static str, fn(&str) -> bool)>,
+    /// Files that look like another language's.
+    claims: Option<Claim>,
     /// A `<` may open type arguments or be a comparison, and the parser keeps both readings of each.
     angles_nest: bool,
     /// `None` where files are cut without a grammar.
     grammar: Option<LazyGrammar>,
+}
+
+/// Files that have another language's extension and may be of this one.
+struct Claim {
+    /// The extension, in lower case.
+    extension: &'static str,
+    /// Whether the text of such a file is of this language.
+    is_ours: fn(&str) -> bool,
 }
 
 /// The language of a file.
@@ -112,7 +120,8 @@ impl Language {
         }
         let extension = rel_path.rsplit_once('.').map_or("", |(_, extension)| extension);
         let claims = |spec: &LanguageSpec| {
-            spec.claims.is_some_and(|(claimed, is_so)| extension.eq_ignore_ascii_case(claimed) && is_so(text))
+            let claim = spec.claims.as_ref().filter(|claim| extension.eq_ignore_ascii_case(claim.extension));
+            claim.is_some_and(|claim| (claim.is_ours)(text))
         };
         find(claims).map_or(by_path, Language)
     }
