@@ -22,7 +22,7 @@ use crate::kernel::Kernel;
 use crate::{Error, Result};
 
 /// Rows rescored with f16 for each answer asked for. int8 alone keeps 99 % of the true top 10; four times as many
-/// candidates leave nothing to chance (measured by the recall test in `tests/store.rs`).
+/// candidates leave nothing to chance (measured by the recall test in `tests/index/store.rs`).
 const RESCORE_FACTOR: usize = 4;
 /// Rows rescored at least, for small limits.
 const RESCORE_SLACK: usize = 16;

@@ -1,7 +1,5 @@
 //! The index as its user sees it: put, commit, search, reopen, damage.
 
-#![allow(clippy::print_stdout)] // seeds and figures of a run
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

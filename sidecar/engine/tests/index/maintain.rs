@@ -1,7 +1,5 @@
 //! Large segments: equal vectors stored once, scans by codes, graphs built aside and installed.
 
-#![allow(clippy::print_stdout)] // seeds and figures of a run
-
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
