@@ -236,7 +236,7 @@ fn the_sidecar_knows_no_node_and_the_addon_no_engine() {
 fn only_the_disk_module_reaches_into_a_project() {
     const ELSEWHERE: &[(&str, &str)] = &[
         ("engine/src/disk/", "the module itself"),
-        ("engine/src/gguf.rs", "a model file that the user named"),
+        ("engine/src/gguf/", "a model file that the user named"),
         ("engine/src/fingerprint.rs", "the runtime directory"),
         ("engine/src/store/place.rs", "a directory that the caller vouches for"),
         ("engine/src/vector/format_1.rs", "a path given by a test"),
