@@ -10,8 +10,8 @@
 
 pub mod float;
 pub mod q8_0;
-pub mod q4_0;
-pub mod k;
+pub mod q4_q5;
+pub mod k_quants;
 
 use crate::gguf::DType;
 
@@ -25,13 +25,13 @@ pub fn unpacker(dtype: DType) -> Unpack {
         DType::F16 => float::unpack_f16,
         DType::BF16 => float::unpack_bf16,
         DType::Q8_0 => q8_0::unpack_q8_0,
-        DType::Q4_0 => q4_0::unpack_q4_0,
-        DType::Q4_1 => q4_0::unpack_q4_1,
-        DType::Q5_0 => q4_0::unpack_q5_0,
-        DType::Q5_1 => q4_0::unpack_q5_1,
-        DType::Q4_K => k::unpack_q4_k,
-        DType::Q5_K => k::unpack_q5_k,
-        DType::Q6_K => k::unpack_q6_k,
+        DType::Q4_0 => q4_q5::unpack_q4_0,
+        DType::Q4_1 => q4_q5::unpack_q4_1,
+        DType::Q5_0 => q4_q5::unpack_q5_0,
+        DType::Q5_1 => q4_q5::unpack_q5_1,
+        DType::Q4_K => k_quants::unpack_q4_k,
+        DType::Q5_K => k_quants::unpack_q5_k,
+        DType::Q6_K => k_quants::unpack_q6_k,
     }
 }
 
@@ -45,13 +45,13 @@ pub fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
         DType::F16 => float::unpack_f16(packed, out),
         DType::BF16 => float::unpack_bf16(packed, out),
         DType::Q8_0 => q8_0::unpack_q8_0(packed, out),
-        DType::Q4_0 => q4_0::unpack_q4_0(packed, out),
-        DType::Q4_1 => q4_0::unpack_q4_1(packed, out),
-        DType::Q5_0 => q4_0::unpack_q5_0(packed, out),
-        DType::Q5_1 => q4_0::unpack_q5_1(packed, out),
-        DType::Q4_K => k::unpack_q4_k(packed, out),
-        DType::Q5_K => k::unpack_q5_k(packed, out),
-        DType::Q6_K => k::unpack_q6_k(packed, out),
+        DType::Q4_0 => q4_q5::unpack_q4_0(packed, out),
+        DType::Q4_1 => q4_q5::unpack_q4_1(packed, out),
+        DType::Q5_0 => q4_q5::unpack_q5_0(packed, out),
+        DType::Q5_1 => q4_q5::unpack_q5_1(packed, out),
+        DType::Q4_K => k_quants::unpack_q4_k(packed, out),
+        DType::Q5_K => k_quants::unpack_q5_k(packed, out),
+        DType::Q6_K => k_quants::unpack_q6_k(packed, out),
     }
 }
 
