@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use offheap_engine::Error;
-use offheap_engine::gguf::{DType, Gguf};
+use offheap_engine::gguf::Gguf;
+use offheap_engine::quant::DType;
 use support::{Value, Writer, array, id, model_path};
 
 const F32: u32 = 0;

@@ -7,7 +7,6 @@
 mod support;
 
 use offheap_engine::gguf::{Gguf, TensorRef};
-use offheap_engine::quant;
 use support::Writer;
 use support::tiny::{self, Noise, pack};
 
@@ -38,8 +37,8 @@ fn every_format_has_the_bits_of_the_reference() {
         for inlined in [false, true] {
             let mut found = vec![f32::NAN; n_values];
             match inlined {
-                false => quant::unpacker(tensor.dtype())(tensor.data(), &mut found),
-                true => quant::unpack(tensor.dtype(), tensor.data(), &mut found),
+                false => tensor.dtype().unpacker()(tensor.data(), &mut found),
+                true => tensor.dtype().unpack(tensor.data(), &mut found),
             }
             for (i, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
                 let wanted = f32::from_bits(*wanted);
@@ -73,7 +72,7 @@ fn what_tests_pack_unpacks_to_nearly_the_same() {
     for (type_id, most) in formats {
         let tensor = tensor(type_id, values.len(), &pack(type_id, &values));
         let mut found = vec![f32::NAN; values.len()];
-        quant::unpacker(tensor.dtype())(tensor.data(), &mut found);
+        tensor.dtype().unpacker()(tensor.data(), &mut found);
         let error = found.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // A tenth more, for scales that are rounded themselves.
         assert!(error <= 1.1 * most, "{}: off by {error} of 1", tensor.dtype().name());

@@ -15,7 +15,7 @@ use common::{cosine, model_path, parity_items};
 use offheap_engine::embedder::{Embedder, Options};
 use offheap_engine::gguf::Gguf;
 use offheap_engine::tokenizer::Specials;
-use offheap_engine::{Error, kernel, quant};
+use offheap_engine::{Error, kernel};
 use support::Value;
 use support::tiny::{BF16, F16, F32, Parts, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Tiny};
 
@@ -202,7 +202,7 @@ impl Layer {
 fn unpacked(file: &Gguf, name: &str) -> CandleResult<Tensor> {
     let tensor = file.tensor(name).unwrap();
     let mut values = vec![0.0; tensor.shape.iter().product()];
-    quant::unpacker(tensor.dtype)(tensor.data, &mut values);
+    tensor.dtype.unpacker()(tensor.data, &mut values);
     Tensor::from_vec(values, tensor.shape, &Device::Cpu)
 }
 

@@ -4,9 +4,10 @@
 #[path = "../../src"]
 mod engine {
     pub mod gguf;
+    pub mod quant;
     pub mod tokenizer;
 }
-use engine::{gguf, tokenizer};
+use engine::{gguf, quant, tokenizer};
 
 use std::path::{Path, PathBuf};
 

@@ -1,32 +1,42 @@
-//! The one pass over a file's header that decides whether it can be trusted.
+//! The parser of the header: one pass that checks every rule of the format.
 //!
-//! Every rule is checked before the memory it could cost is asked for. The result is ranges into the file, all of them
-//! inside it: the accessors in `gguf.rs` index with them.
+//! Counts and lengths are checked before memory is allocated for them. The result is ranges of bytes, all of them inside
+//! the file: the accessors in `metadata.rs` and `tensor.rs` index with them.
 
 use std::ops::Range;
 use std::path::Path;
 
-use super::DType;
+use crate::quant::DType;
 use crate::{Error, Result};
 
+/// Longest string that is accepted.
 const MAX_STRING_BYTES: u64 = 64 << 20;
+/// Longest array that is accepted.
 const MAX_ARRAY_ITEMS: u64 = 16 << 20;
+/// Most tensors that are accepted.
 const MAX_TENSORS: u64 = 64 << 10;
+/// Most metadata keys that are accepted.
 const MAX_KEYS: u64 = 64 << 10;
+/// Largest alignment of tensor data that is accepted.
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
-const MIN_KEY_BYTES: u64 = 8 + 1 + 4 + 1; // length, one letter, type, one byte
-const MIN_TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8; // length, one letter, rank, one dimension, type, offset
+/// Bytes of the shortest metadata entry: length of the key, one letter, type, a value of one byte.
+const MIN_KEY_BYTES: u64 = 8 + 1 + 4 + 1;
+/// Bytes of the shortest tensor entry: length of the name, one letter, rank, one dimension, type, offset.
+const MIN_TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 
-// Numbers of the item types that the accessors ask for.
+/// Type number of a 32-bit integer.
 pub(super) const I32: u32 = 5;
+/// Type number of a 32-bit floating-point number.
 pub(super) const F32: u32 = 6;
+/// Type number of a string.
 pub(super) const STRING: u32 = 8;
+/// Type number of an array.
 const ARRAY: u32 = 9;
 
 /// The type of a metadata value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     U8,
     I8,
     U16,
@@ -36,50 +46,51 @@ pub(super) enum Kind {
     F32,
     Bool,
     String,
-    /// With the number of its items' type.
+    /// An array, with the type number of its items.
     Array(u32),
     U64,
     I64,
     F64,
 }
 
-impl Kind {
-    /// The scalar types and the string; an array needs the type of its items too.
-    fn from_id(id: u32) -> Option<Kind> {
+impl ValueType {
+    /// The type with this number. `None` for an array too, whose type includes that of its items.
+    fn from_id(id: u32) -> Option<ValueType> {
         Some(match id {
-            0 => Kind::U8,
-            1 => Kind::I8,
-            2 => Kind::U16,
-            3 => Kind::I16,
-            4 => Kind::U32,
-            I32 => Kind::I32,
-            F32 => Kind::F32,
-            7 => Kind::Bool,
-            STRING => Kind::String,
-            10 => Kind::U64,
-            11 => Kind::I64,
-            12 => Kind::F64,
+            0 => ValueType::U8,
+            1 => ValueType::I8,
+            2 => ValueType::U16,
+            3 => ValueType::I16,
+            4 => ValueType::U32,
+            I32 => ValueType::I32,
+            F32 => ValueType::F32,
+            7 => ValueType::Bool,
+            STRING => ValueType::String,
+            10 => ValueType::U64,
+            11 => ValueType::I64,
+            12 => ValueType::F64,
             _ => return None,
         })
     }
 
-    /// Bytes of one value; `None` for those of varying length.
+    /// Bytes of one value; `None` for types of variable length.
     fn width(self) -> Option<u64> {
         match self {
-            Kind::U8 | Kind::I8 | Kind::Bool => Some(1),
-            Kind::U16 | Kind::I16 => Some(2),
-            Kind::U32 | Kind::I32 | Kind::F32 => Some(4),
-            Kind::U64 | Kind::I64 | Kind::F64 => Some(8),
-            Kind::String | Kind::Array(_) => None,
+            ValueType::U8 | ValueType::I8 | ValueType::Bool => Some(1),
+            ValueType::U16 | ValueType::I16 => Some(2),
+            ValueType::U32 | ValueType::I32 | ValueType::F32 => Some(4),
+            ValueType::U64 | ValueType::I64 | ValueType::F64 => Some(8),
+            ValueType::String | ValueType::Array(_) => None,
         }
     }
 
+    /// The type in words, for error messages.
     pub(super) fn name(self) -> String {
         match self {
-            Kind::Bool => "a boolean".into(),
-            Kind::String => "a string".into(),
-            Kind::Array(STRING) => "an array of strings".into(),
-            Kind::Array(id) => match Kind::from_id(id) {
+            ValueType::Bool => "a boolean".into(),
+            ValueType::String => "a string".into(),
+            ValueType::Array(STRING) => "an array of strings".into(),
+            ValueType::Array(id) => match ValueType::from_id(id) {
                 Some(item) => format!("an array of {item:?}"),
                 None => "an array".into(),
             },
@@ -88,36 +99,38 @@ impl Kind {
     }
 }
 
-/// A metadata value: where its key and its bytes are.
+/// A metadata entry: where its key and its value are in the file.
 #[derive(Debug)]
 pub(super) struct ValueEntry {
     pub(super) key: Range<usize>,
-    pub(super) kind: Kind,
-    /// Without the length of a string or the head of an array.
+    pub(super) value_type: ValueType,
+    /// The bytes of the value, without a string's length or an array's type and count.
     pub(super) data: Range<usize>,
-    /// Of an array; 1 otherwise.
+    /// Items of an array; 1 for other types.
     pub(super) n_items: usize,
 }
 
-/// A tensor: where its name and its blocks are.
+/// A tensor: where its name and its blocks are in the file.
 #[derive(Debug)]
 pub(super) struct TensorEntry {
     pub(super) name: Range<usize>,
     pub(super) type_id: u32,
-    /// One byte long if the type is not ours: its true length is then unknown, and nobody can ask for it.
+    /// The blocks. One byte long if this build does not know the type: its length is unknown then, and its data is
+    /// never returned.
     pub(super) data: Range<usize>,
-    dims: [usize; 4], // the file's order, innermost first
+    /// The dimensions in the file's order, innermost first.
+    dims: [usize; 4],
     rank: usize,
 }
 
 impl TensorEntry {
-    /// Outermost dimension first.
+    /// Dimensions, outermost first.
     pub(super) fn shape(&self) -> Vec<usize> {
         self.dims[..self.rank].iter().rev().copied().collect()
     }
 }
 
-/// Reads the header. Both lists come back sorted, by key and by name.
+/// Parses the header. Returns the metadata sorted by key and the tensors sorted by name.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<ValueEntry>, Vec<TensorEntry>)> {
     let mut cursor = Cursor { path, bytes, pos: 0 };
     if &cursor.array::<4>("magic")? != b"GGUF" {
@@ -143,11 +156,11 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<ValueEntry>, Vec<T
 
     let tensors = (0..n_tensors).map(|idx| tensor(&mut cursor, idx)).collect::<Result<Vec<_>>>()?;
     let mut tensors = sorted_unique(&cursor, tensors, |entry| &entry.name, "the tensor's name occurs twice")?;
-    place(&cursor, &mut tensors, alignment)?;
+    locate(&cursor, &mut tensors, alignment)?;
     Ok((values, tensors))
 }
 
-/// Where the text is whose length stands at `pos`.
+/// The range of the string whose length field is at offset `pos`; `None` if it passes the end of the file.
 pub(super) fn string_at(bytes: &[u8], pos: usize) -> Option<Range<usize>> {
     let len = bytes.get(pos..)?.first_chunk().map(|&len| u64::from_le_bytes(len))?;
     let start = pos + 8;
@@ -155,6 +168,15 @@ pub(super) fn string_at(bytes: &[u8], pos: usize) -> Option<Range<usize>> {
     (end <= bytes.len()).then_some(start..end)
 }
 
+/// The text of a string that [`parse`] has checked to be UTF-8.
+///
+/// It is checked again, because the alternative is `unsafe`; it can only fail, and is empty then, if another program
+/// writes to the mapped file.
+pub(super) fn checked_text(bytes: &[u8], range: Range<usize>) -> &str {
+    bytes.get(range).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Parses the metadata entry number `idx`.
 fn value(cursor: &mut Cursor<'_>, idx: u64) -> Result<ValueEntry> {
     let key = cursor.string(&format!("key {idx} of the metadata"))?;
     if key.is_empty() {
@@ -165,7 +187,7 @@ fn value(cursor: &mut Cursor<'_>, idx: u64) -> Result<ValueEntry> {
     if type_id == ARRAY {
         let item_id = cursor.u32(field)?;
         let n_items = cursor.u64(field)?;
-        let Some(item) = Kind::from_id(item_id) else {
+        let Some(item) = ValueType::from_id(item_id) else {
             let problem = match item_id {
                 ARRAY => "an array of arrays is not supported".to_owned(),
                 _ => format!("the array's items have type {item_id}, which does not exist"),
@@ -178,31 +200,37 @@ fn value(cursor: &mut Cursor<'_>, idx: u64) -> Result<ValueEntry> {
             Some(width) => _ = cursor.take(n_items * width, field)?, // 2^24 items of at most 8 bytes
             None => (0..n_items).try_for_each(|_| cursor.string(field).map(|_| ()))?,
         }
-        return Ok(ValueEntry { key, kind: Kind::Array(item_id), data: start..cursor.pos, n_items: n_items as usize });
+        return Ok(ValueEntry {
+            key,
+            value_type: ValueType::Array(item_id),
+            data: start..cursor.pos,
+            n_items: n_items as usize,
+        });
     }
-    let Some(kind) = Kind::from_id(type_id) else {
+    let Some(value_type) = ValueType::from_id(type_id) else {
         return Err(cursor.damaged(field, format!("the value has type {type_id}, which does not exist")));
     };
-    let data = match kind.width() {
+    let data = match value_type.width() {
         Some(width) => cursor.take(width, field)?,
         None => cursor.string(field)?,
     };
-    if kind == Kind::Bool && cursor.bytes[data.start] > 1 {
+    if value_type == ValueType::Bool && cursor.bytes[data.start] > 1 {
         return Err(cursor.damaged(field, "a boolean must be 0 or 1"));
     }
-    Ok(ValueEntry { key, kind, data, n_items: 1 })
+    Ok(ValueEntry { key, value_type, data, n_items: 1 })
 }
 
+/// The alignment of tensor data: what the metadata says, or 32.
 fn alignment(cursor: &Cursor<'_>, values: &[ValueEntry]) -> Result<u64> {
     const KEY: &str = "general.alignment";
     let Some(entry) = values.iter().find(|entry| &cursor.bytes[entry.key.clone()] == KEY.as_bytes()) else {
         return Ok(32);
     };
     let data = &cursor.bytes[entry.data.clone()];
-    let alignment = match (entry.kind, data.first_chunk(), data.first_chunk()) {
-        (Kind::U32, Some(&word), _) => u32::from_le_bytes(word).into(),
-        (Kind::U64, _, Some(&word)) => u64::from_le_bytes(word),
-        (kind, ..) => return Err(cursor.damaged(KEY, format!("expected a U32, found {}", kind.name()))),
+    let alignment = match (entry.value_type, data.first_chunk(), data.first_chunk()) {
+        (ValueType::U32, Some(&bytes), _) => u32::from_le_bytes(bytes).into(),
+        (ValueType::U64, _, Some(&bytes)) => u64::from_le_bytes(bytes),
+        (other, ..) => return Err(cursor.damaged(KEY, format!("expected a U32, found {}", other.name()))),
     };
     if !alignment.is_power_of_two() || !(8..=MAX_ALIGNMENT).contains(&alignment) {
         return Err(cursor.damaged(KEY, format!("{alignment} is not a power of two from 8 to {MAX_ALIGNMENT}")));
@@ -210,7 +238,8 @@ fn alignment(cursor: &Cursor<'_>, values: &[ValueEntry]) -> Result<u64> {
     Ok(alignment)
 }
 
-/// One row of the tensor table; `data` is relative to the tensor data until `place` has seen it.
+/// Parses the entry number `idx` of the tensor table. Its `data` is relative to the start of the tensor data until
+/// [`locate`] converts it.
 fn tensor(cursor: &mut Cursor<'_>, idx: u64) -> Result<TensorEntry> {
     let name = cursor.string(&format!("name of tensor {idx}"))?;
     if name.is_empty() {
@@ -248,8 +277,8 @@ fn tensor(cursor: &mut Cursor<'_>, idx: u64) -> Result<TensorEntry> {
     Ok(TensorEntry { name, type_id, data: start..end, dims, rank })
 }
 
-/// Moves the tensors' ranges to where they are in the file, and checks that they fit there.
-fn place(cursor: &Cursor<'_>, tensors: &mut [TensorEntry], alignment: u64) -> Result<()> {
+/// Converts the tensors' ranges to offsets in the file, and checks alignment, bounds and overlaps.
+fn locate(cursor: &Cursor<'_>, tensors: &mut [TensorEntry], alignment: u64) -> Result<()> {
     let alignment = alignment as usize; // at most 1 MiB
     let data_start = cursor.pos.next_multiple_of(alignment); // `pos` is within an object in memory
     for entry in &mut *tensors {
@@ -279,6 +308,7 @@ fn place(cursor: &Cursor<'_>, tensors: &mut [TensorEntry], alignment: u64) -> Re
     Ok(())
 }
 
+/// Sorts the entries by name; an error with `problem` if two have the same name.
 fn sorted_unique<T>(
     cursor: &Cursor<'_>,
     mut entries: Vec<T>,
@@ -293,7 +323,7 @@ fn sorted_unique<T>(
     }
 }
 
-/// A position in the file that only moves over bytes that are there.
+/// A reading position in the file. Every read is checked against the end of the file.
 struct Cursor<'a> {
     path: &'a Path,
     bytes: &'a [u8],
@@ -301,7 +331,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The error. A field or problem that quotes a giant string of the file is cut.
+    /// An [`Error::Gguf`]. Its texts are cut to 240 bytes, because they may quote a very long string of the file.
     fn damaged(&self, field: &str, problem: impl Into<String>) -> Error {
         let (mut field, mut problem) = (field.to_owned(), problem.into());
         for text in [&mut field, &mut problem] {
@@ -311,10 +341,12 @@ impl<'a> Cursor<'a> {
         Error::Gguf { path: self.path.into(), field, problem }
     }
 
+    /// Bytes from the position to the end of the file.
     fn remaining(&self) -> u64 {
         (self.bytes.len() - self.pos) as u64
     }
 
+    /// The range of the next `n_bytes` bytes; moves behind them.
     fn take(&mut self, n_bytes: u64, field: &str) -> Result<Range<usize>> {
         if self.remaining() < n_bytes {
             let (pos, len) = (self.pos, self.bytes.len());
@@ -327,7 +359,7 @@ impl<'a> Cursor<'a> {
 
     fn array<const N: usize>(&mut self, field: &str) -> Result<[u8; N]> {
         let range = self.take(N as u64, field)?;
-        Ok(self.bytes[range].try_into().expect("`take` gives what was asked for"))
+        Ok(self.bytes[range].try_into().expect("`take` returns a range of N bytes"))
     }
 
     fn u32(&mut self, field: &str) -> Result<u32> {
@@ -338,6 +370,7 @@ impl<'a> Cursor<'a> {
         self.array(field).map(u64::from_le_bytes)
     }
 
+    /// The range of the next string, checked to be UTF-8; moves behind it.
     fn string(&mut self, field: &str) -> Result<Range<usize>> {
         let len = self.u64(field)?;
         if MAX_STRING_BYTES < len {
@@ -350,11 +383,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string that `string` has returned.
+    /// The text of a range that [`Cursor::string`] returned.
     fn text(&self, range: Range<usize>) -> &'a str {
         std::str::from_utf8(&self.bytes[range]).expect("checked when it was read")
     }
 
+    /// Checks that a list of `n` entries is allowed and that the rest of the file can hold it.
     fn check_count(&self, field: &str, n: u64, max: u64, min_bytes: u64) -> Result<()> {
         if max < n {
             return Err(self.damaged(field, format!("{n} entries are more than the {max} allowed")));

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use super::linear::BLOCK_COLS;
 use super::x86::{AVX512, Sixteen, has_avx512};
 use super::{Input, Kernel, Linear, Panel};
-use crate::gguf::DType;
+use crate::quant::DType;
 use crate::quant::q8_0;
 
 /// Rows of a tile, and its columns of 32 bits.

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use super::buffer::{Buffer, Plain};
 use super::simd::{self, Simd};
-use crate::gguf::{DType, TensorRef};
+use crate::gguf::TensorRef;
+use crate::quant::DType;
 
 /// Columns of W that are unpacked together: a whole number of blocks of every quantisation.
 pub(super) const BLOCK_COLS: usize = 512;

@@ -3,8 +3,7 @@
 use super::linear::{Floats, Product};
 use super::simd::Simd;
 use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan};
-use crate::gguf::DType;
-use crate::quant;
+use crate::quant::DType;
 
 /// See the module.
 pub(super) static PORTABLE: Kernel = Kernel {
@@ -131,7 +130,7 @@ unsafe impl Simd for Eight {
     }
     #[inline(never)]
     unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]) {
-        quant::unpack(dtype, packed, out);
+        dtype.unpack(packed, out);
     }
     #[inline(always)]
     unsafe fn max_lane(a: Self::V) -> f32 {

@@ -4,9 +4,7 @@
 //! features of the `#[target_feature]` function they end up in. Closures do not: one around an intrinsic
 //! (`array::from_fn`, `map`) makes every instruction a function call. Hot code uses plain loops for that reason.
 
-use crate::gguf::DType;
-#[cfg(doc)]
-use crate::quant;
+use crate::quant::DType;
 
 /// A register of `LANES` floats.
 ///
@@ -53,7 +51,7 @@ pub(crate) unsafe trait Simd: Copy {
     /// Has `n` floats fetched that will be read soon, where there is an instruction for it. Reads nothing: any pointer will do.
     #[inline(always)]
     unsafe fn prefetch(_p: *const f32, _n: usize) {}
-    /// [`quant::unpack`] compiled for this instruction set, as a function of its own: what it is made of is plain loops
+    /// [`DType::unpack`] compiled for this instruction set, as a function of its own: what it is made of is plain loops
     /// that the compiler vectorises there, and does not where they are inlined among others.
     unsafe fn unpack(dtype: DType, packed: &[u8], out: &mut [f32]);
 }

@@ -54,7 +54,7 @@ fn of_bytes(type_id: u32, rows: usize, cols: usize, bytes: &[u8]) -> Weights {
     std::fs::write(&path, file.bytes()).expect("write the file");
     let packed = Gguf::open(&path).and_then(|file| file.tensor_ref("w")).expect("a sound file");
     let mut values = vec![f32::NAN; rows * cols];
-    crate::quant::unpacker(packed.dtype())(packed.data(), &mut values);
+    packed.dtype().unpacker()(packed.data(), &mut values);
     Weights { packed, values }
 }
 

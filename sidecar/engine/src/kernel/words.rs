@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::linear::{BLOCK_COLS, Input, Linear, MAX_PANEL_ROWS, Product, scales_len};
 use super::simd::Simd;
-use crate::gguf::DType;
+use crate::quant::DType;
 use crate::quant::q8_0;
 
 /// The length that a block of integers is scaled to. Rounding adds at most half a unit a column, three quarters where

@@ -6,8 +6,7 @@ use super::linear::Product;
 use super::simd::Simd;
 use super::words::{WordProduct, Words};
 use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan_x86, words};
-use crate::gguf::DType;
-use crate::quant;
+use crate::quant::DType;
 
 /// One table; `$module` has its functions.
 macro_rules! table {
@@ -102,13 +101,13 @@ entries!(avx2, Eight<false>, Narrow<false>, "avx2,fma");
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
 unsafe fn unpack_avx512(dtype: DType, packed: &[u8], out: &mut [f32]) {
-    quant::unpack(dtype, packed, out);
+    dtype.unpack(packed, out);
 }
 
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
 unsafe fn unpack_avx2(dtype: DType, packed: &[u8], out: &mut [f32]) {
-    quant::unpack(dtype, packed, out);
+    dtype.unpack(packed, out);
 }
 
 /// With `VNNI`, a product of words and the addition of it are one instruction.

@@ -265,14 +265,14 @@ fn vector(gguf: &Gguf, name: &str, n: usize) -> Result<Vec<f32>> {
         return Err(Error::Shape { name: name.to_owned(), expected: vec![n], found: tensor.shape });
     }
     let mut out = vec![0.0; n];
-    crate::quant::unpacker(tensor.dtype)(tensor.data, &mut out);
+    tensor.dtype.unpacker()(tensor.data, &mut out);
     Ok(out)
 }
 
 /// One row of a matrix.
 fn unpack_row(tensor: &TensorRef, idx: usize, out: &mut [f32]) {
     let row_bytes = tensor.data().len() / tensor.shape()[0];
-    crate::quant::unpacker(tensor.dtype())(&tensor.data()[idx * row_bytes..][..row_bytes], out);
+    tensor.dtype().unpacker()(&tensor.data()[idx * row_bytes..][..row_bytes], out);
 }
 
 /// The rows of `tokens` tokens, in blocks of at most `block`.

@@ -1,26 +1,26 @@
 //! Q8_0: blocks of 32 weights, an `f16` scale and 32 signed bytes; weight = scale x byte.
 
-use super::{alone, half_at};
+use super::block::{blocks, f16_at, opaque};
 
 /// Weights in a block.
 pub const BLOCK: usize = 32;
-/// Bytes of a block: two of scale, one per weight.
+/// Bytes of a block: two for the scale, one for each weight.
 pub const BLOCK_BYTES: usize = 34;
 
-/// Splits the first block into its scale and its 32 quants.
+/// The scale and the 32 quants of the first block in `block`.
 #[inline(always)]
 pub fn split(block: &[u8]) -> (f32, &[u8; BLOCK]) {
     let block: &[u8; BLOCK_BYTES] = block.first_chunk().expect("a block is 34 bytes");
-    (half_at(block, 0), block.last_chunk().expect("a block is 34 bytes"))
+    (f16_at(block, 0), block.last_chunk().expect("a block is 34 bytes"))
 }
 
-/// Unpacks whole blocks.
+/// Unpacks whole blocks of Q8_0.
 #[inline(always)]
 pub fn unpack_q8_0(packed: &[u8], out: &mut [f32]) {
-    let (blocks, out) = super::blocks::<BLOCK_BYTES, BLOCK>(packed, out);
+    let (blocks, out) = blocks::<BLOCK_BYTES, BLOCK>(packed, out);
     for (block, out) in blocks.iter().zip(out) {
         let (scale, quants) = split(block);
-        let scale = alone(scale);
+        let scale = opaque(scale);
         for i in 0..BLOCK {
             out[i] = scale * f32::from(quants[i] as i8);
         }
