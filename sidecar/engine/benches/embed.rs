@@ -1,4 +1,4 @@
-//! The kernels measured: multiplications per second of every shape that our models have, beside what the processor can do at most.
+//! Speed of the kernels: multiplications per second for the matrix shapes of our models, compared with the processor's peak.
 //!
 //! ```text
 //! embed products [type,...] [rows x cols,...]      GMAC/s of matrix products, by kernel, shape and tokens
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use offheap_engine::embedder::{Embedder, Options};
 use offheap_engine::gguf::{Gguf, TensorRef};
 use offheap_engine::kernel::{
-    self, Activation, Buffer, Columns, Combine, Input, Kernel, Linear, Pool, narrow_len, scales_len,
+    self, Activation, Buffer, Columns, Combine, Input, Kernel, Linear, Pool, rounded_len, scales_len,
 };
 use support::Writer;
 use support::tiny::{Noise, Q8_0, pack};
@@ -25,9 +25,9 @@ use support::tiny::{Noise, Q8_0, pack};
 mod support;
 
 const TOKENS: [usize; 6] = [1, 15, 32, 64, 256, 1024];
-/// MiniLM's three shapes, then nomic-embed-text's.
+/// Rows and columns of the three matrix shapes of all-MiniLM-L6-v2, then of nomic-embed-text.
 const SHAPES: [(usize, usize); 6] = [(384, 384), (1536, 384), (384, 1536), (768, 768), (3072, 768), (768, 3072)];
-/// The shortest time that a figure is taken over.
+/// The least time of measuring one figure.
 const LONG_ENOUGH: Duration = Duration::from_millis(150);
 
 fn main() {
@@ -58,7 +58,7 @@ fn main() {
                 products(kernel::choose(Some(name)).expect("usable"), threads, &types, &shapes);
             }
         }
-        _ => panic!("what this takes stands at the top of benches/embed.rs"),
+        _ => panic!("usage: see the head of benches/embed.rs"),
     }
 }
 
@@ -71,7 +71,7 @@ fn shape(text: &str) -> (usize, usize) {
     (rows.parse().expect("a number"), cols.parse().expect("a number"))
 }
 
-/// Seconds of one call, the best of rounds that together take [`LONG_ENOUGH`].
+/// Seconds of the fastest call of `work`, which is repeated for [`LONG_ENOUGH`].
 fn seconds(mut work: impl FnMut()) -> f64 {
     work();
     let (mut best, begun) = (f64::INFINITY, Instant::now());
@@ -112,29 +112,29 @@ fn weight(type_id: u32, rows: usize, cols: usize) -> TensorRef {
     let path = dir.path().join("weight.gguf");
     let file = Writer::new().tensor("w", &[cols as u64, rows as u64], type_id, &pack(type_id, &values));
     std::fs::write(&path, file.bytes()).expect("write the file");
-    Gguf::open(&path).and_then(|file| file.tensor_ref("w")).expect("a sound file")
+    Gguf::open(&path).and_then(|file| file.tensor_ref("w")).expect("a valid file")
 }
 
-/// GMAC/s of a product as a model runs it: rounding the input and unpacking the weights included.
+/// GMAC/s of a product as a model computes it, which includes rounding the input and unpacking the weights.
 fn product(kernel: &'static Kernel, pool: &mut Pool, weight: &TensorRef, tokens: usize) -> f64 {
-    const BLOCK: usize = 512; // tokens that a model multiplies together at most
+    const BLOCK: usize = 512; // most tokens that a model multiplies at once
     let [rows, cols] = weight.shape()[..] else { unreachable!("a matrix was asked for") };
     let mut noise = Noise(3);
     let x: Vec<f32> = (0..tokens * cols).map(|_| noise.next()).collect();
     let mut out = vec![0.0; tokens * rows];
-    let (mut words, mut scales) = (Buffer::new(narrow_len(BLOCK, cols)), Buffer::new(scales_len(BLOCK, cols)));
+    let (mut rounded, mut scales) = (Buffer::new(rounded_len(BLOCK, cols)), Buffer::new(scales_len(BLOCK, cols)));
     let workers: Vec<_> = (0..pool.threads()).map(|_| Mutex::new(kernel.panel(cols, BLOCK.min(tokens)))).collect();
     let time = seconds(|| {
         for (x, out) in x.chunks(BLOCK * cols).zip(out.chunks_mut(BLOCK * rows)) {
             let n = scales_len(x.len() / cols, cols);
-            kernel.narrow(x, cols, &mut words, &mut scales[..n]);
-            let input = Input::new(x, cols).with_words(&words, &scales);
+            kernel.round_input(x, cols, &mut rounded, &mut scales[..n]);
+            let input = Input::new(x, cols).with_rounded(&rounded, &scales);
             let out = Columns::of(out, rows);
-            let job = Linear::new(input, weight, None, Activation::None, Combine::Set, out);
-            pool.run(job.panels(kernel.panel_rows), &|worker, panel| {
+            let layer = Linear::new(input, weight, None, Activation::None, Combine::Set, out);
+            pool.run(layer.panels(kernel.panel_rows), &|worker, panel| {
                 let mut scratch = workers[worker].lock().expect("one worker, one scratch");
                 // SAFETY: the pool runs each panel once.
-                unsafe { kernel.run_panel(&job, panel, &mut scratch) }
+                unsafe { kernel.run_panel(&layer, panel, &mut scratch) }
             });
         }
     });
@@ -170,9 +170,9 @@ fn model(path: &str, kernel: &str, threads: usize, lengths: &[usize]) {
     }
 }
 
-/// What the multiply instructions give when nothing is loaded or stored.
+/// The peak of the multiply instructions, on registers alone.
 mod peak {
-    /// GMAC/s of the instruction that the kernel multiplies with; `None` where nobody wrote it down.
+    /// GMAC/s of the instruction that the kernel multiplies with; `None` for kernels without a loop here.
     pub fn of(kernel: &str, threads: usize) -> Option<f64> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -193,7 +193,7 @@ mod peak {
                 let start = std::time::Instant::now();
                 std::thread::scope(|scope| {
                     for _ in 0..threads {
-                        // SAFETY: the kernel was found usable, so the processor has its instructions.
+                        // SAFETY: this processor can run the kernel, so it has the instructions.
                         scope.spawn(move || unsafe { run(ROUNDS) });
                     }
                 });
@@ -208,12 +208,12 @@ mod peak {
         }
     }
 
-    /// A loop of `rounds` around lines of assembly that write no memory.
+    /// Defines a function that repeats lines of assembly, which access no memory, `rounds` times.
     #[cfg(target_arch = "x86_64")]
     macro_rules! repeat {
         ($name:ident, $($line:literal),+) => {
             unsafe fn $name(rounds: u64) {
-                // SAFETY: the caller's processor has the instructions; only vector registers change, all of them named.
+                // SAFETY: the caller's processor has the instructions; they change only the vector registers named below.
                 unsafe {
                     std::arch::asm!(
                         "2:", $($line,)+ "dec {n}", "jnz 2b",
@@ -336,7 +336,7 @@ mod peak {
     );
     #[cfg(target_arch = "x86_64")]
     unsafe fn avx512(rounds: u64) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's processor has the instructions.
         unsafe { avx512half(2 * rounds) }
     }
     #[cfg(target_arch = "x86_64")]
@@ -357,10 +357,10 @@ mod peak {
     );
     #[cfg(target_arch = "x86_64")]
     unsafe fn avx512vnni(rounds: u64) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's processor has the instructions.
         unsafe { avx512vnnihalf(2 * rounds) }
     }
-    /// Four sums in tiles, as the kernel has them. The permission was asked for when the kernel was found usable.
+    /// Four tile registers of sums, as in the kernel. `amx::has_amx` has requested the permission to use them.
     #[cfg(target_arch = "x86_64")]
     unsafe fn amx(rounds: u64) {
         #[repr(C, align(64))]
@@ -371,7 +371,7 @@ mod peak {
             config.0[16 + 2 * tile] = 64;
             config.0[48 + tile] = 16;
         }
-        // SAFETY: the configuration is valid; only tiles change, and they are released.
+        // SAFETY: the configuration is valid; only tile registers change, and they are released.
         unsafe {
             std::arch::asm!(
                 "ldtilecfg [{c}]", "2:", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",

@@ -1,36 +1,37 @@
-//! AMX-BF16: 16 x 16 outputs per instruction, from weights and activations rounded to bfloat16.
+//! AMX-BF16: one instruction computes 16 x 16 sums of products, from weights and inputs rounded to bfloat16.
 //!
-//! A panel is 32 rows of weights, unpacked to bfloat16 in the layout that the tile unit wants: for each 32 columns two
-//! tiles of 16 rows, a tile holding 16 pairs of columns by 16 rows. Activations are rounded once per step, not once
-//! per panel ([`Kernel::narrow`]). Sums are kept in `f32` over all columns. Attention and the rest are AVX-512.
+//! A panel is 32 rows of weights, unpacked to bfloat16 in the layout of tile registers: for each 32 columns two tiles of 16
+//! rows, each with 16 pairs of columns by 16 rows. The input is rounded once for all panels ([`Kernel::round_input`]).
+//! Sums are `f32` and stay in tile registers over all columns. Everything else is that of the AVX-512 kernel.
 //!
-//! Instructions are written as assembly: the intrinsics are not stable (rust-lang/rust#126622).
+//! The instructions are inline assembly, because the intrinsics are not stable (rust-lang/rust#126622).
 //! Source: Intel 64 Architecture Software Developer's Manual, volume 1, chapter 18.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use super::linear::BLOCK_COLS;
-use super::x86::{AVX512, Sixteen, has_avx512};
-use super::{Input, Kernel, Linear, Panel};
+use super::linear::{BLOCK_COLS, Input, Linear};
+use super::panel::Panel;
+use super::table::Kernel;
+use super::x86::{AVX512, Lanes16, has_avx512};
 use crate::quant::DType;
 use crate::quant::q8_0;
 
-/// Rows of a tile, and its columns of 32 bits.
+/// Rows of a tile register, and its columns of 32 bits.
 const TILE: usize = 16;
-/// Columns of weights in one step: a row of a tile has 64 bytes.
+/// Columns of weights in one step of the inner loop: a row of a tile register has 64 bytes.
 const STEP: usize = 32;
-/// Rows of weights in a panel, tokens in a block: two tiles each way keep four sums in tiles.
+/// Rows of weights in a panel, and tokens computed together: 2 x 2 tile registers of sums.
 const BLOCK: usize = 2 * TILE;
 
-/// See the module.
+/// Kernel `amx`.
 pub(super) static AMX: Kernel = Kernel {
     name: "amx",
     panel_rows: BLOCK,
     panel_bytes: |max_cols| BLOCK * max_cols * 2,
     linear: run_linear,
-    narrow: Some(run_narrow),
+    round_input: Some(run_round_input),
     attention: AVX512.attention,
     layer_norm: AVX512.layer_norm,
     rms_norm: AVX512.rms_norm,
@@ -39,43 +40,44 @@ pub(super) static AMX: Kernel = Kernel {
     scan_codes: AVX512.scan_codes,
 };
 
-/// The processor has the unit, the system saves its state, and this process has asked for it.
+/// Whether the processor has AMX, the operating system saves its state, and this process has permission to use it.
 pub(super) fn has_amx() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| has_avx512() && is_x86_feature_detected!("avx512bf16") && has_tiles() && permitted())
 }
 
+/// Whether the processor has AMX-BF16 and the operating system saves tile registers on a context switch.
 fn has_tiles() -> bool {
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
     const OSXSAVE: u32 = 1 << 27;
-    /// Tile configuration and tile data are saved on a context switch.
+    /// Bits of tile configuration and tile data in the mask of saved state.
     const SAVED: u32 = 0b11 << 17;
     if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 {
         return false;
     }
     let features = __cpuid_count(7, 0).edx;
     let saved: u32;
-    // SAFETY: OSXSAVE says that XGETBV exists; it reads register 0 and changes nothing else.
+    // SAFETY: the OSXSAVE bit means that XGETBV exists; it reads register 0 and has no side effects.
     unsafe { asm!("xgetbv", in("ecx") 0, out("eax") saved, out("edx") _, options(nomem, nostack)) };
     features & AMX_BF16 != 0 && features & AMX_TILE != 0 && saved & SAVED == SAVED
 }
 
-/// Linux gives the tile state only to processes that ask, because it makes their signal frames larger.
+/// Requests permission to use tile registers. Linux grants them only on request, because they enlarge signal frames.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
-    // SAFETY: asks for a permission; touches no memory.
+    // SAFETY: the call requests a permission and accesses no memory.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn permitted() -> bool {
-    false // macOS has no such machines; Windows would grant it by itself, which nobody has tried yet
+    false // no Mac has AMX; Windows needs no permission, but this kernel has never been tested there
 }
 
-/// Eight tiles of 16 rows of 64 bytes: palette 1.
+/// Configuration of the tile registers: palette 1, eight tiles of 16 rows of 64 bytes.
 #[repr(C, align(64))]
 struct TileConfig([u8; 64]);
 
@@ -91,58 +93,59 @@ static CONFIG: TileConfig = {
     TileConfig(bytes)
 };
 
+/// Sums of 32 tokens by 32 rows.
 #[repr(C, align(64))]
 struct Sums([[f32; BLOCK]; BLOCK]);
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn run_narrow(x: &[f32], _cols: usize, out: &mut [u16], _scales: &mut [f32]) {
-    assert!(x.len() <= out.len() && x.len().is_multiple_of(STEP));
+unsafe fn run_round_input(x: &[f32], _cols: usize, rounded: &mut [u16], _scales: &mut [f32]) {
+    assert!(x.len() <= rounded.len() && x.len().is_multiple_of(STEP));
     for i in (0..x.len()).step_by(STEP) {
-        // SAFETY: both have `STEP` more at `i`.
+        // SAFETY: both slices have `STEP` elements from `i`.
         unsafe {
-            let words = to_bf16(_mm512_loadu_ps(x.as_ptr().add(i)), _mm512_loadu_ps(x.as_ptr().add(i + TILE)));
-            _mm512_storeu_si512(out.as_mut_ptr().add(i).cast(), words);
+            let bf16 = to_bf16(_mm512_loadu_ps(x.as_ptr().add(i)), _mm512_loadu_ps(x.as_ptr().add(i + TILE)));
+            _mm512_storeu_si512(rounded.as_mut_ptr().add(i).cast(), bf16);
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-    let (first, n) = job.panel(panel, BLOCK);
-    let Input { words, tokens, cols, .. } = job.input;
+unsafe fn run_linear(layer: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+    let (first, n) = layer.panel(panel, BLOCK);
+    let Input { rounded, tokens, cols, .. } = layer.input;
     let steps = cols / STEP;
-    assert!(words.len() >= tokens.next_multiple_of(BLOCK) * cols, "`Kernel::narrow` ran before");
+    assert!(rounded.len() >= tokens.next_multiple_of(BLOCK) * cols, "the input was rounded by `Kernel::round_input`");
     let (weights, _) = scratch.parts_mut::<u16>();
     assert!(weights.len() >= steps * 2 * TILE * STEP && cols.is_multiple_of(STEP));
-    // SAFETY: this processor has the features; `weights` holds two tiles for each step.
-    unsafe { unpack(job, first, n, weights.as_mut_ptr().cast()) };
+    // SAFETY: this function has the features; `weights` has two tiles for each step.
+    unsafe { unpack(layer, first, n, weights.as_mut_ptr().cast()) };
 
-    let bias = job.bias::<BLOCK>(first, n);
+    let bias = layer.bias::<BLOCK>(first, n);
     let mut sums = Sums([[0.0; BLOCK]; BLOCK]);
-    // SAFETY: the configuration is valid and 64 bytes long; `tilerelease` follows on every path, as nothing between
-    // returns early, and a panic in between only leaves the unit configured.
+    // SAFETY: the configuration is valid and 64 bytes long; `tilerelease` follows, as nothing in between returns early. A
+    // panic in between only leaves the tile registers configured.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
     for token in (0..tokens).step_by(BLOCK) {
         let tokens = BLOCK.min(tokens - token);
-        let x = words[token * cols..].as_ptr();
-        // SAFETY: `x` has 32 rows of `cols`, padding included; `weights` was filled above.
+        let x = rounded[token * cols..].as_ptr();
+        // SAFETY: `x` has 32 rows of `cols` including padding; `weights` was filled above.
         unsafe { multiply(x, cols, weights.as_ptr().cast(), steps, tokens > TILE, &mut sums) };
         for (m, row) in sums.0.iter().enumerate().take(tokens) {
-            // SAFETY: this processor has AVX-512; `first + n` is within the rows, `token + m` within the tokens.
+            // SAFETY: this function has AVX-512; the rows up to `first + n` and the token `token + m` exist.
             unsafe {
-                job.finish::<Sixteen<false>>(token + m, (first, n), row, &bias);
+                layer.finish::<Lanes16<false>>(token + m, (first, n), row, &bias);
             }
         }
     }
-    // SAFETY: puts the unit back into its first state, so that a context switch need not save it.
+    // SAFETY: resets the tile registers, so that context switches need not save them.
     unsafe { asm!("tilerelease", options(nomem, nostack)) };
 }
 
-/// Sums of 32 tokens (16 without `both`) with 32 rows, over all columns.
+/// Computes the sums of 32 tokens (16 unless `both`) by 32 rows over all columns.
 #[inline(always)]
 unsafe fn multiply(x: *const u16, cols: usize, weights: *const u8, steps: usize, both: bool, sums: &mut Sums) {
     let x_stride = cols * 2;
-    // SAFETY: reads rows of `x` and tiles of `weights` that the caller vouches for, writes `sums`.
+    // SAFETY: reads the rows of `x` and tiles of `weights` that the caller guarantees, and writes `sums`.
     unsafe {
         if both {
             asm!(
@@ -191,19 +194,19 @@ unsafe fn multiply(x: *const u16, cols: usize, weights: *const u8, steps: usize,
     }
 }
 
-/// Rows `first..first + n` into tiles; rows that are not there become zeros.
+/// Unpacks the rows `first..first + n` into tiles; the other rows of the panel become zeros.
 #[inline(always)]
-unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
-    let cols = job.input.cols;
+unsafe fn unpack(layer: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
+    let cols = layer.input.cols;
     for half in 0..2 {
         let first = first + half * TILE;
         let n = n.saturating_sub(half * TILE).min(TILE);
-        // SAFETY: a tile's 1,024 bytes are in the scratch, two tiles for each step.
+        // SAFETY: `tiles` has two tiles of 1,024 bytes for each step.
         unsafe {
-            if job.dtype() == DType::Q8_0 {
+            if layer.dtype() == DType::Q8_0 {
                 let mut packed: [&[u8]; TILE] = [&[]; TILE];
                 for (i, packed) in packed.iter_mut().enumerate().take(n) {
-                    *packed = job.packed(first + i, 0..cols);
+                    *packed = layer.packed(first + i, 0..cols);
                 }
                 for step in 0..cols / STEP {
                     let mut rows = [_mm512_setzero_si512(); TILE];
@@ -223,7 +226,7 @@ unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
             for start in (0..cols).step_by(BLOCK_COLS) {
                 let block = start..cols.min(start + BLOCK_COLS);
                 for (i, floats) in floats.iter_mut().enumerate().take(n) {
-                    job.unpack::<Sixteen<false>>(first + i, block.clone(), &mut floats[..block.len()]);
+                    layer.unpack::<Lanes16<false>>(first + i, block.clone(), &mut floats[..block.len()]);
                 }
                 for step in 0..block.len() / STEP {
                     let mut rows = [_mm512_setzero_si512(); TILE];
@@ -238,17 +241,17 @@ unsafe fn unpack(job: &Linear<'_>, first: usize, n: usize, tiles: *mut u8) {
     }
 }
 
-/// Thirty-two floats, rounded.
+/// Rounds 32 floats to bfloat16.
 #[inline(always)]
 unsafe fn to_bf16(low: __m512, high: __m512) -> __m512i {
-    // SAFETY: the callers' features; both types are 64 bytes without padding.
+    // SAFETY: callers have AVX-512 BF16; both types are 64 bytes without padding.
     unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// Sixteen registers of sixteen 32-bit values, columns for rows.
+/// Stores the transpose of a 16 x 16 matrix of 32-bit values, given as one register for each row.
 #[inline(always)]
 unsafe fn store_transposed(rows: [__m512i; TILE], out: *mut u8) {
-    // SAFETY: AVX-512 is there (callers have it); `out` has 1,024 bytes.
+    // SAFETY: callers have AVX-512; `out` has 1,024 bytes.
     unsafe {
         let zero = _mm512_setzero_si512();
         let (mut pairs, mut fours) = ([zero; TILE], [zero; TILE]);

@@ -1,44 +1,44 @@
-//! Softmax attention of one head over one sequence, a tile of queries at a time.
+//! Softmax attention of one head over one sequence, for a few queries at a time.
 //!
-//! Scores exist for one tile only, never for all pairs of tokens.
+//! Scores are stored for one tile of queries only, never for all pairs of tokens.
 //! Source: Vaswani et al., Attention Is All You Need, arXiv 1706.03762, equation 1.
 
 use super::buffer::Buffer;
 use super::simd::{self, Simd};
 
-/// Queries handled together.
+/// Queries computed together.
 const TILE: usize = 6;
-/// Tokens between the one that is copied and the one that is fetched.
+/// How many tokens ahead of the copy keys and values are prefetched.
 const AHEAD: usize = 8;
 
-/// The sizes of a model's attention.
+/// Number and width of a model's attention heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// Query heads.
+    /// Number of query heads.
     pub n: usize,
-    /// Heads of keys and values; each serves `n / n_kv` query heads in a row.
+    /// Number of key and value heads; each serves `n / n_kv` consecutive query heads.
     pub n_kv: usize,
-    /// Width of each, a multiple of 32.
+    /// Floats of one head, a multiple of 32.
     pub dim: usize,
-    /// A token sees itself and those before it.
+    /// Whether a token attends only to itself and the tokens before it.
     pub causal: bool,
 }
 
 impl Heads {
-    /// Floats of a token's queries.
+    /// Floats of all queries of a token.
     pub fn q_width(&self) -> usize {
         self.n * self.dim
     }
 
-    /// Floats of a token's keys, and of its values.
+    /// Floats of all keys of a token; its values have as many.
     pub fn kv_width(&self) -> usize {
         self.n_kv * self.dim
     }
 }
 
-/// Attention of one sequence. The queries are overwritten with the result: a head reads and writes its own columns only.
+/// Attention of one sequence, which overwrites the queries with the result: a head only accesses its own columns.
 ///
-/// Shapes: `q` `(tokens, q_width)`; `kv` `(tokens, 2 * kv_width)`, keys then values, the heads side by side in each.
+/// Shapes: `q` `(tokens, q_width)`; `kv` `(tokens, 2 * kv_width)`, first the keys of all heads, then the values.
 pub struct Attention<'a> {
     q: *mut f32,
     kv: &'a [f32],
@@ -46,11 +46,11 @@ pub struct Attention<'a> {
     heads: Heads,
 }
 
-// SAFETY: `q` is the only pointer; heads use disjoint columns of it, and it is borrowed for 'a by `new`.
+// SAFETY: `q` is the only pointer; heads access disjoint columns of it, and `new` borrows it for 'a.
 unsafe impl Sync for Attention<'_> {}
 
 impl<'a> Attention<'a> {
-    /// Checks every length, so that kernels need not.
+    /// Combines the operands. Panics if a length does not fit, so kernels rely on the lengths.
     pub fn new(q: &'a mut [f32], kv: &'a [f32], heads: Heads) -> Self {
         let tokens = q.len() / heads.q_width();
         assert!(q.len() == tokens * heads.q_width() && kv.len() == tokens * 2 * heads.kv_width());
@@ -62,7 +62,7 @@ impl<'a> Attention<'a> {
     }
 }
 
-/// A thread's copy of one head's keys, transposed, and of its values, and its tile of scores.
+/// A thread's working memory: one head's keys, transposed, and values, and the scores of one tile.
 pub struct AttentionScratch {
     keys: Buffer<f32>,
     values: Buffer<f32>,
@@ -70,7 +70,7 @@ pub struct AttentionScratch {
 }
 
 impl AttentionScratch {
-    /// Room for sequences of up to `max_tokens`.
+    /// Memory for sequences of up to `max_tokens` tokens.
     pub fn new(max_tokens: usize, head_dim: usize) -> Self {
         let padded = max_tokens.next_multiple_of(32);
         AttentionScratch {
@@ -81,20 +81,20 @@ impl AttentionScratch {
     }
 }
 
-/// Runs one query head.
+/// Computes query head number `head`.
 #[inline(always)]
-pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
-    let Heads { n, n_kv, dim: d, causal } = job.heads;
-    let (len, row, q_row) = (job.tokens, 2 * n_kv * d, n * d);
-    let padded = len.next_multiple_of(32); // of two registers, whatever their width
+pub(super) unsafe fn head<S: Simd>(attention: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
+    let Heads { n, n_kv, dim: d, causal } = attention.heads;
+    let (len, row, q_row) = (attention.tokens, 2 * n_kv * d, n * d);
+    let padded = len.next_multiple_of(32); // of two registers of any instruction set
     let k = head / (n / n_kv) * d;
     let v = n_kv * d + k;
 
-    // Side by side, because a head's values in `kv` are far apart: every tile of queries would fetch them anew.
+    // Copied, because the rows of one head are far apart in `kv`: every tile of queries would fetch them again.
     let (keys, values) = (&mut scratch.keys[..d * padded], &mut scratch.values[..d * len]);
-    for (t, (token, values)) in job.kv.chunks_exact(row).zip(values.chunks_exact_mut(d)).enumerate() {
-        if let Some(soon) = job.kv.get((t + AHEAD) * row + k..) {
-            // SAFETY: this is `S`'s instruction set.
+    for (t, (token, values)) in attention.kv.chunks_exact(row).zip(values.chunks_exact_mut(d)).enumerate() {
+        if let Some(soon) = attention.kv.get((t + AHEAD) * row + k..) {
+            // SAFETY: the caller's processor has the instruction set of `S`.
             unsafe {
                 S::prefetch(soon.as_ptr(), d);
                 S::prefetch(soon.as_ptr().wrapping_add(n_kv * d), d);
@@ -112,17 +112,17 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
     let scale = 1.0 / (d as f32).sqrt();
     for first in (0..len).step_by(TILE) {
         let n = TILE.min(len - first);
-        // What the tile's last query sees.
+        // Tokens that the last query of the tile attends to.
         let seen = if causal { first + n } else { len };
         let width = seen.next_multiple_of(32);
         let scores = &mut scratch.scores[..TILE * width];
-        // SAFETY: the tile's queries exist, in this head's own columns; pointers have the lengths asked for; two
-        // registers divide `width` and `d`, and `width` is at most `padded`.
+        // SAFETY: the tile's queries exist, in this head's own columns; the buffers have the lengths that are accessed;
+        // `width` and `d` are multiples of two registers, and `width` is at most `padded`.
         unsafe {
-            // The last tile repeats its last query, as `linear` does with tokens.
-            let mut queries: [*const f32; TILE] = [job.q; TILE];
+            // The last tile repeats the last query, so that no second code path is needed.
+            let mut queries: [*const f32; TILE] = [attention.q; TILE];
             for (m, query) in queries.iter_mut().enumerate() {
-                *query = job.q.add((first + m).min(len - 1) * q_row + head * d);
+                *query = attention.q.add((first + m).min(len - 1) * q_row + head * d);
             }
             for t in (0..width).step_by(2 * S::LANES) {
                 let tile = outer::<S>(queries, keys.as_ptr().add(t), padded, d);
@@ -136,7 +136,7 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
             for (m, row) in scores.chunks_exact_mut(width).enumerate().take(n) {
                 sums[m] = exps::<S>(row, if causal { first + m + 1 } else { len }, scale);
             }
-            // Taken after the last write through `scores`.
+            // These pointers are made after the last write through `scores`, which would invalidate them.
             let mut exps = [scores.as_ptr(); TILE];
             for (m, row) in exps.iter_mut().enumerate() {
                 *row = scores[m * width..][..width].as_ptr();
@@ -144,7 +144,7 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
             for i in (0..d).step_by(2 * S::LANES) {
                 let tile = outer::<S>(exps, values.as_ptr().add(i), d, seen);
                 for (m, pair) in tile.into_iter().enumerate().take(n) {
-                    let at = job.q.add((first + m) * q_row + head * d + i);
+                    let at = attention.q.add((first + m) * q_row + head * d + i);
                     let share = S::splat(1.0 / sums[m]);
                     S::store(at, S::mul(pair[0], share));
                     S::store(at.add(S::LANES), S::mul(pair[1], share));
@@ -153,10 +153,11 @@ pub(super) unsafe fn head<S: Simd>(job: &Attention<'_>, head: usize, scratch: &m
         }
     }
 }
-/// `sum over k of a[m][k] * b[k][..]` for two registers' worth of columns.
+
+/// For each query `m`: the sum over `k` of `a[m][k] * b[k]`, for as many columns of `b` as two registers hold.
 #[inline(always)]
 unsafe fn outer<S: Simd>(a: [*const f32; TILE], b: *const f32, b_stride: usize, n: usize) -> [[S::V; 2]; TILE] {
-    // SAFETY: the caller gives `n` floats behind each `a` and `n` rows of two registers behind `b`.
+    // SAFETY: the caller gives `n` floats at each pointer of `a`, and `n` rows of two registers at `b`.
     unsafe {
         let mut acc = [[S::splat(0.0); 2]; TILE];
         for k in 0..n {
@@ -172,13 +173,13 @@ unsafe fn outer<S: Simd>(a: [*const f32; TILE], b: *const f32, b_stride: usize, 
     }
 }
 
-/// The numerators of a softmax over the first `len` scores times `scale`, and their sum; the padding behind them becomes
-/// zero.
+/// Replaces the first `len` scores by the numerators of the softmax over them times `scale`, and the rest of the row by
+/// zeros. Returns the sum of the numerators.
 #[inline(always)]
 unsafe fn exps<S: Simd>(row: &mut [f32], len: usize, scale: f32) -> f32 {
     row[len..].fill(f32::NEG_INFINITY);
     let p = row.as_mut_ptr();
-    // SAFETY: the row's length is a multiple of LANES.
+    // SAFETY: the length of the row is a multiple of LANES.
     let sum = unsafe {
         let mut max = S::splat(f32::NEG_INFINITY);
         for i in (0..row.len()).step_by(S::LANES) {
@@ -187,7 +188,7 @@ unsafe fn exps<S: Simd>(row: &mut [f32], len: usize, scale: f32) -> f32 {
         let (max, scale) = (S::splat(S::max_lane(max)), S::splat(scale));
         let mut sum = S::splat(0.0);
         for i in (0..row.len()).step_by(S::LANES) {
-            // Of the padding this is e^-87, nothing beside the largest's 1.
+            // Padding becomes e^-87, which is negligible compared with the largest numerator, 1.
             let x = simd::exp::<S>(S::mul(S::sub(S::load(p.add(i)), max), scale));
             sum = S::add(sum, x);
             S::store(p.add(i), x);

@@ -1,22 +1,23 @@
-//! Memory for registers to be loaded from.
+//! Memory aligned to cache lines.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Numbers that begin on a cache line, because loads that straddle two take twice as long. A large `Vec` begins 16 bytes
-/// behind one, so that every second register would.
+/// A slice of numbers that starts at the beginning of a cache line, because loads across two lines take twice as long.
+///
+/// A large `Vec` starts 16 bytes after one, so every second load of a register would cross a line.
 pub struct Buffer<T> {
-    /// One line more than is needed. Not a type of 64-byte alignment: zeros of such a type are written, where those of
-    /// numbers are the system's own, and take no memory before they are used.
+    /// The memory, one line longer than needed. The element type does not have an alignment of 64 bytes, because `vec!`
+    /// would then write the zeros; for arrays of integers it takes zeroed pages, which use no memory until written.
     lines: Vec<[u64; 8]>,
-    /// Bytes before the first whole line.
+    /// Bytes before the first cache line boundary.
     start: usize,
     len: usize,
     numbers: PhantomData<T>,
 }
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     pub fn new(len: usize) -> Self {
         let lines = vec![[0_u64; 8]; (len * size_of::<T>()).div_ceil(64) + 1];
         let start = lines.as_ptr().cast::<u8>().align_offset(64);
@@ -24,11 +25,11 @@ impl<T: Plain> Buffer<T> {
         Buffer { lines, start, len, numbers: PhantomData }
     }
 
-    /// All of its memory, the rest of the last line included, as other numbers.
+    /// The whole memory up to the end of the last line, as numbers of type `U`.
     pub(super) fn as_mut<U: Plain>(&mut self) -> &mut [U] {
         let n = (self.lines.len() - 1) * 64 / size_of::<U>();
-        // SAFETY: the lines but for the last are within the memory wherever the first begins, aligned for every `Plain`
-        // type, of which any bytes are valid.
+        // SAFETY: all lines except the additional one lie within the memory and are aligned for every `Plain` type, for which
+        // any bytes are valid.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>().add(self.start).cast(), n) }
     }
 }
@@ -37,7 +38,7 @@ impl<T: Plain> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: as for `as_mut`, of whose numbers there are at least `len`.
+        // SAFETY: as in `as_mut`; the memory has at least `len` numbers.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>().add(self.start).cast(), self.len) }
     }
 }
@@ -49,10 +50,10 @@ impl<T: Plain> DerefMut for Buffer<T> {
     }
 }
 
-/// Numbers for which any bytes are valid.
+/// A number type for which any bytes are valid.
 ///
 /// # Safety
-/// No padding, no invalid bytes, at most 64 bytes of alignment, and zero bytes are a zero.
+/// The type has no padding, no invalid values, an alignment of at most 64 bytes, and its zero consists of zero bytes.
 pub unsafe trait Plain: Copy {}
 // SAFETY: plain numbers.
 unsafe impl Plain for f32 {}

@@ -1,21 +1,52 @@
-//! The arithmetic, once per instruction set, chosen when the program runs.
+//! The arithmetic: one implementation for each instruction set, chosen when the program starts.
 //!
-//! A [`Kernel`] is a table of functions. Every table is made from the same generic algorithms
-//! ([`linear`], [`attention`], [`rowwise`]) over a small vector type ([`simd`]); an instruction set adds that
-//! type and a file that enables its features. `portable` is the truth the others are tested against.
+//! A [`Kernel`] is a table of functions. All kernels are made from the same generic algorithms ([`panel`], [`attention`],
+//! [`rowwise`]) over a small vector type ([`simd`]); an instruction set adds that type and a file that enables its
+//! features. The `portable` kernel defines the results; the others are tested against it.
 //!
-//! Invariant: the value of one output element depends on its own row of weights and its own token only, never
-//! on how the work was cut into tiles, threads or batches. A vector is the same bits alone and in any batch.
+//! Invariant: the value of an output element depends on its row of weights and its token only, not on how the work was
+//! divided into tiles, threads or batches. A vector has the same bits alone and in any batch.
+//!
+//! # How a matrix product `out = x W^T` is divided
+//!
+//! ```text
+//!                   |<----------------- cols ----------------->|      A row of W is stored as quantised blocks of 32 or
+//!              W    +------------+------------+--------+-------+ -    256 weights with their own scales (crate::quant).
+//!  (rows, cols)     |  512 cols  |  512 cols  |  ...   | rest  | |    PANEL: `panel_rows` rows. One task of the `Pool`
+//!                   |(BLOCK_COLS)|            |        |       | |    computes one panel for all tokens.
+//!                   +------------+------------+--------+-------+ -    COLUMN BLOCK: what `MicroKernel::unpack` converts
+//!                   |        next panel                        |      at once, into `Panel::weights`.
+//!
+//!            out    |<-panel rows->|                                  TILE: M tokens x R rows of `Panel::sums`, whose
+//!  (tokens, rows)   +--+--+--+-----+ -                                partial sums are in registers (accumulators) while
+//!                   |  |  |  | ... | | M tokens                       the loop runs over the columns of the block.
+//!                   +--+--+--+-----+ -
+//!                    R rows
+//!
+//!  for each panel (in parallel)                          kernel               panel rows   weights   tile M x R
+//!    for each column block: unpack it, then              portable, neon               16       f32        4 x 2
+//!      for each M tokens                                 avx2, avxvnni                24       i16        2 x 4
+//!        for each R rows of the panel: one tile          avx512, avx512vnni           32       i16        6 x 4
+//!          for each step of columns: multiply and add    amx                          32      bf16      32 x 32
+//!    for each token: bias, activation, store in `out`
+//! ```
+//!
+//! The i16 kernels use narrower tiles for the last tokens (1 x 4; avx512 3 x 4 before that), the f32 kernels repeat the
+//! last token. The amx kernel has no column blocks: it unpacks all columns of a panel, and a tile is 2 x 2 tile registers
+//! of 16 x 16 sums (1 x 2 for at most 16 tokens) over all columns.
 
 pub mod simd;
 pub mod buffer;
 pub mod linear;
+pub mod panel;
+pub mod float32;
 #[cfg(target_arch = "x86_64")]
-mod words;
+mod int16;
 pub mod attention;
 pub mod rowwise;
 pub mod scan;
 pub mod pool;
+mod table;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -28,107 +59,16 @@ mod neon;
 
 pub use attention::{Attention, AttentionScratch, Heads};
 pub use buffer::{Buffer, Plain};
-pub use linear::{Activation, Columns, Combine, Input, Linear, Panel, narrow_len, scales_len};
+pub use linear::{Activation, Columns, Combine, Input, Linear, rounded_len, scales_len};
+pub use panel::Panel;
 pub use pool::Pool;
+pub use table::Kernel;
 
-/// Rounds rows of `cols` floats to 16 bits, and says what a step of each block is worth, where that differs.
-pub(crate) type Narrow = unsafe fn(x: &[f32], cols: usize, out: &mut [u16], scales: &mut [f32]);
-
-/// One instruction set's functions.
-///
-/// SAFETY of calling any of them: the processor has the features of `name`; [`choose`] only gives out such tables.
-pub struct Kernel {
-    /// The name `OFFHEAP_KERNEL` takes and `status` shows.
-    pub name: &'static str,
-    /// Rows of weights in a panel.
-    pub panel_rows: usize,
-    /// Bytes that a panel of so many columns needs when it is unpacked.
-    pub(crate) panel_bytes: fn(max_cols: usize) -> usize,
-    /// Rounds activations to 16 bits, where `linear` wants them so: once per step, not once per panel.
-    pub(crate) narrow: Option<Narrow>,
-    /// Multiplies one panel of weight rows with every token of the micro-batch.
-    pub(crate) linear: unsafe fn(&Linear<'_>, panel: usize, scratch: &mut Panel),
-    /// Attention of one sequence's one head.
-    pub(crate) attention: unsafe fn(&Attention<'_>, head: usize, scratch: &mut AttentionScratch),
-    /// `x = layer_norm(x)`, rows of `weight.len()`.
-    pub(crate) layer_norm: unsafe fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
-    /// `x = rms_norm(x)`, likewise.
-    pub(crate) rms_norm: unsafe fn(x: &mut [f32], weight: &[f32], eps: f32),
-    /// Inner product of two rows of signed bytes, for the vector scan.
-    pub(crate) dot_i8: unsafe fn(&[i8], &[i8]) -> i32,
-    /// Inner products of one row of signed bytes with many.
-    pub(crate) scan_i8: unsafe fn(query: &[i8], rows: &[i8], out: &mut [i32]),
-    /// Sums of table entries that the rows' codes choose.
-    pub(crate) scan_codes: unsafe fn(table: &[u8], codes: &[u8], out: &mut [u16]),
-}
-
-impl Kernel {
-    /// A thread's scratch for products of up to `max_cols` columns with up to `max_tokens`.
-    pub fn panel(&self, max_cols: usize, max_tokens: usize) -> Panel {
-        Panel::new((self.panel_bytes)(max_cols), max_tokens)
-    }
-
-    /// Whether products read [`Kernel::narrow`]'s words.
-    pub fn has_narrow(&self) -> bool {
-        self.narrow.is_some()
-    }
-
-    /// Rounds rows of `cols` floats to the words that products read; nothing where they read floats.
-    ///
-    /// Panics unless `words` and `scales` are as long as [`narrow_len`] and [`scales_len`] say, or `words` as long as `x`.
-    pub fn narrow(&self, x: &[f32], cols: usize, words: &mut [u16], scales: &mut [f32]) {
-        if let Some(narrow) = self.narrow {
-            // SAFETY: `choose` only gives out tables that this processor can run.
-            unsafe { narrow(x, cols, words, scales) }
-        }
-    }
-
-    /// Multiplies one panel, of [`Kernel::panel_rows`], of a job with all its tokens.
-    ///
-    /// # Safety
-    /// No two threads may run the same panel of a job at the same time.
-    #[inline]
-    pub unsafe fn run_panel(&self, job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-        // SAFETY: as above, and the caller's.
-        unsafe { (self.linear)(job, panel, scratch) }
-    }
-
-    /// Inner product of two rows of signed bytes; the shorter length counts.
-    #[inline]
-    pub fn dot_i8(&self, a: &[i8], b: &[i8]) -> i32 {
-        // SAFETY: `choose` only gives out tables that this processor can run.
-        unsafe { (self.dot_i8)(a, b) }
-    }
-
-    /// `out[i]` = inner product of `query` and row `i` of `rows`.
-    ///
-    /// Panics unless `rows` is `out.len()` rows of `query.len()` bytes.
-    #[inline]
-    pub fn scan_i8(&self, query: &[i8], rows: &[i8], out: &mut [i32]) {
-        assert!(!query.is_empty() && rows.len() == out.len() * query.len());
-        // SAFETY: as above.
-        unsafe { (self.scan_i8)(query, rows, out) }
-    }
-
-    /// `out[i]` = sum over the positions of the byte of `table` that four bits of row `i` choose, modulo 2^16.
-    ///
-    /// `table` is `n_positions` x 16 bytes; `codes` is blocks of [`scan::CODE_BLOCK`] rows, `table.len()` bytes each,
-    /// laid out as the constant says. Panics unless `out` has one word for each row of the blocks.
-    #[inline]
-    pub fn scan_codes(&self, table: &[u8], codes: &[u8], out: &mut [u16]) {
-        assert!(!table.is_empty() && table.len().is_multiple_of(scan::CODE_POSITION));
-        assert!(out.len().is_multiple_of(scan::CODE_BLOCK));
-        assert_eq!(codes.len(), out.len() / scan::CODE_BLOCK * table.len());
-        // SAFETY: as above.
-        unsafe { (self.scan_codes)(table, codes, out) }
-    }
-}
-
-/// A table, and whether this processor can run it.
+/// A kernel, and whether this processor can run it.
 type Entry = (&'static Kernel, fn() -> bool);
 
-/// Every table this build has, best first.
-static TABLES: &[Entry] = &[
+/// Every kernel of this build, fastest first.
+static KERNELS: &[Entry] = &[
     #[cfg(target_arch = "x86_64")]
     (&amx::AMX, amx::has_amx),
     #[cfg(target_arch = "x86_64")]
@@ -144,11 +84,11 @@ static TABLES: &[Entry] = &[
     (&portable::PORTABLE, || true),
 ];
 
-/// The best kernel of this processor, or the one asked for by name.
+/// The fastest kernel that this processor can run, or the one named `forced`.
 ///
-/// `Err` carries the names that this processor can run, best first.
+/// `Err` has the names of the kernels that this processor can run, fastest first.
 pub fn choose(forced: Option<&str>) -> Result<&'static Kernel, Vec<&'static str>> {
-    let mut usable = TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel);
+    let mut usable = KERNELS.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| *kernel);
     let found = match forced {
         None => usable.next(),
         Some(name) => usable.find(|kernel| kernel.name == name),
@@ -156,14 +96,14 @@ pub fn choose(forced: Option<&str>) -> Result<&'static Kernel, Vec<&'static str>
     found.ok_or_else(|| usable_names().collect())
 }
 
-/// The kernels that this processor can run, best first.
+/// Names of the kernels that this processor can run, fastest first.
 pub fn usable_names() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| kernel.name)
+    KERNELS.iter().filter(|(_, runs)| runs()).map(|(kernel, _)| kernel.name)
 }
 
-/// The kernels of this build that this processor cannot run.
+/// Names of the kernels of this build that this processor cannot run.
 pub fn unusable_names() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().filter(|(_, runs)| !runs()).map(|(kernel, _)| kernel.name)
+    KERNELS.iter().filter(|(_, runs)| !runs()).map(|(kernel, _)| kernel.name)
 }
 
 #[cfg(test)]

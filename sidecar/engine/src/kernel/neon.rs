@@ -1,18 +1,18 @@
-//! NEON for the vector scan. The model's arithmetic is the portable one, which the compiler turns into NEON, fused
-//! multiplications included.
+//! The vector scan on NEON. The model's arithmetic is that of the portable kernel, which the compiler vectorises with NEON,
+//! fused multiply-add included.
 
 use std::arch::aarch64::*;
 
-use super::Kernel;
 use super::portable::PORTABLE;
 use super::scan::{self, CODE_BLOCK, CODE_POSITION};
+use super::table::Kernel;
 
-/// See the module. NEON is part of every AArch64 processor.
+/// Kernel `neon`. NEON is part of every AArch64 processor.
 pub(super) static NEON: Kernel = Kernel {
     name: "neon",
     panel_rows: PORTABLE.panel_rows,
     panel_bytes: PORTABLE.panel_bytes,
-    narrow: PORTABLE.narrow,
+    round_input: PORTABLE.round_input,
     linear: PORTABLE.linear,
     attention: PORTABLE.attention,
     layer_norm: PORTABLE.layer_norm,
@@ -22,11 +22,11 @@ pub(super) static NEON: Kernel = Kernel {
     scan_codes,
 };
 
-/// See [`scan::dot_i8`]. A product of two bytes fits 16 bits; pairs are added into 32.
+/// [`scan::dot_i8`] on NEON. A product of two bytes fits 16 bits; pairs of products are added to 32-bit sums.
 unsafe fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len());
     let whole = n - n % 16;
-    // SAFETY: NEON is always there; sixteen bytes from `i` are below `n`.
+    // SAFETY: every AArch64 processor has NEON; `i + 16` is at most `n`.
     let sum = unsafe {
         let mut sum = vdupq_n_s32(0);
         for i in (0..whole).step_by(16) {
@@ -39,18 +39,18 @@ unsafe fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     sum + scan::dot_i8(&a[whole..n], &b[whole..n])
 }
 
-/// See [`scan::scan_i8`].
+/// [`scan::scan_i8`] on NEON.
 unsafe fn scan_i8(query: &[i8], rows: &[i8], out: &mut [i32]) {
     for (out, row) in out.iter_mut().zip(rows.chunks_exact(query.len().max(1))) {
-        // SAFETY: NEON is always there.
+        // SAFETY: every AArch64 processor has NEON.
         *out = unsafe { dot_i8(query, row) };
     }
 }
 
-/// See [`scan::scan_codes`].
+/// [`scan::scan_codes`] on NEON.
 unsafe fn scan_codes(table: &[u8], codes: &[u8], out: &mut [u16]) {
     for (out, block) in out.chunks_exact_mut(CODE_BLOCK).zip(codes.chunks_exact(table.len().max(1))) {
-        // SAFETY: NEON is always there; every position is sixteen bytes in table and block, `out` has 32 words.
+        // SAFETY: every AArch64 processor has NEON; every position has 16 bytes in table and block, `out` has 32 elements.
         unsafe {
             let nibble = vdupq_n_u8(15);
             let mut sums = [vdupq_n_u16(0); 4];

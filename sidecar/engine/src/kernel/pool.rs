@@ -1,48 +1,54 @@
-//! A fork-join pool for steps of tens of microseconds.
+//! A fork-join thread pool for steps of tens of microseconds.
 //!
-//! The caller works too. A helper that is parked when a step starts is woken, but never waited for: the step ends
-//! when its jobs are done and no helper is inside it. Helpers spin briefly between steps, then park, so an idle
-//! pool costs nothing.
+//! The calling thread works too. A helper thread that sleeps when a step starts is woken, but the step does not wait for it
+//! to wake: the step ends when its tasks are done and no helper works on one. Helpers spin briefly between steps, then
+//! sleep, so an idle pool uses no processor time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long a helper looks for the next step before it parks: longer than the gaps within a forward pass,
-/// far shorter than anything a person or a battery notices.
+/// How long a helper spins for the next step before it sleeps: longer than the gaps within a forward pass, and too short
+/// to matter for power.
 const SPIN: Duration = Duration::from_micros(50);
 
-type Job = dyn Fn(usize, usize) + Sync;
+/// One step: called with the number of the worker and of the task.
+type Step = dyn Fn(usize, usize) + Sync;
 
-/// A caller and `threads - 1` helpers.
+/// The calling thread and `threads - 1` helper threads.
 pub struct Pool {
     shared: Arc<Shared>,
     helpers: Vec<std::thread::JoinHandle<()>>,
 }
 
 struct Shared {
-    /// A step is open: `job`, `n_jobs` are valid for helpers that counted themselves into `inside` first.
+    /// Whether a step is running. `step` and `n_tasks` are valid for helpers that incremented `inside` before they read
+    /// this.
     open: AtomicBool,
+    /// Helpers that may be working on the step.
     inside: AtomicUsize,
+    /// Number of the next task to start.
     next: AtomicUsize,
-    n_jobs: AtomicUsize,
-    job: Mutex<Option<&'static Job>>,
+    n_tasks: AtomicUsize,
+    step: Mutex<Option<&'static Step>>,
+    /// The panic of a task, to be passed on to the caller.
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+    /// Number of helpers that sleep.
     parked: Mutex<usize>,
     wake: Condvar,
     quit: AtomicBool,
 }
 
 impl Pool {
-    /// A pool that keeps `threads` processors busy, the caller's included.
+    /// A pool of `threads` threads, the calling one included.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             open: AtomicBool::new(false),
             inside: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
-            n_jobs: AtomicUsize::new(0),
-            job: Mutex::new(None),
+            n_tasks: AtomicUsize::new(0),
+            step: Mutex::new(None),
             panic: Mutex::new(None),
             parked: Mutex::new(0),
             wake: Condvar::new(),
@@ -60,36 +66,37 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Threads that work, the caller included.
+    /// Number of threads, the calling one included.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Runs `job(worker, i)` once for every `i` below `n_jobs`; `worker` is below [`Pool::threads`] and no two
-    /// calls at the same time share one. A panic in a job is passed on when the step is over.
-    pub fn run(&mut self, n_jobs: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+    /// Calls `step(worker, i)` once for each task `i` below `n_tasks`. `worker` is less than [`Pool::threads`], and calls at
+    /// the same time have different workers. A panic in a task is passed on when all threads have stopped.
+    pub fn run(&mut self, n_tasks: usize, step: &(dyn Fn(usize, usize) + Sync)) {
         let shared = &*self.shared;
-        if self.helpers.is_empty() || n_jobs < 2 {
-            (0..n_jobs).for_each(|i| job(0, i));
+        if self.helpers.is_empty() || n_tasks < 2 {
+            (0..n_tasks).for_each(|i| step(0, i));
             return;
         }
-        // SAFETY: only the lifetime changes. `close` below returns after every helper has left the step, also
-        // when a job panics, so no helper sees `job` after this function's borrow of it ends.
-        let job: &'static Job = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static Job>(job) };
-        *shared.job.lock().expect("never poisoned: no code that panics runs under it") = Some(job);
-        shared.n_jobs.store(n_jobs, SeqCst);
+        // SAFETY: only the lifetime changes. This function waits below until every helper has left the step, also when a
+        // task panics, so no helper uses `step` after the borrow ends.
+        let step: &'static Step = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static Step>(step) };
+        *shared.step.lock().expect("never poisoned: no code that panics runs while it is locked") = Some(step);
+        shared.n_tasks.store(n_tasks, SeqCst);
         shared.next.store(0, SeqCst);
         shared.open.store(true, SeqCst);
-        if *shared.parked.lock().expect("as above") > 0 {
+        if *shared.parked.lock().expect("never poisoned") > 0 {
             shared.wake.notify_all();
         }
-        shared.work(0, job);
+        shared.work(0, step);
         shared.open.store(false, SeqCst);
-        // Dekker: a helper counts itself in before it looks at `open`, we close before we look at the count.
+        // Dekker's algorithm: a helper increments `inside` before it reads `open`; this thread clears `open` before it
+        // reads `inside`. So either the helper sees that the step is over, or this thread waits for it.
         while shared.inside.load(SeqCst) != 0 {
             std::hint::spin_loop();
         }
-        let panic = shared.panic.lock().expect("as above").take(); // not under the lock: unwinding would poison it
+        let panic = shared.panic.lock().expect("never poisoned").take(); // a statement of its own, because unwinding while the lock is held would poison it
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -108,31 +115,33 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn work(&self, worker: usize, job: &Job) {
-        let n_jobs = self.n_jobs.load(SeqCst);
+    /// Runs tasks until none is left.
+    fn work(&self, worker: usize, step: &Step) {
+        let n_tasks = self.n_tasks.load(SeqCst);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             loop {
                 let i = self.next.fetch_add(1, SeqCst);
-                if i >= n_jobs {
+                if i >= n_tasks {
                     break;
                 }
-                job(worker, i);
+                step(worker, i);
             }
         }));
         if let Err(panic) = outcome {
-            self.next.store(n_jobs, SeqCst);
-            *self.panic.lock().expect("as above") = Some(panic);
+            self.next.store(n_tasks, SeqCst);
+            *self.panic.lock().expect("never poisoned") = Some(panic);
         }
     }
 
+    /// The loop of a helper thread.
     fn help(&self, worker: usize) {
         let mut idle_since = Instant::now();
         while !self.quit.load(SeqCst) {
             if self.open.load(SeqCst) {
                 self.inside.fetch_add(1, SeqCst);
-                if self.open.load(SeqCst) && self.next.load(SeqCst) < self.n_jobs.load(SeqCst) {
-                    let job = self.job.lock().expect("as above").expect("set before the step opened");
-                    self.work(worker, job);
+                if self.open.load(SeqCst) && self.next.load(SeqCst) < self.n_tasks.load(SeqCst) {
+                    let step = self.step.lock().expect("never poisoned").expect("set before the step opened");
+                    self.work(worker, step);
                     idle_since = Instant::now();
                 }
                 self.inside.fetch_sub(1, SeqCst);
@@ -141,10 +150,10 @@ impl Shared {
                 std::hint::spin_loop();
                 continue;
             }
-            let mut parked = self.parked.lock().expect("as above");
+            let mut parked = self.parked.lock().expect("never poisoned");
             *parked += 1;
             while !self.open.load(SeqCst) && !self.quit.load(SeqCst) {
-                parked = self.wake.wait(parked).expect("as above");
+                parked = self.wake.wait(parked).expect("never poisoned");
             }
             *parked -= 1;
             idle_since = Instant::now();
@@ -157,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_runs_once_in_every_step() {
+    fn every_task_runs_once_in_every_step() {
         let mut pool = Pool::new(3).expect("threads");
         for round in 0..2_000 {
             let n = round % 7;
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         let mut pool = Pool::new(2).expect("threads");
-        let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|_, i| assert!(i != 5, "job five"))));
+        let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|_, i| assert!(i != 5, "task five"))));
         assert!(outcome.is_err());
         let sum = AtomicUsize::new(0);
         pool.run(8, &|_, i| {

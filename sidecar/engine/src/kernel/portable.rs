@@ -1,16 +1,20 @@
-//! Plain Rust on eight floats: runs everywhere, and is the truth the other kernels are tested against.
+//! Plain Rust on arrays of eight floats: runs everywhere, and defines the results that other kernels are tested against.
 
-use super::linear::{Floats, Product};
+use super::attention::{self, Attention, AttentionScratch};
+use super::float32::FloatMicroKernel;
+use super::linear::Linear;
+use super::panel::{self, MicroKernel, Panel};
 use super::simd::Simd;
-use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan};
+use super::table::Kernel;
+use super::{rowwise, scan};
 use crate::quant::DType;
 
-/// See the module.
+/// Kernel `portable`.
 pub(super) static PORTABLE: Kernel = Kernel {
     name: "portable",
     panel_rows: P::ROWS,
-    panel_bytes: |_| linear::block_bytes::<P>(),
-    narrow: None,
+    panel_bytes: |_| panel::block_bytes::<P>(),
+    round_input: None,
     linear: run_linear,
     attention: run_attention,
     layer_norm: run_layer_norm,
@@ -20,26 +24,26 @@ pub(super) static PORTABLE: Kernel = Kernel {
     scan_codes: run_scan_codes,
 };
 
-type P = Floats<Eight, 4, 2>;
+type P = FloatMicroKernel<Lanes8, 4, 2>;
 
-unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-    // SAFETY: `Eight` needs no features.
-    unsafe { linear::panel::<P>(job, panel, scratch) }
+unsafe fn run_linear(layer: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+    // SAFETY: `Lanes8` needs no features.
+    unsafe { panel::compute::<P>(layer, panel, scratch) }
 }
 
-unsafe fn run_attention(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
-    // SAFETY: `Eight` needs no features.
-    unsafe { attention::head::<Eight>(job, head, scratch) }
+unsafe fn run_attention(attention: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
+    // SAFETY: `Lanes8` needs no features.
+    unsafe { attention::head::<Lanes8>(attention, head, scratch) }
 }
 
 unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-    // SAFETY: `Eight` needs no features.
-    unsafe { rowwise::layer_norm::<Eight>(x, weight, bias, eps) }
+    // SAFETY: `Lanes8` needs no features.
+    unsafe { rowwise::layer_norm::<Lanes8>(x, weight, bias, eps) }
 }
 
 unsafe fn run_rms_norm(x: &mut [f32], weight: &[f32], eps: f32) {
-    // SAFETY: `Eight` needs no features.
-    unsafe { rowwise::rms_norm::<Eight>(x, weight, eps) }
+    // SAFETY: `Lanes8` needs no features.
+    unsafe { rowwise::rms_norm::<Lanes8>(x, weight, eps) }
 }
 
 unsafe fn run_dot_i8(a: &[i8], b: &[i8]) -> i32 {
@@ -54,8 +58,9 @@ unsafe fn run_scan_codes(table: &[u8], codes: &[u8], out: &mut [u16]) {
     scan::scan_codes(table, codes, out);
 }
 
+/// Registers of eight floats, as arrays.
 #[derive(Clone, Copy)]
-struct Eight;
+struct Lanes8;
 
 #[inline(always)]
 fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
@@ -63,7 +68,7 @@ fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
 }
 
 // SAFETY: plain Rust; the pointer contracts are the trait's.
-unsafe impl Simd for Eight {
+unsafe impl Simd for Lanes8 {
     type V = [f32; 8];
     const LANES: usize = 8;
 
@@ -108,15 +113,15 @@ unsafe impl Simd for Eight {
     #[inline(always)]
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         if cfg!(target_arch = "aarch64") {
-            return std::array::from_fn(|i| a[i].mul_add(b[i], c[i])); // one instruction there, always
+            return std::array::from_fn(|i| a[i].mul_add(b[i], c[i])); // one instruction on every AArch64 processor
         }
-        // Elsewhere `f32::mul_add` is a slow library call.
+        // On other targets `f32::mul_add` may be a slow library call.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
     unsafe fn round(a: Self::V) -> Self::V {
         a.map(|a| {
-            let shift = 12_582_912.0; // 1.5 x 2^23: adding it leaves no room for fraction bits
+            let shift = 12_582_912.0; // 1.5 x 2^23: a sum of this size has no fraction bits
             (a + shift) - shift
         })
     }

@@ -1,10 +1,10 @@
-//! Operations on one row at a time.
+//! Norms: operations on one row at a time.
 
 use super::simd::Simd;
 
 /// `x = (x - mean) / sqrt(var + eps) * weight + bias` for each row of `weight.len()` floats.
 ///
-/// Panics when a row is no multiple of the register's width: models are checked for that when they are opened.
+/// Panics unless the width of a row is a multiple of the registers' lanes, which is checked when a model is opened.
 #[inline(always)]
 pub(super) unsafe fn layer_norm<S: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     let width = weight.len();
@@ -34,14 +34,14 @@ pub(super) unsafe fn layer_norm<S: Simd>(x: &mut [f32], weight: &[f32], bias: &[
 
 /// `x = x / sqrt(mean(x^2) + eps) * weight` for each row of `weight.len()` floats.
 ///
-/// Panics as [`layer_norm`] does. Source: Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467.
+/// Panics unless the width of a row is a multiple of the registers' lanes. Source: Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467.
 #[inline(always)]
 pub(super) unsafe fn rms_norm<S: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
     let width = weight.len();
     assert!(width.is_multiple_of(S::LANES) && x.len().is_multiple_of(width));
     for row in x.chunks_exact_mut(width) {
         let p = row.as_mut_ptr();
-        // SAFETY: as for `layer_norm`.
+        // SAFETY: `i` stays below `width`, a multiple of `LANES`; both slices are `width` long.
         unsafe {
             let mut sum = S::splat(0.0);
             for i in (0..width).step_by(S::LANES) {

@@ -1,24 +1,24 @@
-//! Many stored rows against one query, in plain Rust: the truth for the instruction sets.
+//! The vector scan: many stored rows against one query. Plain Rust, which defines the results for all instruction sets.
 //!
-//! Two products serve the vector search. `dot_i8` and `scan_i8` multiply signed bytes exactly. `scan_codes` reads rows
-//! of one bit per value: four bits choose one of sixteen bytes of a table made from the query, and the bytes add up.
-//! Source of the second: André, Kermarrec, Le Scouarnec, "Cache locality is not enough: high-performance nearest
+//! `dot_i8` and `scan_i8` compute exact inner products of signed bytes. `scan_codes` reads rows of one bit for each value:
+//! four bits select one of 16 bytes of a table made from the query, and the selected bytes are added.
+//! Source of `scan_codes`: André, Kermarrec, Le Scouarnec, "Cache locality is not enough: high-performance nearest
 //! neighbor search with product quantization fast scan", VLDB 2015.
 
 /// Rows in a block of codes.
 ///
-/// A block is `n_positions` x 16 bytes; byte `b` of a position holds four bits of row `b` (low) and of row `b + 16` (high).
+/// A block has `n_positions` x 16 bytes. Byte `b` of a position has four bits of row `b` (low) and of row `b + 16` (high).
 pub const CODE_BLOCK: usize = 32;
-/// Bytes of a table, and of a block, for each position of four values.
+/// Bytes of a table or of a block for each position, which covers four values.
 pub const CODE_POSITION: usize = 16;
 
-/// Inner product of signed bytes; the shorter length counts.
+/// Inner product of signed bytes; elements beyond the length of the shorter row are ignored.
 #[inline(always)]
 pub(super) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(a, b)| i32::from(i16::from(*a) * i16::from(*b))).sum()
 }
 
-/// `out[i]` = inner product of `query` and row `i` of `rows`, which are as long as the query.
+/// `out[i]` = inner product of `query` and row `i` of `rows`; all rows have the length of the query.
 #[inline(always)]
 pub(super) fn scan_i8(query: &[i8], rows: &[i8], out: &mut [i32]) {
     for (out, row) in out.iter_mut().zip(rows.chunks_exact(query.len())) {

@@ -1,13 +1,13 @@
-//! The vector scan on AVX2 and AVX-512, see [`scan`].
+//! The vector scan of [`scan`] on AVX2 and AVX-512.
 
 use std::arch::x86_64::*;
 
 use super::scan::{self, CODE_BLOCK, CODE_POSITION};
 
-/// Rows multiplied at the same time: enough sums in flight, and the query is widened once for all of them.
+/// Rows multiplied at the same time: enough independent sums, and the query is widened once for all of them.
 const TILE: usize = 4;
 
-/// See [`scan::dot_i8`]. Bytes are widened to 16 bits, so that no product or pair of products can overflow.
+/// [`scan::dot_i8`] on AVX2. Bytes are widened to 16 bits, so that no product or pair of products can overflow.
 ///
 /// # Safety
 /// The processor has AVX2.
@@ -17,14 +17,14 @@ pub(super) unsafe fn dot_i8_avx2(a: &[i8], b: &[i8]) -> i32 {
     let whole = n - n % 16;
     let mut sum = _mm256_setzero_si256();
     for i in (0..whole).step_by(16) {
-        // SAFETY: sixteen bytes from `i` are below `n`.
+        // SAFETY: `i + 16` is at most `n`.
         let (x, y) = unsafe { (widened(a.as_ptr().add(i)), widened(b.as_ptr().add(i))) };
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, y));
     }
     total(sum) + scan::dot_i8(&a[whole..n], &b[whole..n])
 }
 
-/// See [`scan::scan_i8`]; `query.len()` must be a multiple of 16, else the portable scan runs.
+/// [`scan::scan_i8`] on AVX2; uses the portable scan unless `query.len()` is a multiple of 16.
 ///
 /// # Safety
 /// The processor has AVX2.
@@ -55,15 +55,18 @@ pub(super) unsafe fn scan_i8_avx2(query: &[i8], rows: &[i8], out: &mut [i32]) {
     scan::scan_i8(query, rows.remainder(), tiles.into_remainder());
 }
 
+/// Loads 16 signed bytes as 16-bit integers.
+///
 /// # Safety
-/// Sixteen bytes are readable at `p`.
+/// 16 bytes are readable at `p`.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn widened(p: *const i8) -> __m256i {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises 16 bytes.
     _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(p.cast()) })
 }
 
+/// Sum of the eight 32-bit lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn total(v: __m256i) -> i32 {
@@ -72,10 +75,11 @@ fn total(v: __m256i) -> i32 {
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
 }
 
-/// See [`scan::scan_codes`].
+/// [`scan::scan_codes`] on AVX2.
 ///
-/// Two positions at a time, one in each half of a register. Bytes are summed as 16-bit words: `all` gets the even byte
-/// plus 256 times the odd one, `odd` the odd one, and the difference at the end is exact modulo 2^16.
+/// Computes two positions at a time, one in each half of a register. Pairs of bytes are added as 16-bit integers: `all`
+/// sums the even byte plus 256 times the odd one, `odd` sums the odd byte, and the difference at the end is exact modulo
+/// 2^16.
 ///
 /// # Safety
 /// The processor has AVX2.
@@ -104,7 +108,7 @@ pub(super) unsafe fn scan_codes_avx2(table: &[u8], codes: &[u8], out: &mut [u16]
             let odd = folded(odd);
             let even = _mm_sub_epi16(folded(all), _mm_slli_epi16::<8>(odd));
             let p = out[half * CODE_POSITION..][..CODE_POSITION].as_mut_ptr();
-            // SAFETY: sixteen words are writable at `p`.
+            // SAFETY: 16 elements are writable at `p`.
             unsafe {
                 _mm_storeu_si128(p.cast(), _mm_unpacklo_epi16(even, odd));
                 _mm_storeu_si128(p.add(8).cast(), _mm_unpackhi_epi16(even, odd));
@@ -113,14 +117,14 @@ pub(super) unsafe fn scan_codes_avx2(table: &[u8], codes: &[u8], out: &mut [u16]
     }
 }
 
-/// The two positions of a register, added.
+/// Adds the two positions of a register.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn folded(v: __m256i) -> __m128i {
     _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v))
 }
 
-/// See [`scan::dot_i8`].
+/// [`scan::dot_i8`] on AVX-512.
 ///
 /// # Safety
 /// The processor has AVX-512 F and BW.
@@ -130,7 +134,7 @@ pub(super) unsafe fn dot_i8_avx512(a: &[i8], b: &[i8]) -> i32 {
     let whole = n - n % 32;
     let mut sum = _mm512_setzero_si512();
     for i in (0..whole).step_by(32) {
-        // SAFETY: thirty-two bytes from `i` are below `n`.
+        // SAFETY: `i + 32` is at most `n`.
         let (x, y) =
             unsafe { (_mm256_loadu_si256(a.as_ptr().add(i).cast()), _mm256_loadu_si256(b.as_ptr().add(i).cast())) };
         sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_cvtepi8_epi16(x), _mm512_cvtepi8_epi16(y)));
@@ -138,7 +142,7 @@ pub(super) unsafe fn dot_i8_avx512(a: &[i8], b: &[i8]) -> i32 {
     _mm512_reduce_add_epi32(sum) + scan::dot_i8(&a[whole..n], &b[whole..n])
 }
 
-/// See [`scan::scan_i8`]: with VNNI where the processor has it.
+/// [`scan::scan_i8`] on AVX-512, with VNNI if the processor has it.
 ///
 /// # Safety
 /// The processor has AVX-512 F and BW.
@@ -146,17 +150,19 @@ pub(super) unsafe fn dot_i8_avx512(a: &[i8], b: &[i8]) -> i32 {
 pub(super) unsafe fn scan_i8_avx512(query: &[i8], rows: &[i8], out: &mut [i32]) {
     let stride = query.len();
     if stride != 0 && stride.is_multiple_of(64) && is_x86_feature_detected!("avx512vnni") {
-        // SAFETY: just detected; the caller has the others.
+        // SAFETY: VNNI was just detected; the caller has the other features.
         return unsafe { scan_i8_vnni(query, rows, out) };
     }
     for (out, row) in out.iter_mut().zip(rows.chunks_exact(stride.max(1))) {
-        // SAFETY: the same features.
+        // SAFETY: both functions have the same features.
         *out = unsafe { dot_i8_avx512(query, row) };
     }
 }
 
-/// VNNI multiplies unsigned with signed bytes: a row's bytes with the top bit flipped are its values plus 128, and 128
-/// times the query's sum is taken off at the end. Sums of four products are kept in 32 bits, so nothing saturates.
+/// [`scan::scan_i8`] on AVX-512 with VNNI.
+///
+/// VNNI multiplies unsigned with signed bytes. Flipping the top bit of a row's bytes adds 128 to their values; 128 times
+/// the sum of the query is subtracted at the end. Sums of four products are 32-bit integers, so nothing saturates.
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW and VNNI; `query.len()` is a multiple of 64 and not 0.

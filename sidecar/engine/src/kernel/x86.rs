@@ -2,21 +2,24 @@
 
 use std::arch::x86_64::*;
 
-use super::linear::Product;
+use super::attention::{self, Attention, AttentionScratch};
+use super::int16::{self, Int16MicroKernel, Int16Simd};
+use super::linear::Linear;
+use super::panel::{self, MicroKernel, Panel};
 use super::simd::Simd;
-use super::words::{WordProduct, Words};
-use super::{Attention, AttentionScratch, Kernel, Linear, Panel, attention, linear, rowwise, scan_x86, words};
+use super::table::Kernel;
+use super::{rowwise, scan_x86};
 use crate::quant::DType;
 
-/// One table; `$module` has its functions.
-macro_rules! table {
+/// Defines a kernel from the functions of `$module`.
+macro_rules! kernel {
     ($static:ident, $name:literal, $module:ident, $dot:ident, $scan:ident) => {
         #[doc = concat!("Kernel `", $name, "`.")]
         pub(super) static $static: Kernel = Kernel {
             name: $name,
             panel_rows: $module::P::ROWS,
-            panel_bytes: |_| linear::block_bytes::<$module::P>(),
-            narrow: Some($module::run_narrow),
+            panel_bytes: |_| panel::block_bytes::<$module::P>(),
+            round_input: Some($module::run_round_input),
             linear: $module::run_linear,
             attention: $module::run_attention,
             layer_norm: $module::run_layer_norm,
@@ -28,10 +31,10 @@ macro_rules! table {
     };
 }
 
-table!(AVX512_VNNI, "avx512vnni", avx512vnni, dot_i8_avx512, scan_i8_avx512);
-table!(AVX512, "avx512", avx512, dot_i8_avx512, scan_i8_avx512);
-table!(AVX_VNNI, "avxvnni", avxvnni, dot_i8_avx2, scan_i8_avx2);
-table!(AVX2, "avx2", avx2, dot_i8_avx2, scan_i8_avx2);
+kernel!(AVX512_VNNI, "avx512vnni", avx512vnni, dot_i8_avx512, scan_i8_avx512);
+kernel!(AVX512, "avx512", avx512, dot_i8_avx512, scan_i8_avx512);
+kernel!(AVX_VNNI, "avxvnni", avxvnni, dot_i8_avx2, scan_i8_avx2);
+kernel!(AVX2, "avx2", avx2, dot_i8_avx2, scan_i8_avx2);
 
 pub(super) fn has_avx512_vnni() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512vnni")
@@ -53,50 +56,51 @@ pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// The entry functions of one instruction set: same algorithms, other features.
-macro_rules! entries {
-    ($module:ident, $token:ty, $product:ty, $features:literal) => {
+/// Defines a module with the generic algorithms compiled for the instruction set `$features`.
+macro_rules! compiled_for {
+    ($module:ident, $lanes:ty, $micro_kernel:ty, $features:literal) => {
         mod $module {
             use super::*;
-            pub(super) type P = $product;
+            pub(super) type P = $micro_kernel;
 
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn run_narrow(x: &[f32], cols: usize, out: &mut [u16], scales: &mut [f32]) {
+            pub(super) unsafe fn run_round_input(x: &[f32], cols: usize, rounded: &mut [u16], scales: &mut [f32]) {
                 // SAFETY: this function has the features.
-                unsafe { words::narrow::<$token>(x, cols, out, scales) }
+                unsafe { int16::round_input::<$lanes>(x, cols, rounded, scales) }
             }
 
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn run_linear(job: &Linear<'_>, panel: usize, scratch: &mut Panel) {
-                // SAFETY: this function has the features; the job was checked when it was built.
-                unsafe { linear::panel::<P>(job, panel, scratch) }
+            pub(super) unsafe fn run_linear(layer: &Linear<'_>, panel: usize, scratch: &mut Panel) {
+                // SAFETY: this function has the features; the lengths were checked when the layer was built.
+                unsafe { panel::compute::<P>(layer, panel, scratch) }
             }
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn run_attention(job: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
-                // SAFETY: as above.
-                unsafe { attention::head::<$token>(job, head, scratch) }
+            pub(super) unsafe fn run_attention(attention: &Attention<'_>, head: usize, scratch: &mut AttentionScratch) {
+                // SAFETY: this function has the features.
+                unsafe { attention::head::<$lanes>(attention, head, scratch) }
             }
             #[target_feature(enable = $features)]
             pub(super) unsafe fn run_layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-                // SAFETY: as above.
-                unsafe { rowwise::layer_norm::<$token>(x, weight, bias, eps) }
+                // SAFETY: this function has the features.
+                unsafe { rowwise::layer_norm::<$lanes>(x, weight, bias, eps) }
             }
             #[target_feature(enable = $features)]
             pub(super) unsafe fn run_rms_norm(x: &mut [f32], weight: &[f32], eps: f32) {
-                // SAFETY: as above.
-                unsafe { rowwise::rms_norm::<$token>(x, weight, eps) }
+                // SAFETY: this function has the features.
+                unsafe { rowwise::rms_norm::<$lanes>(x, weight, eps) }
             }
         }
     };
 }
 
-// Tiles are as large as the registers allow. Panels leave room for tokens in the first-level cache.
-type Wide<const VNNI: bool> = WordProduct<Sixteen<VNNI>, 6, 3, 32>;
-type Narrow<const VNNI: bool> = WordProduct<Eight<VNNI>, 2, 1, 24>;
-entries!(avx512vnni, Sixteen<true>, Wide<true>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
-entries!(avx512, Sixteen<false>, Wide<false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
-entries!(avxvnni, Eight<true>, Narrow<true>, "avxvnni,avx2,fma");
-entries!(avx2, Eight<false>, Narrow<false>, "avx2,fma");
+// Tiles are as large as the number of registers allows. An unpacked column block leaves space for tokens in the
+// first-level cache.
+type Avx512Int16<const VNNI: bool> = Int16MicroKernel<Lanes16<VNNI>, 6, 3, 32>;
+type Avx2Int16<const VNNI: bool> = Int16MicroKernel<Lanes8<VNNI>, 2, 1, 24>;
+compiled_for!(avx512vnni, Lanes16<true>, Avx512Int16<true>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+compiled_for!(avx512, Lanes16<false>, Avx512Int16<false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+compiled_for!(avxvnni, Lanes8<true>, Avx2Int16<true>, "avxvnni,avx2,fma");
+compiled_for!(avx2, Lanes8<false>, Avx2Int16<false>, "avx2,fma");
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
@@ -110,13 +114,13 @@ unsafe fn unpack_avx2(dtype: DType, packed: &[u8], out: &mut [f32]) {
     dtype.unpack(packed, out);
 }
 
-/// With `VNNI`, a product of words and the addition of it are one instruction.
+/// Registers of AVX-512. With `VNNI`, multiplying and adding 16-bit integers is one instruction.
 #[derive(Clone, Copy)]
-pub(super) struct Sixteen<const VNNI: bool>;
+pub(super) struct Lanes16<const VNNI: bool>;
 
-// SAFETY: AVX-512 intrinsics; callers have the features, pointers are the trait's contract.
-#[allow(clippy::undocumented_unsafe_blocks)] // one note for the table: every line is one intrinsic
-unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
+// SAFETY: AVX-512 intrinsics; callers have the features, pointers are as the trait requires.
+#[allow(clippy::undocumented_unsafe_blocks)] // every function is one intrinsic or a few, all under the note above
+unsafe impl<const VNNI: bool> Simd for Lanes16<VNNI> {
     type V = __m512;
     const LANES: usize = 16;
 
@@ -177,8 +181,8 @@ unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
     }
     #[inline(always)]
     unsafe fn sums<const R: usize>(a: [Self::V; R]) -> [f32; R] {
-        let [a, b, c, d] = a[..] else { unreachable!("nobody asks for another number of sums") };
-        // Four registers folded into one: 14 instructions instead of 4 x 9.
+        let [a, b, c, d] = a[..] else { unreachable!("all callers add four registers") };
+        // Adds the halves of four registers until one register has the four sums: 14 instructions instead of 4 x 9.
         unsafe {
             let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b));
             let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xEE>(c, d));
@@ -203,21 +207,22 @@ unsafe impl<const VNNI: bool> Simd for Sixteen<VNNI> {
     }
 }
 
-/// See [`Simd::prefetch`].
+/// Fetches `n` floats into the cache, see [`Simd::prefetch`].
 #[inline(always)]
 unsafe fn prefetch(p: *const f32, n: usize) {
     for i in (0..n).step_by(16) {
-        // SAFETY: every such processor has the instruction, which takes any address.
+        // SAFETY: every x86-64 processor has the instruction, which accepts any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(i).cast()) };
     }
 }
 
+/// Registers of AVX2. With `VNNI`, multiplying and adding 16-bit integers is one instruction.
 #[derive(Clone, Copy)]
-struct Eight<const VNNI: bool>;
+struct Lanes8<const VNNI: bool>;
 
-// SAFETY: AVX2 and FMA intrinsics; callers have the features, pointers are the trait's contract.
-#[allow(clippy::undocumented_unsafe_blocks)] // as for `Sixteen`
-unsafe impl<const VNNI: bool> Simd for Eight<VNNI> {
+// SAFETY: AVX2 and FMA intrinsics; callers have the features, pointers are as the trait requires.
+#[allow(clippy::undocumented_unsafe_blocks)] // every function is one intrinsic or a few, all under the note above
+unsafe impl<const VNNI: bool> Simd for Lanes8<VNNI> {
     type V = __m256;
     const LANES: usize = 8;
 
@@ -297,10 +302,10 @@ unsafe impl<const VNNI: bool> Simd for Eight<VNNI> {
     }
 }
 
-/// `out[i] += x * scales[i] * sum of a[i]'s lanes`, four at a time.
+/// For each of four rows `i`: `out[i] += x * scales[i] * sum of the lanes of a[i]`.
 #[inline(always)]
 unsafe fn add_four(a: [__m256i; 4], x: f32, scales: *const f32, out: *mut f32) {
-    // SAFETY: AVX2 and FMA are there (callers have them); four floats stand at both pointers.
+    // SAFETY: callers have AVX2 and FMA; both pointers have four floats.
     unsafe {
         let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a[0], a[1]), _mm256_unpackhi_epi32(a[0], a[1]));
         let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(a[2], a[3]), _mm256_unpackhi_epi32(a[2], a[3]));
@@ -311,28 +316,29 @@ unsafe fn add_four(a: [__m256i; 4], x: f32, scales: *const f32, out: *mut f32) {
     }
 }
 
-/// Sixteen bytes times `factor` / 256.
+/// 16 signed bytes times `factor / 256`, rounded to the nearest 16-bit integers.
 #[inline(always)]
 unsafe fn scaled(bytes: *const i8, factor: i16) -> __m256i {
-    // SAFETY: AVX2 is there; sixteen bytes stand at the pointer.
+    // SAFETY: callers have AVX2; the pointer has 16 bytes.
     unsafe {
-        let words = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes.cast())));
-        _mm256_mulhrs_epi16(words, _mm256_set1_epi16(factor)) // (words x factor) >> 15, rounded
+        let shifted = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes.cast())));
+        _mm256_mulhrs_epi16(shifted, _mm256_set1_epi16(factor)) // (shifted x factor) >> 15, rounded
     }
 }
 
-// SAFETY: AVX2 and FMA intrinsics, and AVX-VNNI with `VNNI`; callers have the features, pointers are the trait's contract.
-#[allow(clippy::undocumented_unsafe_blocks)] // as for `Sixteen`
-unsafe impl<const VNNI: bool> Words for Eight<VNNI> {
+// SAFETY: AVX2 and FMA intrinsics, and AVX-VNNI with `VNNI`; callers have the features, pointers are as the trait
+// requires.
+#[allow(clippy::undocumented_unsafe_blocks)] // every function is one intrinsic or a few, all under the note above
+unsafe impl<const VNNI: bool> Int16Simd for Lanes8<VNNI> {
     type I = __m256i;
-    const WORDS: usize = 16;
+    const I16_LANES: usize = 16;
 
     #[inline(always)]
     unsafe fn zero() -> Self::I {
         unsafe { _mm256_setzero_si256() }
     }
     #[inline(always)]
-    unsafe fn load_words(p: *const i16) -> Self::I {
+    unsafe fn load_i16(p: *const i16) -> Self::I {
         unsafe { _mm256_loadu_si256(p.cast()) }
     }
     #[inline(always)]
@@ -349,8 +355,8 @@ unsafe impl<const VNNI: bool> Words for Eight<VNNI> {
     unsafe fn store_rounded(p: *mut i16, x: Self::V, scale: Self::V) {
         unsafe {
             let n = _mm256_cvtps_epi32(_mm256_mul_ps(x, scale));
-            let words = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256::<1>(n));
-            _mm_storeu_si128(p.cast(), words);
+            let packed = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256::<1>(n));
+            _mm_storeu_si128(p.cast(), packed);
         }
     }
     #[inline(always)]
@@ -359,18 +365,18 @@ unsafe impl<const VNNI: bool> Words for Eight<VNNI> {
     }
 }
 
-// SAFETY: AVX-512 intrinsics, VNNI's with `VNNI`; callers have the features, pointers are the trait's contract.
-#[allow(clippy::undocumented_unsafe_blocks)] // as for `Sixteen`
-unsafe impl<const VNNI: bool> Words for Sixteen<VNNI> {
+// SAFETY: AVX-512 intrinsics, those of VNNI with `VNNI`; callers have the features, pointers are as the trait requires.
+#[allow(clippy::undocumented_unsafe_blocks)] // every function is one intrinsic or a few, all under the note above
+unsafe impl<const VNNI: bool> Int16Simd for Lanes16<VNNI> {
     type I = __m512i;
-    const WORDS: usize = 32;
+    const I16_LANES: usize = 32;
 
     #[inline(always)]
     unsafe fn zero() -> Self::I {
         unsafe { _mm512_setzero_si512() }
     }
     #[inline(always)]
-    unsafe fn load_words(p: *const i16) -> Self::I {
+    unsafe fn load_i16(p: *const i16) -> Self::I {
         unsafe { _mm512_loadu_si512(p.cast()) }
     }
     #[inline(always)]
