@@ -1,10 +1,10 @@
 'use strict';
 
-// The public API: options, abort signals, retries and fallbacks. Starting a daemon is sidecar/start.js, bytes and sockets are
+// The public API: options, abort signals, retries and fallbacks. Starting a daemon is lib/start.js, bytes and sockets are
 // the addon's (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
 const native = require('./native.js');
-const { Supervisor, settings, standalone } = require('./sidecar/start.js');
+const { Supervisor, settings, standalone } = require('./lib/start.js');
 
 /** Every failure of this package. `code` is stable, `hint` says what to do about it. */
 class OffheapError extends Error {

@@ -76,7 +76,7 @@ describe('the addon', () => {
       `out({ cached: Object.keys(require.cache), shared: process.report.getReport().sharedObjects.filter((file) => /offheap|onnx|llama|torch/i.test(file)) });`,
     );
     const ours = loaded.cached.map((file) => path.relative(root, file)).sort();
-    assert.deepEqual(ours, ['index.js', 'native.js', path.join('sidecar', 'start.js'), path.basename(addon)].sort());
+    assert.deepEqual(ours, ['index.js', 'native.js', path.join('lib', 'start.js'), path.basename(addon)].sort());
     assert.equal(loaded.shared.length, 1);
   });
 

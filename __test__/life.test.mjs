@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import {
   alive, daemonPids, linux, logsOf, manyFiles, project, root, runtimeDir, scriptSync, sidecar, start, startScript, tempDir, test, until, useOwnRuntime, windows,
@@ -91,9 +91,8 @@ describe('process.exit()', () => {
 
 /** What a program loads of the package. */
 function copyPackage(to) {
-  mkdirSync(path.join(to, 'sidecar'), { mode: 0o755 });
   const addons = readdirSync(root).filter((name) => name.endsWith('.node'));
-  for (const name of ['index.js', 'native.js', 'package.json', 'sidecar/start.js', ...addons]) copyFileSync(path.join(root, name), path.join(to, name));
+  for (const name of ['index.js', 'native.js', 'package.json', 'lib', ...addons]) cpSync(path.join(root, name), path.join(to, name), { recursive: true });
 }
 
 describe('a second copy of the package in one process', () => {

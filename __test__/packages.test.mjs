@@ -39,7 +39,7 @@ after(() => {
 
 /** The installed command; gives its exit code and output. */
 function offheap(args) {
-  const launcher = installed('offheap', 'sidecar', 'launch.js');
+  const launcher = installed('offheap', 'lib', 'launch.js');
   try {
     return { code: 0, stdout: execFileSync(process.execPath, [launcher, ...args], { encoding: 'utf8', env, cwd: path.join(dir, 'app'), stdio: ['ignore', 'pipe', 'pipe'] }) };
   } catch (error) {

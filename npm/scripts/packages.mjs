@@ -56,9 +56,9 @@ function platformPackage(folder) {
 
 /** The main package: facade, loader, types; depends on the model, optionally on each platform. */
 function mainPackage(folder) {
-  mkdirSync(path.join(folder, 'sidecar'), { recursive: true });
-  for (const name of ['index.js', 'index.d.ts', 'native.js', 'native.d.ts', 'README.md', 'CHANGELOG.md', 'sidecar/launch.js', 'sidecar/start.js']) {
-    cpSync(path.join(root, name), path.join(folder, name));
+  mkdirSync(folder, { recursive: true });
+  for (const name of ['index.js', 'index.d.ts', 'native.js', 'native.d.ts', 'README.md', 'CHANGELOG.md', 'lib']) {
+    cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   }
   licences(folder);
   const { devDependencies, scripts, ...published } = manifest;
