@@ -4,32 +4,15 @@
 // the addon's (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
 
 const native = require('./native.js');
-const { Supervisor, settings, standalone } = require('./lib/start.js');
-
-/** Every failure of this package. `code` is stable, `hint` says what to do about it. */
-class OffheapError extends Error {
-  constructor(code, message, hint = '', cause = undefined) {
-    super(hint ? `${message} (${hint})` : message, cause === undefined ? undefined : { cause });
-    this.name = 'OffheapError';
-    this.code = code;
-    this.hint = hint;
-  }
-
-  /** The addon sends faults as JSON; anything else is a mistake in how it was called. */
-  static from(error) {
-    if (error instanceof OffheapError) return error;
-    if (error.fault) return new OffheapError(error.fault.code, error.fault.message, error.fault.hint);
-    try {
-      const { code, message, hint } = JSON.parse(error.message);
-      if (typeof code === 'string') return new OffheapError(code, message, hint);
-    } catch {
-      // not JSON
-    }
-    return new OffheapError('INVALID_ARGUMENT', error.message, '', error);
-  }
-}
-
-const ERROR_CODES = Object.freeze(Object.fromEntries(native.errorCodes().map(({ code, meaning }) => [code, meaning])));
+const { interruptible, onAbort, throwIfOver } = require('./lib/abort.js');
+const { readConfig } = require('./lib/config.js');
+const { ERROR_CODES, OffheapError, cancelled, poisoned, timedOut, withOffheapErrors } = require('./lib/errors.js');
+const { IndexRun } = require('./lib/index-run.js');
+const {
+  check, checkCallOptions, checkConnectOptions, checkOnlyCallOptions, clearCacheOptions, embedOptions, indexOptions, isObject, isStringArray, searchOptions,
+} = require('./lib/options.js');
+const { Supervisor, standalone } = require('./lib/start.js');
+const { Vectors } = require('./lib/vectors.js');
 
 /** Daemons that leave in order while they are asked: so many in a row are no coincidence any more. */
 const MAX_RACES = 100;
@@ -37,47 +20,12 @@ const MAX_RACES = 100;
 const GREETING_MS = 250;
 /** Longer texts than this many are bulk work and let single questions pass. */
 const BULK_TEXTS = 16;
-const MODES = ['hybrid', 'semantic', 'text', 'regex', 'symbol'];
-const CASES = ['smart', 'sensitive', 'insensitive'];
 /** How a client that has no daemon of the usual kind goes on. */
 const FALLBACKS = {
   standalone: 'local sockets and loopback TCP are refused here: this process runs a private daemon',
   tcp: 'local sockets are refused here: the daemon is reached over loopback TCP',
   hash: 'no model can be loaded: vectors are hashed, of the space hash-v1',
 };
-/** `setTimeout` takes no more. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
-/** What is to be done when a signal is aborted, by signal. */
-const onAborts = new WeakMap();
-
-/**
- * Calls `callback` once when `signal` is aborted, until the function it gives is called. One listener for each signal, however
- * many calls share it: Node warns of a leak at the eleventh.
- */
-function onAbort(signal, callback) {
-  if (signal === undefined) return () => {};
-  let callbacks = onAborts.get(signal);
-  if (callbacks === undefined) {
-    onAborts.set(signal, (callbacks = new Set()));
-    const all = () => {
-      onAborts.delete(signal);
-      for (const each of callbacks) each();
-    };
-    callbacks.stop = () => {
-      onAborts.delete(signal);
-      signal.removeEventListener('abort', all);
-    };
-    signal.addEventListener('abort', all, { once: true });
-  }
-  const entry = () => callback(); // the same function may wait twice
-  callbacks.add(entry);
-  return () => {
-    callbacks.delete(entry);
-    if (callbacks.size === 0) callbacks.stop();
-  };
-}
-
 const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const done = () => {
@@ -91,12 +39,9 @@ const sleep = (ms, signal) =>
 
 /** Opens a client. The daemon is started if none runs; a directory's project is the nearest `.offheap` upwards. */
 async function connect(options = {}) {
-  check(isObject(options), 'connect(options) takes an object');
-  known('connect', options, ['project', 'fallback', 'signal', 'timeoutMs']);
+  checkConnectOptions(options);
   const { project, fallback, signal, timeoutMs } = options;
-  check(project === undefined || typeof project === 'string', 'project must be a path');
-  check(fallback === undefined || fallback === 'hash', "fallback must be 'hash'");
-  return Client.open(guard(() => native.locate(project)), fallback === 'hash', { signal, timeoutMs });
+  return Client.open(withOffheapErrors(() => native.locate(project)), fallback === 'hash', { signal, timeoutMs });
 }
 
 class Client {
@@ -126,7 +71,7 @@ class Client {
 
   constructor(location, orHash) {
     this.#location = location;
-    this.#settings = settings(location.project);
+    this.#settings = readConfig(location.project);
     this.#supervisor = Supervisor.for(location);
     this.#orHash = orHash;
   }
@@ -143,12 +88,11 @@ class Client {
   }
 
   async embedBatch(texts, options = {}) {
-    check(areStrings(texts), 'embedBatch(texts) takes an array of strings');
+    check(isStringArray(texts), 'embedBatch(texts) takes an array of strings');
     if (texts.length === 0) {
       embedOptions('embedBatch', options);
       this.#mayCall(options);
-      const none = { values: new Float32Array(0), tokens: new Uint32Array(0), truncated: [] };
-      return new Vectors({ dim: 0, ...none, space: '', timing: null, degraded: undefined, fallback: undefined });
+      return Vectors.empty();
     }
     return new Vectors(await this.#embed(texts, options, 'embedBatch'));
   }
@@ -163,10 +107,7 @@ class Client {
 
   index(options = {}) {
     return new IndexRun(async (report) => {
-      known('index', options, ['rebuild', 'onProgress', 'signal', 'timeoutMs']);
-      const { rebuild = false, onProgress } = options;
-      check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
-      check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
+      const { rebuild, onProgress } = indexOptions(options);
       this.#needsProject('index');
       this.#mayCall(options);
       let reached = '';
@@ -198,45 +139,30 @@ class Client {
   }
 
   async search(query, options = {}) {
-    check(typeof query === 'string', 'search(query) takes a string');
-    known('search', options, ['mode', 'limit', 'globs', 'languages', 'fresh', 'explain', 'case', 'context', 'signal', 'timeoutMs']);
-    const { mode = 'hybrid', limit, globs, languages, fresh = 'stale-ok', explain, case: letters, context } = options;
-    check(MODES.includes(mode), `mode must be one of ${MODES.map((name) => `'${name}'`).join(', ')}`);
-    check(limit === undefined || (Number.isInteger(limit) && limit >= 1 && limit <= 1000), 'limit must be a whole number from 1 to 1000');
-    for (const [name, list] of [['globs', globs], ['languages', languages]]) {
-      check(list === undefined || areStrings(list), `${name} must be an array of strings`);
-    }
-    check(explain === undefined || typeof explain === 'boolean', 'explain must be a boolean');
-    const waitMs = waitOf(fresh);
-    check(mode === 'regex' || (letters === undefined && context === undefined), "case and context belong to mode 'regex'");
-    check(letters === undefined || CASES.includes(letters), "case must be 'smart', 'sensitive' or 'insensitive'");
-    check(context === undefined || (Number.isInteger(context) && context >= 0 && context <= 20), 'context must be a whole number from 0 to 20');
+    const how = searchOptions(query, options);
     this.#needsProject('search');
-    const how = { mode, limit, globs, languages, waitMs, explain, case: letters, context };
     return this.#call(options, (client, call, timeout) => client.search(call, query, how, timeout));
   }
 
   /** Never starts a daemon: null where none runs. */
   async status(options = {}) {
-    known('status', options, ['signal', 'timeoutMs']);
+    checkOnlyCallOptions('status', options);
     return this.#ifRunning(options, (client, call, timeout) => client.status(call, timeout), null);
   }
 
   async clearCache(options = {}) {
-    known('clearCache', options, ['stored', 'signal', 'timeoutMs']);
-    const { stored = false } = options;
-    check(typeof stored === 'boolean', 'stored must be a boolean');
+    const { stored } = clearCacheOptions(options);
     return { embeddings: await this.#call(options, (client, call, timeout) => client.clearCache(call, stored, timeout)) };
   }
 
   async ping(options = {}) {
-    known('ping', options, ['signal', 'timeoutMs']);
+    checkOnlyCallOptions('ping', options);
     return this.#call(options, (client, call, timeout) => client.ping(call, timeout));
   }
 
   /** Asks the daemon to leave; false where none runs. Other processes that use it start a new one. */
   async shutdown(options = {}) {
-    known('shutdown', options, ['signal', 'timeoutMs']);
+    checkOnlyCallOptions('shutdown', options);
     return this.#ifRunning(options, (client, call, timeout) => client.shutdown(call, timeout).then(() => true), false);
   }
 
@@ -276,11 +202,11 @@ class Client {
   }
 
   /** What is wrong with a call before anything is asked. Gives its deadline. */
-  #mayCall({ signal, timeoutMs = 0 }) {
-    check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
-    check(Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs < 2 ** 32, 'timeoutMs must be a whole number of milliseconds');
+  #mayCall(options) {
+    checkCallOptions(options);
+    const { signal, timeoutMs = 0 } = options;
     if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
-    if (signal?.aborted) throw aborted(signal);
+    if (signal?.aborted) throw cancelled(signal);
     return timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
   }
 
@@ -323,7 +249,7 @@ class Client {
         return result;
       } catch (raw) {
         const error = OffheapError.from(raw);
-        if (signal?.aborted) throw aborted(signal);
+        if (signal?.aborted) throw cancelled(signal);
         if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // the addon knows what was left of it
         if (client !== null && error.code === 'DAEMON_LOST') {
           if (this.#native === client) this.#native = null;
@@ -412,8 +338,8 @@ class Client {
       try {
         child = await this.#supervisor.start(this.#settings.retryDelaysMs, why);
       } catch (error) {
-        if (error.fault?.code === 'SOCKETS_REFUSED') return this.#alone();
-        if (!error.died) throw error;
+        if (error.code === 'SOCKETS_REFUSED') return this.#alone();
+        if (!error.died || error === why) throw error;
         why = error;
       }
     }
@@ -425,155 +351,6 @@ class Client {
     this.#announce('standalone');
     return this.#native;
   }
-}
-
-/** Vectors of a batch: one flat array, and views of its rows. */
-class Vectors {
-  constructor(fields) {
-    Object.assign(this, fields);
-    Object.freeze(this);
-  }
-
-  get length() {
-    return this.truncated.length;
-  }
-
-  /** Row `i`, a view: no copy. */
-  row(i) {
-    if (!Number.isInteger(i) || i < 0 || i >= this.length) throw new RangeError(`row ${i} of ${this.length}`);
-    return this.values.subarray(i * this.dim, (i + 1) * this.dim);
-  }
-
-  *[Symbol.iterator]() {
-    for (let i = 0; i < this.length; i++) yield this.row(i);
-  }
-}
-
-/** An index run: await it for its report, or iterate over its progress. */
-class IndexRun {
-  #report;
-  #latest = null;
-  #waiting = [];
-  #over = false;
-  #taken = false;
-
-  constructor(start) {
-    const end = () => {
-      this.#over = true;
-      this.#wake();
-    };
-    this.#report = start((event) => {
-      this.#latest = event;
-      this.#wake();
-    });
-    this.#report.then(end, (error) => {
-      end();
-      // As with any promise: a failure that nobody takes must not go unseen.
-      setImmediate(() => this.#taken || Promise.reject(error));
-    });
-  }
-
-  #wake() {
-    for (const resolve of this.#waiting.splice(0)) resolve();
-  }
-
-  then(onFulfilled, onRejected) {
-    this.#taken = true;
-    return this.#report.then(onFulfilled, onRejected);
-  }
-
-  catch(onRejected) {
-    this.#taken = true;
-    return this.#report.catch(onRejected);
-  }
-
-  finally(onFinally) {
-    this.#taken = true;
-    return this.#report.finally(onFinally);
-  }
-
-  /** Progress as it comes, the newest only; ends with the run, throws what the run throws. */
-  async *[Symbol.asyncIterator]() {
-    this.#taken = true;
-    for (;;) {
-      if (this.#latest !== null) {
-        const event = this.#latest;
-        this.#latest = null;
-        yield event;
-      } else if (this.#over) {
-        await this.#report;
-        return;
-      } else {
-        await new Promise((resolve) => this.#waiting.push(resolve));
-      }
-    }
-  }
-}
-
-/** Waits for `work` no longer than the caller does; Node stays alive meanwhile. */
-function interruptible(work, signal, deadline, late) {
-  return new Promise((resolve, reject) => {
-    const done = () => {
-      clearTimeout(timer);
-      off();
-    };
-    const over = () => {
-      done();
-      reject(signal?.aborted ? aborted(signal) : late());
-    };
-    const timer = setTimeout(over, Math.min(deadline - performance.now(), LONGEST_TIMER_MS));
-    const off = onAbort(signal, over);
-    work.then(resolve, reject).finally(done);
-  });
-}
-
-function throwIfOver(signal, deadline, timeoutMs) {
-  if (signal?.aborted) throw aborted(signal);
-  if (performance.now() >= deadline) throw timedOut(timeoutMs);
-}
-
-const aborted = (signal) => new OffheapError('CANCELLED', 'the call was cancelled', '', signal.reason);
-const poisoned = (crashes, cause) =>
-  new OffheapError('POISONED', `the daemon crashed ${crashes} times while it worked on this request`, 'its log may say why; other requests are served', cause);
-const timedOut = (timeoutMs) => new OffheapError('TIMEOUT', `no answer within ${timeoutMs} ms`);
-/** `every` would pass over holes. */
-const areStrings = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;
-const isObject = (value) => typeof value === 'object' && value !== null;
-
-function embedOptions(name, options) {
-  known(name, options, ['kind', 'specialTokens', 'signal', 'timeoutMs']);
-  const { kind = 'document', specialTokens = 'parse' } = options;
-  check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
-  check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
-  return { query: kind === 'query', parseSpecials: specialTokens === 'parse' };
-}
-
-/** Milliseconds that a search may wait for changes to be indexed; undefined takes what is there. */
-function waitOf(fresh) {
-  if (fresh === 'stale-ok') return undefined;
-  const message = "fresh must be 'stale-ok' or { waitMs }, a whole number of milliseconds";
-  check(isObject(fresh), message);
-  for (const key of Object.keys(fresh)) check(key === 'waitMs', message);
-  check(Number.isInteger(fresh.waitMs) && fresh.waitMs >= 0 && fresh.waitMs < 2 ** 32, message);
-  return fresh.waitMs;
-}
-
-function guard(work) {
-  try {
-    return work();
-  } catch (error) {
-    throw OffheapError.from(error);
-  }
-}
-
-function check(ok, message) {
-  if (!ok) throw new OffheapError('INVALID_ARGUMENT', message);
-}
-
-/** A misspelt option must not become a silent default. */
-function known(name, options, names) {
-  check(isObject(options), `${name}() takes its options as an object`);
-  for (const key of Object.keys(options)) check(names.includes(key), `${name}() has no option ${JSON.stringify(key)}; it has ${names.join(', ')}`);
 }
 
 module.exports = { connect, OffheapError, ERROR_CODES };

@@ -3,9 +3,11 @@
 // Starting a daemon from Node, and what is known of its deaths. `spawn` is Node's because it detaches without handing
 // on handles on every system, which Rust's `Command` inside Node cannot promise.
 
-const { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync } = require('node:fs');
+const { existsSync } = require('node:fs');
 const path = require('node:path');
 const native = require('../native.js');
+const { OffheapError } = require('./errors.js');
+const { readRegular } = require('./read-regular.js');
 
 /** Variables that the daemon is given; it outlives this process, whose other variables are none of its business. */
 const PASSED_ON = [
@@ -24,19 +26,8 @@ const TAIL_BYTES = 4 << 10;
 const MAX_RESTARTS = 2;
 /** After this long a crash is forgotten. */
 const WINDOW_MS = 60_000;
-/** A configuration has a few hundred bytes, and cannot ask for more than these: as in sidecar/src/config.rs. */
-const MAX_CONFIG_BYTES = 256 << 10;
-const MAX_RETRIES = 20;
-const MAX_DELAYS = 20;
-/** A configuration cannot ask for more than this between two starts. */
-const LONGEST_DELAY_MS = 10_000;
 /** So long the next one of those who were in flight at a crash waits for the one before it. */
 const TURN_MS = 500;
-
-/** A failure as index.js makes an OffheapError of it. */
-function fault(code, message, hint) {
-  return Object.assign(new Error(message), { fault: { code, message, hint } });
-}
 
 /** What this process knows of one endpoint's daemon. All clients of the endpoint share it. */
 class Supervisor {
@@ -93,12 +84,12 @@ class Supervisor {
     const crashes = this.#crashes.length;
     if (crashes === 0) return 0;
     if (crashes > MAX_RESTARTS) {
-      if (why !== null) throw fault(why.fault.code, why.fault.message, why.fault.hint);
+      if (why !== null) throw why;
       const message = `the daemon died ${crashes} times within ${WINDOW_MS / 1000} s and is not started again for a while`;
-      throw fault('DAEMON_LOST', message + tail(this.#location.log), `its log is ${this.#location.log}; \`offheap doctor\` looks for the cause`);
+      throw new OffheapError('DAEMON_LOST', message + tail(this.#location.log), `its log is ${this.#location.log}; \`offheap doctor\` looks for the cause`);
     }
     // Clients that lost the same daemon must not come back in step.
-    const delay = Math.min(delays[Math.min(crashes - 1, delays.length - 1)], LONGEST_DELAY_MS);
+    const delay = delays[Math.min(crashes - 1, delays.length - 1)];
     return delay * (0.75 + Math.random() / 2);
   }
 
@@ -169,7 +160,7 @@ async function startDaemon(location) {
     };
     const fail = (why, died = false) => {
       settle();
-      reject(Object.assign(fault('DAEMON_START_FAILED', why, `its log is ${location.log}; \`offheap doctor\` looks for the cause`), { died }));
+      reject(Object.assign(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}; \`offheap doctor\` looks for the cause`), { died }));
     };
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
@@ -202,7 +193,7 @@ async function startDaemon(location) {
       }
       if (typeof ready?.error?.code === 'string') {
         settle();
-        reject(fault(ready.error.code, ready.error.message, ready.error.hint));
+        reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
       } else if (ready === 'already_running' || (typeof ready?.ready === 'object' && ready.ready !== null)) {
         settle();
         resolve(child);
@@ -216,23 +207,6 @@ async function startDaemon(location) {
       fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})${tail(location.log, began)}`, true);
     });
   });
-}
-
-/**
- * The last `limit` bytes of a regular file. Not through a link and not of a device, which may have no end: this blocks Node's
- * one thread.
- */
-function readRegular(file, limit) {
-  const descriptor = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
-  try {
-    const { size, mtimeMs, ...stat } = fstatSync(descriptor);
-    if ((stat.mode & constants.S_IFMT) !== constants.S_IFREG) throw new Error('no regular file');
-    const buffer = Buffer.alloc(Math.min(size, limit));
-    const length = readSync(descriptor, buffer, 0, buffer.length, size - buffer.length);
-    return { text: buffer.toString('utf8', 0, length), size, mtimeMs };
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 /** The end of a log, for an error's message; nothing where nobody wrote there `since`. */
@@ -256,31 +230,4 @@ function findModelDir() {
   }
 }
 
-/** The daemon's part of a project's configuration; nothing where there is none. */
-function daemonConfig(project) {
-  const folder = path.join(project, '.offheap');
-  if (!lstatSync(folder).isDirectory()) return {};
-  const { text, size } = readRegular(path.join(folder, 'config.json'), MAX_CONFIG_BYTES);
-  return size > MAX_CONFIG_BYTES ? {} : (JSON.parse(text).daemon ?? {});
-}
-
-/**
- * The client's part of the project's configuration, within limits: the file is the repository's. The daemon checks the whole file
- * and reports what is wrong with it.
- */
-function settings(project) {
-  let daemon = {};
-  try {
-    if (project !== undefined) daemon = daemonConfig(project);
-  } catch {
-    // none, or one that the daemon will refuse with its reason
-  }
-  const delays = Array.isArray(daemon.retry_delays_ms) ? daemon.retry_delays_ms.slice(0, MAX_DELAYS).filter((ms) => Number.isFinite(ms) && ms >= 0) : [];
-  return {
-    enabled: daemon.enabled !== false,
-    maxRetries: Number.isInteger(daemon.max_retries) ? Math.min(daemon.max_retries, MAX_RETRIES) : 4,
-    retryDelaysMs: delays.length > 0 ? delays : [100, 500, 1000, 2000],
-  };
-}
-
-module.exports = { Supervisor, settings, standalone };
+module.exports = { Supervisor, standalone };

@@ -1,0 +1,100 @@
+'use strict';
+
+// Checks what callers pass, and converts options to the form that the addon takes. Wrong values throw INVALID_ARGUMENT.
+
+const { OffheapError } = require('./errors.js');
+
+const CALL_OPTIONS = ['signal', 'timeoutMs'];
+const MODES = ['hybrid', 'semantic', 'text', 'regex', 'symbol'];
+const CASES = ['smart', 'sensitive', 'insensitive'];
+const MAX_LIMIT = 1000;
+const MAX_CONTEXT_LINES = 20;
+/** Milliseconds are unsigned 32-bit numbers on the wire. */
+const MILLISECONDS_END = 2 ** 32;
+
+function check(ok, message) {
+  if (!ok) throw new OffheapError('INVALID_ARGUMENT', message);
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null;
+/** `findIndex`, because `every` skips the holes of a sparse array. */
+const isStringArray = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;
+const isMilliseconds = (value) => Number.isInteger(value) && value >= 0 && value < MILLISECONDS_END;
+const isIntegerIn = (value, min, max) => Number.isInteger(value) && value >= min && value <= max;
+
+/** Rejects unknown option names, so that a misspelt option is not ignored. */
+function checkNames(method, options, names) {
+  check(isObject(options), `${method}() takes its options as an object`);
+  for (const key of Object.keys(options)) check(names.includes(key), `${method}() has no option ${JSON.stringify(key)}; it has ${names.join(', ')}`);
+}
+
+/** Checks `signal` and `timeoutMs`, which every method takes. */
+function checkCallOptions({ signal, timeoutMs = 0 }) {
+  check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
+  check(isMilliseconds(timeoutMs), 'timeoutMs must be a whole number of milliseconds');
+}
+
+/** For methods whose only options are `signal` and `timeoutMs`. */
+const checkOnlyCallOptions = (method, options) => checkNames(method, options, CALL_OPTIONS);
+
+function checkConnectOptions(options) {
+  check(isObject(options), 'connect(options) takes an object');
+  checkNames('connect', options, ['project', 'fallback', ...CALL_OPTIONS]);
+  const { project, fallback } = options;
+  check(project === undefined || typeof project === 'string', 'project must be a path');
+  check(fallback === undefined || fallback === 'hash', "fallback must be 'hash'");
+}
+
+function embedOptions(method, options) {
+  checkNames(method, options, ['kind', 'specialTokens', ...CALL_OPTIONS]);
+  const { kind = 'document', specialTokens = 'parse' } = options;
+  check(kind === 'document' || kind === 'query', "kind must be 'document' or 'query'");
+  check(specialTokens === 'parse' || specialTokens === 'text', "specialTokens must be 'parse' or 'text'");
+  return { query: kind === 'query', parseSpecials: specialTokens === 'parse' };
+}
+
+function indexOptions(options) {
+  checkNames('index', options, ['rebuild', 'onProgress', ...CALL_OPTIONS]);
+  const { rebuild = false, onProgress } = options;
+  check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
+  check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
+  return { rebuild, onProgress };
+}
+
+function searchOptions(query, options) {
+  check(typeof query === 'string', 'search(query) takes a string');
+  checkNames('search', options, ['mode', 'limit', 'globs', 'languages', 'fresh', 'explain', 'case', 'context', ...CALL_OPTIONS]);
+  const { mode = 'hybrid', limit, globs, languages, fresh = 'stale-ok', explain, case: caseMode, context } = options;
+  check(MODES.includes(mode), `mode must be one of ${MODES.map((name) => `'${name}'`).join(', ')}`);
+  check(limit === undefined || isIntegerIn(limit, 1, MAX_LIMIT), `limit must be a whole number from 1 to ${MAX_LIMIT}`);
+  for (const [name, list] of Object.entries({ globs, languages })) {
+    check(list === undefined || isStringArray(list), `${name} must be an array of strings`);
+  }
+  check(explain === undefined || typeof explain === 'boolean', 'explain must be a boolean');
+  const waitMs = waitMsOf(fresh);
+  check(mode === 'regex' || (caseMode === undefined && context === undefined), "case and context belong to mode 'regex'");
+  check(caseMode === undefined || CASES.includes(caseMode), "case must be 'smart', 'sensitive' or 'insensitive'");
+  check(context === undefined || isIntegerIn(context, 0, MAX_CONTEXT_LINES), `context must be a whole number from 0 to ${MAX_CONTEXT_LINES}`);
+  return { mode, limit, globs, languages, waitMs, explain, case: caseMode, context };
+}
+
+/** Milliseconds that a search may wait for changes to be indexed. `undefined`: it does not wait. */
+function waitMsOf(fresh) {
+  if (fresh === 'stale-ok') return undefined;
+  const message = "fresh must be 'stale-ok' or { waitMs }, a whole number of milliseconds";
+  check(isObject(fresh), message);
+  for (const key of Object.keys(fresh)) check(key === 'waitMs', message);
+  check(isMilliseconds(fresh.waitMs), message);
+  return fresh.waitMs;
+}
+
+function clearCacheOptions(options) {
+  checkNames('clearCache', options, ['stored', ...CALL_OPTIONS]);
+  const { stored = false } = options;
+  check(typeof stored === 'boolean', 'stored must be a boolean');
+  return { stored };
+}
+
+module.exports = {
+  check, isObject, isStringArray, checkCallOptions, checkOnlyCallOptions, checkConnectOptions, embedOptions, indexOptions, searchOptions, clearCacheOptions,
+};
