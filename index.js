@@ -1,8 +1,9 @@
 'use strict';
 
-// The public API: options, abort signals, retries and fallbacks. Starting a daemon is lib/start.js, bytes and sockets are
-// the addon's (src/), vectors and indexes the daemon's (sidecar/). Types and documentation: index.d.ts.
+// The public API: connect() and Client. lib/ has the parts: options, errors, retries, starting a daemon. The addon (src/) has bytes
+// and sockets, the daemon (sidecar/) vectors and indexes. Types and documentation: index.d.ts.
 
+const { setTimeout: pause } = require('node:timers/promises');
 const native = require('./native.js');
 const { interruptible, onAbort, throwIfOver } = require('./lib/abort.js');
 const { readConfig } = require('./lib/config.js');
@@ -11,69 +12,63 @@ const { IndexRun } = require('./lib/index-run.js');
 const {
   check, checkCallOptions, checkConnectOptions, checkOnlyCallOptions, clearCacheOptions, embedOptions, indexOptions, isObject, isStringArray, searchOptions,
 } = require('./lib/options.js');
-const { Supervisor, standalone } = require('./lib/start.js');
+const { nextStep } = require('./lib/retry.js');
+const { crashedTooOften, startPrivateDaemon } = require('./lib/start.js');
+const { Supervisor } = require('./lib/supervisor.js');
 const { Vectors } = require('./lib/vectors.js');
 
-/** Daemons that leave in order while they are asked: so many in a row are no coincidence any more. */
-const MAX_RACES = 100;
-/** A daemon that was this long asked for a greeting and gave none is stuck, not slow. */
+/** A daemon that has not greeted for this long is called unresponsive when the call's time is over; before, it is only slow. */
 const GREETING_MS = 250;
-/** Longer texts than this many are bulk work and let single questions pass. */
+/** A call with more texts than this is bulk work; interactive calls overtake it. */
 const BULK_TEXTS = 16;
-/** How a client that has no daemon of the usual kind goes on. */
+/** The kinds of fallback, each with the text of its warning. */
 const FALLBACKS = {
   standalone: 'local sockets and loopback TCP are refused here: this process runs a private daemon',
   tcp: 'local sockets are refused here: the daemon is reached over loopback TCP',
   hash: 'no model can be loaded: vectors are hashed, of the space hash-v1',
 };
-const sleep = (ms, signal) =>
-  new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      off();
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    const off = onAbort(signal, done);
-  });
 
-/** Opens a client. The daemon is started if none runs; a directory's project is the nearest `.offheap` upwards. */
+/** Opens a client. Starts the daemon if none runs. The project of a directory is the nearest `.offheap` upwards. */
 async function connect(options = {}) {
   checkConnectOptions(options);
   const { project, fallback, signal, timeoutMs } = options;
   return Client.open(withOffheapErrors(() => native.locate(project)), fallback === 'hash', { signal, timeoutMs });
 }
 
+/** A client of one endpoint's daemon. Reconnects by itself, and starts the daemon again where that is needed. */
 class Client {
   #location;
-  #settings;
+  #config;
   #supervisor;
-  #native = null;
+  /** The addon's connection that was last used, or null. */
+  #connection = null;
+  /** A promise of the connection that is being opened, or null. All calls of this client wait for one. */
   #opening = null;
-  /** Since when a daemon is asked for a greeting. */
-  #asking = Infinity;
+  /** Since when a daemon is being asked for its greeting; Infinity while none is. */
+  #greetingSince = Infinity;
   #nextCall = 1;
   #closed = false;
-  #orHash;
-  /** Kinds of fallback that were met, and those of them that were told. */
-  #met = new Set();
-  #told = new Set();
+  /** `fallback: 'hash'` was asked for. */
+  #allowHash;
+  /** Fallbacks in use, and those of them that the listeners know. */
+  #fallbacks = new Set();
+  #warned = new Set();
   #opened = false;
   #listeners = new Set();
 
-  static async open(location, orHash, options) {
-    const client = new Client(location, orHash);
+  static async open(location, allowHash, options) {
+    const client = new Client(location, allowHash);
     await client.ping(options);
     client.#opened = true;
-    client.#tell();
+    client.#warn();
     return client;
   }
 
-  constructor(location, orHash) {
+  constructor(location, allowHash) {
     this.#location = location;
-    this.#settings = readConfig(location.project);
+    this.#config = readConfig(location.project);
     this.#supervisor = Supervisor.for(location);
-    this.#orHash = orHash;
+    this.#allowHash = allowHash;
   }
 
   /** The project's root, or null. */
@@ -89,19 +84,17 @@ class Client {
 
   async embedBatch(texts, options = {}) {
     check(isStringArray(texts), 'embedBatch(texts) takes an array of strings');
-    if (texts.length === 0) {
-      embedOptions('embedBatch', options);
-      this.#mayCall(options);
-      return Vectors.empty();
-    }
-    return new Vectors(await this.#embed(texts, options, 'embedBatch'));
+    if (texts.length > 0) return new Vectors(await this.#embed(texts, options, 'embedBatch'));
+    embedOptions('embedBatch', options);
+    this.#checkCall(options);
+    return Vectors.empty();
   }
 
-  async #embed(texts, options, name) {
-    const how = { ...embedOptions(name, options), bulk: texts.length > BULK_TEXTS, orHash: this.#orHash };
-    const result = await this.#call(options, (client, call, timeout) => client.embed(call, texts, how, timeout));
+  async #embed(texts, options, method) {
+    const how = { ...embedOptions(method, options), bulk: texts.length > BULK_TEXTS, orHash: this.#allowHash };
+    const result = await this.#call(options, (connection, call, timeoutMs) => connection.embed(call, texts, how, timeoutMs));
     if (result.degraded === undefined) return { degraded: undefined, fallback: undefined, ...result };
-    this.#announce('hash');
+    this.#addFallback('hash');
     return { ...result, fallback: 'hash' };
   }
 
@@ -109,10 +102,12 @@ class Client {
     return new IndexRun(async (report) => {
       const { rebuild, onProgress } = indexOptions(options);
       this.#needsProject('index');
-      this.#mayCall(options);
+      this.#checkCall(options);
       let reached = '';
       let thrown = null;
-      const giveUp = new AbortController();
+      // One signal for the caller's wish and for an error of `onProgress`, which has no caller to catch it and ends the run.
+      const stop = new AbortController();
+      const removeCallback = onAbort(options.signal, () => stop.abort(options.signal.reason));
       const progress = (event) => {
         reached = `${event.phase} ${event.done}`;
         report(event);
@@ -120,19 +115,18 @@ class Client {
         try {
           onProgress?.(event);
         } catch (error) {
-          // Nobody is there to catch it: it ends the run, and is what the run ends with.
           thrown = { error };
-          giveUp.abort();
+          stop.abort();
         }
       };
-      const signal = options.signal === undefined ? giveUp.signal : AbortSignal.any([options.signal, giveUp.signal]);
-      const work = (client, call, timeout) => client.index(call, rebuild, timeout, progress);
+      const work = (connection, call, timeoutMs) => connection.index(call, rebuild, timeoutMs, progress);
       try {
-        // A run goes on where a lost one ended: only one that gets no further is at fault itself.
-        const done = await this.#call({ ...options, signal }, work, { progress: () => reached });
+        const done = await this.#call({ ...options, signal: stop.signal }, work, { progress: () => reached });
         if (thrown === null) return done;
       } catch (error) {
         if (thrown === null) throw error;
+      } finally {
+        removeCallback();
       }
       throw thrown.error;
     });
@@ -141,42 +135,42 @@ class Client {
   async search(query, options = {}) {
     const how = searchOptions(query, options);
     this.#needsProject('search');
-    return this.#call(options, (client, call, timeout) => client.search(call, query, how, timeout));
+    return this.#call(options, (connection, call, timeoutMs) => connection.search(call, query, how, timeoutMs));
   }
 
-  /** Never starts a daemon: null where none runs. */
+  /** Never starts a daemon. Null where none runs. */
   async status(options = {}) {
     checkOnlyCallOptions('status', options);
-    return this.#ifRunning(options, (client, call, timeout) => client.status(call, timeout), null);
+    return this.#callIfRunning(options, (connection, call, timeoutMs) => connection.status(call, timeoutMs), null);
   }
 
   async clearCache(options = {}) {
     const { stored } = clearCacheOptions(options);
-    return { embeddings: await this.#call(options, (client, call, timeout) => client.clearCache(call, stored, timeout)) };
+    return { embeddings: await this.#call(options, (connection, call, timeoutMs) => connection.clearCache(call, stored, timeoutMs)) };
   }
 
   async ping(options = {}) {
     checkOnlyCallOptions('ping', options);
-    return this.#call(options, (client, call, timeout) => client.ping(call, timeout));
+    return this.#call(options, (connection, call, timeoutMs) => connection.ping(call, timeoutMs));
   }
 
-  /** Asks the daemon to leave; false where none runs. Other processes that use it start a new one. */
+  /** Asks the daemon to leave. False where none runs. Other processes that use it start a new one. */
   async shutdown(options = {}) {
     checkOnlyCallOptions('shutdown', options);
-    return this.#ifRunning(options, (client, call, timeout) => client.shutdown(call, timeout).then(() => true), false);
+    return this.#callIfRunning(options, (connection, call, timeoutMs) => connection.shutdown(call, timeoutMs).then(() => true), false);
   }
 
-  /** Ends this client's use of the connection. The daemon leaves by itself when nobody needs it. */
+  /** Ends this client's use of the connection. The daemon leaves by itself after its idle time. */
   async close() {
     this.#closed = true;
-    this.#native = null;
+    this.#connection = null;
   }
 
   async [Symbol.asyncDispose]() {
     await this.close();
   }
 
-  /** Hears how the client goes on where it has no daemon of the usual kind; without a listener Node prints a warning. */
+  /** Adds a listener for fallbacks. Without one, Node prints a warning for each kind. */
   on(event, listener) {
     check(event === 'fallback', "the only event is 'fallback'");
     check(typeof listener === 'function', 'the listener must be a function');
@@ -184,16 +178,16 @@ class Client {
     return this;
   }
 
-  #announce(kind) {
-    this.#met.add(kind);
-    if (this.#opened) this.#tell();
+  #addFallback(kind) {
+    this.#fallbacks.add(kind);
+    if (this.#opened) this.#warn();
   }
 
-  /** Once for each kind; later, so that a listener that is added right after `connect` hears of it. */
-  #tell() {
-    for (const kind of this.#met) {
-      if (this.#told.has(kind)) continue;
-      this.#told.add(kind);
+  /** Reports each kind of fallback once, in a later tick: a listener that is added right after `connect` hears of it. */
+  #warn() {
+    for (const kind of this.#fallbacks) {
+      if (this.#warned.has(kind)) continue;
+      this.#warned.add(kind);
       setImmediate(() => {
         if (this.#listeners.size === 0) process.emitWarning(FALLBACKS[kind], { type: 'OffheapWarning', code: 'OFFHEAP_FALLBACK' });
         for (const listener of this.#listeners) listener({ kind, message: FALLBACKS[kind] });
@@ -201,155 +195,179 @@ class Client {
     }
   }
 
-  /** What is wrong with a call before anything is asked. Gives its deadline. */
-  #mayCall(options) {
+  /** Checks what every call needs before anything is sent. Returns its deadline, a time of `performance.now()`. */
+  #checkCall(options) {
     checkCallOptions(options);
     const { signal, timeoutMs = 0 } = options;
-    if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
+    this.#checkOpen();
     if (signal?.aborted) throw cancelled(signal);
     return timeoutMs > 0 ? performance.now() + timeoutMs : Infinity;
   }
 
-  #needsProject(name) {
-    if (this.project === null) {
-      throw new OffheapError('NO_PROJECT', `${name}() needs a project`, 'connect({ project: dir })');
-    }
+  #checkOpen() {
+    if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
   }
 
-  async #ifRunning(options, work, otherwise) {
+  #needsProject(method) {
+    if (this.project === null) throw new OffheapError('NO_PROJECT', `${method}() needs a project`, 'connect({ project: dir })');
+  }
+
+  /** As `#call`, without starting a daemon. Returns `otherwise` where none runs. */
+  async #callIfRunning(options, work, otherwise) {
     try {
-      return await this.#call(options, work, { start: false });
+      return await this.#call(options, work, { mayStart: false });
     } catch (error) {
-      // Refused: the private daemon of this process, if there was one, is gone.
+      // Where sockets are refused, only a private daemon could run, and this process has none.
       if (error.code === 'DAEMON_NOT_RUNNING' || error.code === 'SOCKETS_REFUSED') return otherwise;
       throw error;
     }
   }
 
-  /** Runs one request: with its signal and deadline, on a daemon that runs, again if the daemon is lost. */
-  async #call(options, work, { start = true, progress = () => '' } = {}) {
+  /**
+   * Runs one request within its signal and deadline. Repeats it on another daemon where lib/retry.js says so.
+   *
+   * `work(connection, call, timeoutMs)` sends it; `progress()` says how far it got, which differs after any progress.
+   */
+  async #call(options, work, { mayStart = true, progress = () => '' } = {}) {
     const { signal, timeoutMs = 0 } = options;
-    const deadline = this.#mayCall(options);
-    const wait = (work) => interruptible(work, signal, deadline, () => this.#late(timeoutMs));
-    let races = 0;
-    let crashes = 0;
-    let reached = null;
+    const deadline = this.#checkCall(options);
+    const untilOver = (promise) => interruptible(promise, signal, deadline, () => this.#timeoutError(timeoutMs));
+    const history = { callCrashes: 0, races: 0, progressed: false, mayStart };
+    let reached = progress();
     for (;;) {
       throwIfOver(signal, deadline, timeoutMs);
-      let client = null;
-      // It was there when a daemon died. If it is again, and alone, it is the reason.
-      const turn = crashes > 0 ? this.#supervisor.turn() : null;
+      let connection = null;
+      // In flight when the daemon crashed. Repeated alone: at a second crash this call is the cause.
+      const turn = history.callCrashes > 0 ? this.#supervisor.suspectTurn() : null;
       try {
-        if (turn !== null) await wait(turn.ready);
-        client = this.#usable ?? (await wait(this.#connected(start)));
+        if (turn !== null) await untilOver(turn.ready);
+        connection = this.#usableConnection ?? (await untilOver(this.#connect(mayStart)));
         throwIfOver(signal, deadline, timeoutMs);
         turn?.begin();
-        const result = await this.#ask(client, work, signal, deadline);
+        const result = await this.#send(connection, work, signal, deadline);
         this.#supervisor.answered();
         return result;
       } catch (raw) {
         const error = OffheapError.from(raw);
         if (signal?.aborted) throw cancelled(signal);
-        if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // the addon knows what was left of it
-        if (client !== null && error.code === 'DAEMON_LOST') {
-          if (this.#native === client) this.#native = null;
-          if (this.#supervisor.lost(client) && start) {
-            crashes++;
-            if (crashes > this.#settings.maxRetries) throw error;
-            if (crashes > 1 && progress() === reached) throw poisoned(crashes, error);
-            reached = progress();
-            continue;
-          }
-        } else if (error.code !== 'LEAVING' && (client === null || error.code !== 'DAEMON_NOT_RUNNING')) {
-          throw error;
+        if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // The addon's message has the time that was left for this attempt.
+        if (connection === null && error.code !== 'LEAVING') throw error; // #open has retried what can be retried.
+        const crashed = this.#lost(connection, error);
+        if (crashed && mayStart) {
+          history.callCrashes++;
+          history.progressed = progress() !== reached;
+          reached = progress();
         }
-        // It left in order. The next one is asked at once, and after a few with a pause.
-        if (++races > MAX_RACES || this.#settings.maxRetries === 0) throw error;
-        if (races > 3) await sleep(Math.min(races, 20, deadline - performance.now()), signal);
+        const step = this.#nextStep({ code: error.code, during: connection === null ? 'connect' : 'call', crashed }, history);
+        if (step.giveUp === 'POISONED') throw poisoned(history.callCrashes, error);
+        if (step.giveUp !== undefined) throw error;
+        if (!crashed || !mayStart) history.races++;
+        if (step.pauseMs > 0) await untilOver(pause(step.pauseMs));
       } finally {
         turn?.end();
       }
     }
   }
 
-  /** One request on one connection. */
-  async #ask(client, work, signal, deadline) {
+  /** Notes that a connection was lost, where the error says so. Returns whether the daemon crashed. */
+  #lost(connection, error) {
+    if (connection === null || error.code !== 'DAEMON_LOST') return false;
+    if (this.#connection === connection) this.#connection = null;
+    return this.#supervisor.connectionCrashed(connection);
+  }
+
+  #nextStep(error, history) {
+    return nextStep(error, { ...history, crashes: this.#supervisor.crashes }, this.#config);
+  }
+
+  /** Sends one request over one connection. */
+  async #send(connection, work, signal, deadline) {
     const call = this.#nextCall++ >>> 0;
-    const left = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
-    const off = onAbort(signal, () => client.cancel(call));
+    const timeoutMs = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
+    const removeCallback = onAbort(signal, () => connection.cancel(call));
     try {
-      const result = await work(client, call, left);
-      if (isObject(result) && client.transport !== 'local') result.fallback = client.transport;
+      const result = await work(connection, call, timeoutMs);
+      if (isObject(result) && connection.transport !== 'local') result.fallback = connection.transport;
       return result;
     } finally {
-      off();
+      removeCallback();
     }
   }
 
-  /** What to say to a caller whose time is over before there is a connection. */
-  #late(timeoutMs) {
-    if (performance.now() - this.#asking < GREETING_MS) return timedOut(timeoutMs);
+  /** The error for a call whose time is over before it has a connection. */
+  #timeoutError(timeoutMs) {
+    if (performance.now() - this.#greetingSince < GREETING_MS) return timedOut(timeoutMs);
     const hint = 'it may be stopped (SIGSTOP, a debugger) or stuck; `offheap restart --force` ends it and starts another';
     return new OffheapError('DAEMON_UNRESPONSIVE', `the daemon accepted the connection and did not answer within ${timeoutMs} ms`, hint);
   }
 
-  get #usable() {
-    return this.#native?.usable ? this.#native : null;
+  get #usableConnection() {
+    return this.#connection?.usable ? this.#connection : null;
   }
 
-  async #connected(start) {
-    if (this.#closed) throw new OffheapError('CLOSED', 'the client was closed');
-    if (this.#usable) return this.#usable;
-    if (!start) return this.#reach(false);
+  /** A usable connection; starts a daemon first where that is needed and allowed. */
+  async #connect(mayStart) {
+    this.#checkOpen();
+    if (this.#usableConnection) return this.#usableConnection;
+    if (!mayStart) return this.#connectOnce(false);
     this.#opening ??= this.#open().finally(() => (this.#opening = null));
     return this.#opening;
   }
 
-  async #reach(mayStart) {
-    this.#asking = performance.now();
+  /** Connects to a daemon that runs. With `mayStart`, a daemon of an older version is asked to leave first. */
+  async #connectOnce(mayStart) {
+    this.#greetingSince = performance.now();
     try {
-      const client = await native.connect(this.#location.project, mayStart);
-      if (client.transport !== 'local') this.#announce(client.transport);
-      return (this.#native = client);
+      const connection = await native.connect(this.#location.project, mayStart);
+      if (connection.transport !== 'local') this.#addFallback(connection.transport);
+      return (this.#connection = connection);
     } finally {
-      this.#asking = Infinity;
+      this.#greetingSince = Infinity;
     }
   }
 
-  /** Connects; starts daemons where none is, as long as that has a prospect. */
+  /** Connects; starts daemons while none runs and lib/retry.js says so. */
   async #open() {
-    const mayStart = this.#settings.enabled;
+    const history = { callCrashes: 0, races: 0, progressed: false, mayStart: this.#config.enabled };
     let child = null;
-    let why = null;
-    for (let races = 0; ; races++) {
+    for (;;) {
+      let error;
       try {
-        return await this.#reach(mayStart);
+        return await this.#connectOnce(history.mayStart);
       } catch (raw) {
-        const error = OffheapError.from(raw);
-        // A daemon can have loopback TCP where sockets are refused; if it cannot, it says so below.
-        const refused = error.code === 'SOCKETS_REFUSED' && mayStart;
-        if (refused && races > MAX_RACES) return this.#alone();
-        if (!refused && (error.code !== 'DAEMON_NOT_RUNNING' || races > MAX_RACES)) throw error;
-        if (!mayStart) {
-          throw new OffheapError(error.code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
-        }
+        error = OffheapError.from(raw);
       }
-      if (child !== null) await this.#supervisor.unreachable(child);
-      try {
-        child = await this.#supervisor.start(this.#settings.retryDelaysMs, why);
-      } catch (error) {
-        if (error.code === 'SOCKETS_REFUSED') return this.#alone();
-        if (!error.died || error === why) throw error;
-        why = error;
+      if (error.code === 'LEAVING') throw error; // #call repeats it.
+      if (child !== null) {
+        if (await this.#supervisor.processCrashed(child)) history.callCrashes++;
+        else history.races++;
       }
+      const step = this.#nextStep({ code: error.code, during: 'connect' }, history);
+      if (step.startPrivate) return this.#startPrivate();
+      if (step.giveUp !== undefined) throw this.#openError(error, step.giveUp, history);
+      const started = await this.#supervisor.start(step.pauseMs ?? 0);
+      child = started.child ?? null;
+      if (child !== null) continue;
+      if (started.crashed) history.callCrashes++;
+      const { failure, crashed } = started;
+      const next = this.#nextStep({ code: failure.code, during: 'start', crashed }, history);
+      if (next.startPrivate) return this.#startPrivate();
+      if (next.giveUp !== undefined) throw failure;
     }
   }
 
-  /** A private daemon, for where the system refuses sockets. */
-  async #alone() {
-    this.#native = await standalone(this.#location);
-    this.#announce('standalone');
-    return this.#native;
+  /** The error of a connection that could not be opened. */
+  #openError(error, code, { callCrashes }) {
+    if (code !== error.code) return crashedTooOften(this.#location, Math.max(this.#supervisor.crashes, callCrashes));
+    if (code !== 'DAEMON_NOT_RUNNING' || this.#config.enabled) return error;
+    return new OffheapError(code, error.message, 'this project forbids starting one: daemon.enabled in .offheap/config.json');
+  }
+
+  /** Runs a private daemon, where the system refuses sockets. */
+  async #startPrivate() {
+    this.#connection = await startPrivateDaemon(this.#location);
+    this.#addFallback('standalone');
+    return this.#connection;
   }
 }
 

@@ -19,7 +19,9 @@ const addon = (() => {
 })();
 
 /** The files of lib/ that `require('offheap')` loads. */
-const LIB = ['abort.js', 'config.js', 'errors.js', 'index-run.js', 'options.js', 'read-regular.js', 'start.js', 'vectors.js'];
+const LIB = [
+  'abort.js', 'config.js', 'environment.json', 'errors.js', 'index-run.js', 'options.js', 'read-regular.js', 'retry.js', 'start.js', 'supervisor.js', 'vectors.js',
+];
 
 /** Names that inference, tokenising, chunking or an index leave in a binary: of their crates, formats and tensors. */
 const TELLTALES = ['tantivy', 'gguf', 'tree-sitter', 'tree_sitter', 'candle', 'redb', 'memmap', 'wordpiece', 'token_embd', 'attn_q', 'hf-hub', 'rmcp', 'instant-distance'];

@@ -30,14 +30,14 @@ describe('a daemon that dies whenever it is started', { skip: windows && 'the st
     });
     return error;
   };
-  /** Delays of 100 and 500 ms, a quarter more or less; the machine may add to them, never take away. */
-  const assertDelays = (starts) => {
+  /** Each delay, a quarter more or less; the machine may add to it, never take away. */
+  const assertDelays = (starts, delays = [100, 500, 1000, 2000]) => {
     const gaps = starts.slice(1).map((at, i) => at - starts[i]);
-    assert.equal(gaps.length, 2, `${gaps}`);
-    assert.ok(gaps[0] >= 75 && gaps[1] >= 375, `${gaps}`);
+    assert.equal(gaps.length, delays.length, `${gaps}`);
+    assert.ok(gaps.every((gap, i) => gap >= 0.75 * delays[i]), `${gaps}`);
   };
 
-  test('before it is ready: three starts, their delays, the reason', async () => {
+  test('before it is ready: five starts, every delay between them, the reason', async () => {
     const crashing = standIn('exit 7');
     const error = await outcomeOf(crashing);
     assert.equal(error.code, 'DAEMON_START_FAILED');
@@ -58,8 +58,28 @@ describe('a daemon that dies whenever it is started', { skip: windows && 'the st
     const crashing = dying('ready');
     const error = await outcomeOf(crashing);
     assert.equal(error.code, 'DAEMON_LOST');
-    assert.match(error.message, /died 3 times within 60 s/);
+    assert.match(error.message, /crashed 5 times in a row/);
     assertDelays(crashing.starts());
+  });
+
+  test('as often and after such delays as the project asks for', async () => {
+    const crashing = standIn('exit 7');
+    const dir = project({}, { daemon: { max_retries: 2, retry_delays_ms: [300] } });
+    const error = await outcomeOf(crashing, `await connect({ project: ${JSON.stringify(dir)} })`);
+    assert.equal(error.code, 'DAEMON_START_FAILED');
+    assertDelays(crashing.starts(), [300, 300]);
+  });
+
+  test('without retries: one start for each call', async () => {
+    const crashing = dying('ready');
+    const dir = project({}, { daemon: { max_retries: 0, retry_delays_ms: [300] } });
+    const answers = await script(
+      `for (let i = 0; i < 2; i++) out(await connect({ project: process.argv[1] }).catch(plain));`,
+      { env: { OFFHEAP_RUNTIME_DIR: runtimeDir(), OFFHEAP_SIDECAR: crashing.file }, args: [dir] },
+    );
+    assert.deepEqual(answers.map((error) => error.code), ['DAEMON_LOST', 'DAEMON_LOST']);
+    assert.match(answers[0].message, /crashed once/);
+    assertDelays(crashing.starts(), [300]);
   });
 
   test('under each request: that one is given up, others are served', async () => {

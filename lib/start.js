@@ -1,216 +1,138 @@
 'use strict';
 
-// Starting a daemon from Node, and what is known of its deaths. `spawn` is Node's because it detaches without handing
-// on handles on every system, which Rust's `Command` inside Node cannot promise.
+// Starts a daemon. `spawn` is Node's because it detaches without inheriting handles on every system, which Rust's `Command`
+// inside Node cannot promise. The command line (sidecar/src) does the same in Rust.
 
 const { existsSync } = require('node:fs');
 const path = require('node:path');
 const native = require('../native.js');
+const { passedOn } = require('./environment.json');
 const { OffheapError } = require('./errors.js');
 const { readRegular } = require('./read-regular.js');
 
-/** Variables that the daemon is given; it outlives this process, whose other variables are none of its business. */
-const PASSED_ON = [
-  'HOME', 'USERPROFILE', 'LOCALAPPDATA', 'SystemRoot', 'TEMP', 'TMP', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'XDG_STATE_HOME', 'HF_HOME', 'HF_ENDPOINT',
-  'OFFHEAP_RUNTIME_DIR', 'OFFHEAP_KERNEL', 'OFFHEAP_MODEL', 'OFFHEAP_THREADS', 'OFFHEAP_TTL_MS', 'OFFHEAP_WATCH', 'RUST_BACKTRACE',
-];
-/** Longer than any daemon takes to say that it is ready, or why not: it may wait 15 s for its predecessor. */
+/** How long a daemon may take to say that it is ready, or why not. It may wait 15 s for its predecessor. */
 const START_LIMIT_MS = 20_000;
-/** Longer than any ready line. */
+/** The longest first line that is read from a daemon. */
 const MAX_READY_CHARS = 64 << 10;
-/** What an error shows of the log. */
+/** How much of the log an error shows. */
 const TAIL_LINES = 20;
 const TAIL_BYTES = 4 << 10;
 
-/** Daemons that are started again after crashes that no answer came between; a third is not chance. */
-const MAX_RESTARTS = 2;
-/** After this long a crash is forgotten. */
-const WINDOW_MS = 60_000;
-/** So long the next one of those who were in flight at a crash waits for the one before it. */
-const TURN_MS = 500;
-
-/** What this process knows of one endpoint's daemon. All clients of the endpoint share it. */
-class Supervisor {
-  static #all = new Map();
-
-  #location;
-  #starting = null;
-  /** When daemons died since one last answered. */
-  #crashes = [];
-  /** Connections and processes whose end was counted. */
-  #counted = new Set();
-  /** Those who were in flight when a daemon died ask again one after another, so that the one at fault is found. */
-  #lane = Promise.resolve();
-
-  static for(location) {
-    let supervisor = Supervisor.#all.get(location.log);
-    if (supervisor === undefined) Supervisor.#all.set(location.log, (supervisor = new Supervisor(location)));
-    return supervisor;
-  }
-
-  constructor(location) {
-    this.#location = location;
-  }
-
-  /** A connection broke. Says whether that was a crash, which counts once however many calls it took along. */
-  lost(connection) {
-    if (!connection.crashed) return false;
-    // By number: every client has an object of its own for the one connection that they share.
-    this.#count(connection.connection);
-    return true;
-  }
-
-  #count(what) {
-    if (this.#counted.has(what)) return;
-    this.#counted.add(what);
-    this.#crashes.push(performance.now());
-  }
-
-  /** A daemon that was ready could not be reached. Counts it if it died; one that left in order is no news. */
-  async unreachable(child) {
-    if (child.exitCode === null && child.signalCode === null) await Promise.race([pause(50), new Promise((resolve) => child.once('exit', resolve))]);
-    if (child.signalCode !== null || child.exitCode > 0) this.#count(child);
-  }
-
-  /** A daemon answered: whatever made others die before is over. */
-  answered() {
-    if (this.#crashes.length > 0) this.#crashes = [];
-  }
-
-  /** How long to wait before the next start; throws where there have been too many. */
-  #delay(delays, why) {
-    const since = performance.now() - WINDOW_MS;
-    this.#crashes = this.#crashes.filter((at) => at > since);
-    const crashes = this.#crashes.length;
-    if (crashes === 0) return 0;
-    if (crashes > MAX_RESTARTS) {
-      if (why !== null) throw why;
-      const message = `the daemon died ${crashes} times within ${WINDOW_MS / 1000} s and is not started again for a while`;
-      throw new OffheapError('DAEMON_LOST', message + tail(this.#location.log), `its log is ${this.#location.log}; \`offheap doctor\` looks for the cause`);
-    }
-    // Clients that lost the same daemon must not come back in step.
-    const delay = delays[Math.min(crashes - 1, delays.length - 1)];
-    return delay * (0.75 + Math.random() / 2);
-  }
-
-  /** Starts a daemon when that is due, or joins the start in progress. `why` is what the last one died of, if it said. */
-  start(delays, why) {
-    this.#starting ??= this.#startWhenDue(delays, why).finally(() => (this.#starting = null));
-    return this.#starting;
-  }
-
-  async #startWhenDue(delays, why) {
-    const delay = this.#delay(delays, why);
-    if (delay > 0) await pause(delay);
-    try {
-      return await startDaemon(this.#location);
-    } catch (error) {
-      if (error.died) this.#crashes.push(performance.now());
-      throw error;
-    }
-  }
-
-  /**
-   * A turn among the suspects: `ready` comes when the one before is over, `begin` says that the request is on its way. The
-   * turn is over with `end`, or a while after `begin` whatever became of it.
-   */
-  turn() {
-    const ready = this.#lane;
-    let end;
-    const over = new Promise((resolve) => (end = resolve));
-    this.#lane = ready.then(() => over);
-    return { ready, begin: () => setTimeout(end, TURN_MS).unref(), end };
-  }
-}
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref());
-
-/** How to run the sidecar for an endpoint. */
-function command(location) {
+/** The program, arguments and environment of an endpoint's daemon. */
+function daemonCommand(location) {
   const args = ['daemon'];
   if (location.project !== undefined) args.push('--project', location.project);
   const modelDir = findModelDir();
   if (modelDir !== null) args.push('--model-dir', modelDir);
-  // A worker thread's own environment may lack the variable by which the addon, which sees the process's, chose it.
+  // The addon chose the directory from the process's environment; that of a worker thread may differ.
   const env = { OFFHEAP_RUNTIME_DIR: location.runtimeDir };
-  for (const name of PASSED_ON) if (process.env[name] !== undefined) env[name] ??= process.env[name];
-  // The daemon works from another directory.
+  for (const name of passedOn) if (process.env[name] !== undefined) env[name] ??= process.env[name];
+  // The daemon has another working directory.
   if (env.OFFHEAP_MODEL !== undefined && existsSync(env.OFFHEAP_MODEL)) env.OFFHEAP_MODEL = path.resolve(env.OFFHEAP_MODEL);
   if (env.HF_HOME !== undefined) env.HF_HOME = path.resolve(env.HF_HOME);
   return { binary: native.sidecarPath(), args, env };
 }
 
-/** A private daemon of this process, over pipes: nothing is shared, and it ends with us. */
-function standalone(location) {
-  const { binary, args, env } = command(location);
+/** The folder of the default model's package as this program resolves it. Null: the daemon looks for it. */
+function findModelDir() {
+  try {
+    return path.dirname(require.resolve('offheap-model-all-minilm-l6-v2/package.json'));
+  } catch {
+    return null;
+  }
+}
+
+/** Starts a private daemon over pipes. No other process can use it, and it ends with this process. */
+function startPrivateDaemon(location) {
+  const { binary, args, env } = daemonCommand(location);
   return native.standalone(location.project, binary, [...args, '--stdio'], Object.entries(env));
 }
 
-/** Runs the sidecar detached and waits for its ready line. */
+/**
+ * Starts a daemon that outlives this process, and waits for its first line.
+ *
+ * Returns `{ child }` once a daemon is ready, this one or another process's. Otherwise `{ failure, crashed }`: an OffheapError, and
+ * whether the daemon ended before it said anything.
+ */
 async function startDaemon(location) {
-  const { spawn } = require('node:child_process'); // a third of the package's load time, for one call of many
-  const { binary, args, env } = command(location);
-  native.prepare(location.project); // it is the daemon's working directory
-  const began = Date.now();
-  return new Promise((resolve, reject) => {
-    let over = false;
-    const settle = () => {
-      over = true;
-      clearTimeout(timer);
-    };
-    const fail = (why, died = false) => {
-      settle();
-      reject(Object.assign(new OffheapError('DAEMON_START_FAILED', why, `its log is ${location.log}; \`offheap doctor\` looks for the cause`), { died }));
-    };
+  const { spawn } = require('node:child_process'); // Loaded here: it is a third of the package's load time, and seldom needed.
+  const { binary, args, env } = daemonCommand(location);
+  const failed = (why, crashed = false) => ({ failure: startError(location, why), crashed });
+  native.prepare(location.project); // It makes the runtime directory, the daemon's working directory.
+  const startedAt = Date.now();
+  let child;
+  try {
+    // Detached and without inherited output: a program that reads this process's output must not wait for the daemon.
+    child = spawn(binary, args, { detached: true, windowsHide: true, stdio: ['ignore', 'pipe', 'ignore'], cwd: location.runtimeDir, env });
+  } catch (error) {
+    return failed(`cannot run ${binary}: ${error.message}`);
+  }
+  return new Promise((resolve) => {
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
       child.stdout.destroy();
-      fail(`${binary} did not say within ${START_LIMIT_MS / 1000} s that it is ready`);
+      finish(failed(`${binary} did not say within ${START_LIMIT_MS / 1000} s that it is ready`));
     }, START_LIMIT_MS).unref();
-    // Its own session, no handle of ours: whoever waits for our output must not wait for the daemon.
-    let child;
-    try {
-      child = spawn(binary, args, { detached: true, windowsHide: true, stdio: ['ignore', 'pipe', 'ignore'], cwd: location.runtimeDir, env });
-    } catch (error) {
-      return fail(`cannot run ${binary}: ${error.message}`);
-    }
-    child.on('error', (error) => fail(`cannot run ${binary}: ${error.message}`));
-    if (!child.stdout) return; // out of descriptors: 'error' follows
-    // Whoever waits for the start keeps Node alive; a start that nobody waits for does not.
+    let finished = false;
+    const finish = (outcome) => {
+      finished = true;
+      clearTimeout(timer);
+      resolve(outcome);
+    };
+    child.on('error', (error) => finish(failed(`cannot run ${binary}: ${error.message}`)));
+    if (!child.stdout) return; // Out of file descriptors: 'error' follows.
+    // A call that waits for the start keeps Node alive; a start without a waiting call does not.
     child.unref();
     child.stdout.unref();
-    let text = '';
-    child.stdout.setEncoding('utf8');
-    child.stdout.on('data', (part) => {
-      text += part;
-      if (!text.includes('\n') && text.length < MAX_READY_CHARS) return;
-      child.stdout.destroy();
-      let ready;
-      try {
-        ready = JSON.parse(text);
-      } catch {
-        // said below
-      }
-      if (typeof ready?.error?.code === 'string') {
-        settle();
-        reject(new OffheapError(ready.error.code, ready.error.message, ready.error.hint));
-      } else if (ready === 'already_running' || (typeof ready?.ready === 'object' && ready.ready !== null)) {
-        settle();
-        resolve(child);
-      } else {
-        fail(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
-      }
-    });
-    // Not 'exit': its line may still be in the pipe then.
+    readFirstLine(child.stdout, (text) => finish(readyOutcome(text, child, failed)));
+    // 'close', not 'exit': at 'exit' the line may still be in the pipe.
     child.on('close', (code, signal) => {
-      if (over) return;
-      fail(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})${tail(location.log, began)}`, true);
+      if (finished) return; // A daemon that was ready has left.
+      finish(failed(`the daemon ended before it was ready (${signal ?? `exit code ${code}`})${logTail(location.log, startedAt)}`, true));
     });
   });
 }
 
-/** The end of a log, for an error's message; nothing where nobody wrote there `since`. */
-function tail(log, since = 0) {
+/** Calls `take` once with the first line, or with what there is of it when it is too long; then closes the stream. */
+function readFirstLine(stream, take) {
+  let text = '';
+  stream.setEncoding('utf8');
+  stream.on('data', (part) => {
+    text += part;
+    if (!text.includes('\n') && text.length < MAX_READY_CHARS) return;
+    stream.destroy();
+    take(text);
+  });
+}
+
+/** What a daemon's first line means (sidecar/protocol/src/ready.rs). */
+function readyOutcome(text, child, failed) {
+  let ready;
+  try {
+    ready = JSON.parse(text);
+  } catch {
+    // Reported below.
+  }
+  if (typeof ready?.error?.code === 'string') {
+    const { code, message, hint } = ready.error;
+    return { failure: new OffheapError(code, message, hint), crashed: false };
+  }
+  if (ready === 'already_running' || (typeof ready?.ready === 'object' && ready.ready !== null)) return { child };
+  return failed(`the daemon said ${JSON.stringify(text.slice(0, 200))} instead of being ready`);
+}
+
+const logHint = (location) => `its log is ${location.log}; \`offheap doctor\` looks for the cause`;
+const startError = (location, why) => new OffheapError('DAEMON_START_FAILED', why, logHint(location));
+
+/** The error for an endpoint whose daemons crashed so often that no further one is started. */
+function crashedTooOften(location, crashes) {
+  const times = crashes === 1 ? 'once' : `${crashes} times in a row`;
+  const message = `the daemon crashed ${times} and is not started again for a while`;
+  return new OffheapError('DAEMON_LOST', message + logTail(location.log), logHint(location));
+}
+
+/** The end of a log for an error's message. Empty where the log was not written since `since`. */
+function logTail(log, since = 0) {
   try {
     const { text, mtimeMs } = readRegular(log, TAIL_BYTES);
     if (mtimeMs < since) return '';
@@ -221,13 +143,4 @@ function tail(log, since = 0) {
   }
 }
 
-/** The default model's package, as this program resolves it; null leaves the search to the sidecar. */
-function findModelDir() {
-  try {
-    return path.dirname(require.resolve('offheap-model-all-minilm-l6-v2/package.json'));
-  } catch {
-    return null;
-  }
-}
-
-module.exports = { Supervisor, standalone };
+module.exports = { startDaemon, startPrivateDaemon, crashedTooOften };

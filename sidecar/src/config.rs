@@ -110,7 +110,7 @@ const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
 const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
 const MAX_RETRIES: u32 = 20;
 const MAX_DELAYS: usize = 20;
-const MAX_DELAY_MS: u32 = 60_000;
+const MAX_DELAY_MS: u32 = 10_000;
 /// A daemon that is told to stay leaves all the same when it was idle for this long.
 const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
 
