@@ -1,408 +1,617 @@
-// Types of the public API, written by hand: index.js is checked against them by `npm run check`.
+// Types and documentation of the public API, written by hand. `npm run check` compiles them with their examples, and
+// __test__/declarations.test.mjs requires a comment for every member.
 
-/** What every call takes. */
+/** Options of every method. */
 export interface CallOptions {
-  /** Aborting rejects the call with `CANCELLED` and stops the daemon's work on it. */
+  /** Aborting it rejects the call with `CANCELLED` and stops the daemon's work on it. `error.cause` is the signal's reason. */
   signal?: AbortSignal;
-  /** Milliseconds until the call rejects with `TIMEOUT`, starting the daemon included. Default 0: no limit. */
+  /**
+   * Milliseconds until the call rejects with `TIMEOUT`, starting the daemon included. A whole number from 0 to 4294967295.
+   * Default 0: no limit.
+   */
   timeoutMs?: number;
 }
 
+/** Options of {@link connect}. `signal` and `timeoutMs` are for opening the connection, not for later calls. */
 export interface ConnectOptions extends CallOptions {
   /**
-   * A directory. Its project is the nearest directory upwards that holds `.offheap/config.json`, or the directory
-   * itself. Without one the client can embed, but not index or search.
+   * A directory, which must exist. Its project is the nearest directory upwards that holds `.offheap/config.json`, or the directory
+   * itself. Default: no project; the client can embed, but not index or search.
    */
   project?: string;
   /**
-   * `'hash'`: where no model can be loaded, `embed` gives hashed vectors, marked `degraded` and of a space of their own,
-   * instead of an error. They know shared words and nothing else. Search never uses them.
+   * `'hash'`: where no model can be loaded, `embed` and `embedBatch` return hashed vectors instead of an error. They are marked
+   * `degraded`, have a vector space of their own, and are near each other only where texts share words. Search never uses them.
+   * Default: an error.
    */
   fallback?: 'hash';
 }
 
-/** How a client goes on where it cannot have a daemon of the usual kind. */
+/** How a client works where it cannot have a shared daemon on a local socket, or no model. */
 export type Fallback =
-  /** The system refuses local sockets and loopback TCP: a private daemon of this process, over pipes. */
+  /** The system refuses local sockets and loopback TCP: this process runs a private daemon over pipes. */
   | 'standalone'
-  /** The system refuses local sockets: loopback TCP, with a secret that only this user can read. */
+  /** The system refuses local sockets: the daemon is reached over loopback TCP, with a secret that only this user can read. */
   | 'tcp'
   /** No model can be loaded, and `fallback: 'hash'` was asked for. */
   | 'hash';
 
-/** What every answer says of the way it came. */
+/** A part of every answer that is an object. */
 export interface Answer {
-  /** Absent where the daemon of the usual kind answered. */
+  /** The fallback that this answer came by. Absent where a shared daemon answered over a local socket. */
   fallback?: Fallback;
 }
 
+/** Codes that any method can reject with. {@link ERROR_CODES} has the meaning of each. */
+export type CallErrorCode =
+  | 'INTERNAL'
+  | 'INVALID_ARGUMENT'
+  | 'CANCELLED'
+  | 'TIMEOUT'
+  | 'LEAVING'
+  | 'IO'
+  | 'DAEMON_LOST'
+  | 'DAEMON_UNRESPONSIVE'
+  | 'PROTOCOL'
+  | 'FORBIDDEN'
+  | 'CLOSED'
+  | 'CLIENT_TOO_OLD'
+  | 'DAEMON_TOO_OLD';
+
 /**
- * Opens a client. Starts the daemon if none runs; it leaves by itself after 10 idle minutes. A client never keeps
- * Node alive.
+ * Codes that a method can reject with when it may start a daemon: all methods but `status`, `shutdown` and `close`.
  *
- * @throws {OffheapError} `INVALID_ARGUMENT`, `SIDECAR_NOT_FOUND`, `DAEMON_START_FAILED`, `DAEMON_NOT_RUNNING` (where the
- * project forbids a start), `DAEMON_LOST`, `DAEMON_UNRESPONSIVE`, `CLIENT_TOO_OLD`, `FORBIDDEN`, `CONFIG_INVALID`, `PROTOCOL`. Every
- * later call can meet these as well, and `POISONED`, when the daemon died of it twice.
+ * `DAEMON_NOT_RUNNING`: `daemon.enabled` is false in `.offheap/config.json`, or each of 100 daemons left before it could be asked.
+ */
+export type StartErrorCode =
+  | 'CONFIG_INVALID'
+  | 'DISK_FULL'
+  | 'DAEMON_NOT_RUNNING'
+  | 'DAEMON_START_FAILED'
+  | 'SIDECAR_NOT_FOUND'
+  | 'SOCKETS_REFUSED'
+  | 'POISONED'
+  | 'UNSAFE_PATH';
+
+/** Codes that a method can reject with when it needs the model. */
+export type ModelErrorCode = 'MODEL_NOT_FOUND' | 'MODEL_DAMAGED' | 'MODEL_UNSUPPORTED' | 'MODEL_FAILED' | 'OVERLOADED';
+
+/**
+ * Opens a client. Starts the daemon if none runs; the daemon leaves by itself after 10 idle minutes. A client never keeps Node
+ * alive, and may be used from worker threads.
+ *
+ * @throws {OffheapError} any {@link CallErrorCode} but `CLOSED`, any {@link StartErrorCode} but `POISONED`.
+ * @example
+ * import { connect } from 'offheap';
+ *
+ * const client = await connect({ project: '.' });
+ * await client.index();
+ * const { hits } = await client.search('where are retries decided', { limit: 3 });
+ * for (const hit of hits) console.log(`${hit.path}:${hit.startLine}`, hit.scope);
  */
 export function connect(options?: ConnectOptions): Promise<Client>;
 
+/** Options of {@link Client.embed} and {@link Client.embedBatch}. */
 export interface EmbedOptions extends CallOptions {
-  /** What the text is to the model; some models prefix queries. Default `'document'`. */
+  /** What the text is to the model. Models may prefix queries; the default model does not. Default `'document'`. */
   kind?: 'document' | 'query';
   /**
-   * What `[SEP]` and the like in a text mean: `'parse'` (default) reads them as the model's special tokens, as its own
-   * library does; `'text'` reads them as characters, for texts of strangers. Indexing and search always use `'text'`.
+   * What `[SEP]` and other special tokens in a text mean. `'parse'` (default): the model's special tokens, as in the model's own
+   * library. `'text'`: characters; use it for texts that you do not trust. Indexing and search always use `'text'`.
    */
   specialTokens?: 'parse' | 'text';
 }
 
-/** Milliseconds. */
+/** Where the time of an embedding went, milliseconds; for a batch, the longest time over its texts. */
 export interface EmbedTiming {
-  /** Waiting for the model's turn, the longest over the texts. */
+  /** Waiting until the model was free. */
   queueMs: number;
-  /** Making tokens. */
+  /** Splitting the text into tokens. */
   tokeniseMs: number;
-  /** In the model. */
+  /** Computing the vector. */
   modelMs: number;
 }
 
+/** The result of {@link Client.embed}. */
 export interface Embedding {
-  /** A unit vector. */
+  /** A vector of length 1, with 384 numbers for the default model. */
   vector: Float32Array;
-  /** Tokens it was computed from, the two special ones included. */
+  /** Number of tokens the vector was computed from, special tokens included. */
   tokens: number;
-  /** The text was longer than the model reads; only its beginning counts. */
+  /** True if the text was longer than the model reads (512 tokens for the default model); the vector is of its beginning. */
   truncated: boolean;
-  /** The vector space: never compare vectors of two spaces. */
+  /** Name of the vector space: the model's name and part of its file's SHA-256. Vectors of two spaces cannot be compared. */
   space: string;
+  /** Where the time went. */
   timing: EmbedTiming;
-  /** Why this is not what the model would give: `fallback: 'hash'`. */
+  /** Why this is a hashed vector. Absent unless `fallback: 'hash'` was asked for and no model could be loaded. */
   degraded?: string;
-  /** See {@link Answer}. */
+  /** The fallback that this answer came by. Absent where a shared daemon answered over a local socket. */
   fallback?: Fallback;
 }
 
-/** Vectors of a batch, in the order of its texts. Iterating gives the rows. */
+/** The result of {@link Client.embedBatch}: vectors in the order of the texts. Iterating gives the rows. */
 export interface Vectors extends Iterable<Float32Array> {
-  /** Texts. */
+  /** Number of texts. */
   readonly length: number;
-  /** Length of a row; 0 for an empty batch. */
+  /** Numbers per row. 0 for an empty batch. */
   readonly dim: number;
   /** All rows, one after another: row `i` begins at `i * dim`. */
   readonly values: Float32Array;
-  /** Tokens per text. */
+  /** For each text, the number of tokens its vector was computed from. */
   readonly tokens: Uint32Array;
-  /** Whether each text was longer than the model reads. */
+  /** For each text, whether it was longer than the model reads. */
   readonly truncated: boolean[];
-  /** The vector space; empty for an empty batch. */
+  /** Name of the vector space. Empty for an empty batch. */
   readonly space: string;
+  /** Where the time went. Null for an empty batch. */
   readonly timing: EmbedTiming | null;
-  /** Why these are not what the model would give: `fallback: 'hash'`. */
+  /** Why these are hashed vectors. Absent unless `fallback: 'hash'` was asked for and no model could be loaded. */
   readonly degraded?: string;
-  /** See {@link Answer}. */
+  /** The fallback that this answer came by. Absent where a shared daemon answered over a local socket. */
   readonly fallback?: Fallback;
-  /** Row `i` as a view into `values`. @throws {RangeError} */
+  /**
+   * Row `i`, from 0, as a view into `values`: a change of one changes the other.
+   *
+   * @throws {RangeError} if there is no such row.
+   * @example
+   * const vectors = await client.embedBatch(['open a file', 'close it']);
+   * const similarity = vectors.row(0).reduce((sum, x, i) => sum + x * vectors.row(1)[i], 0);
+   */
   row(i: number): Float32Array;
 }
 
+/** How far an index run is. */
 export interface Progress {
-  /** `'scan'` looks for files, `'text'` reads and chunks them, `'embed'` computes vectors (text search answers already). */
+  /** `'scan'`: files are looked for. `'text'`: they are read and cut into chunks. `'embed'`: vectors are computed; text search answers already. */
   phase: 'scan' | 'text' | 'embed';
-  /** Files or, while embedding, chunks. */
+  /** Number of files, or of chunks with phase `'embed'`, that are done. */
   done: number;
-  /** 0 while unknown. */
+  /** Number of files or chunks in all. 0 while it is not known. */
   total: number;
+  /** Milliseconds since the run began. */
   elapsedMs: number;
-  /** The file at hand. */
+  /** The file at hand, relative to the project. */
   path: string;
 }
 
+/** Options of {@link Client.index}. */
 export interface IndexOptions extends CallOptions {
-  /** Read everything anew; embeddings of unchanged content are re-used all the same. The old index answers until the run ends. */
+  /**
+   * Reads every file again, and replaces an index of a newer version. Vectors of unchanged text come from the cache. Searches use the
+   * old index until the run ends. Default false: only new and changed files are read.
+   */
   rebuild?: boolean;
-  /** Called at most ten times a second with the newest state. What it throws ends the run, and the run rejects with it. */
+  /** Called with the newest progress, at most ten times a second. An error that it throws ends the run, which rejects with that error. */
   onProgress?: (progress: Progress) => void;
 }
 
+/** The result of {@link Client.index}. */
 export interface IndexReport extends Answer {
-  /** The committed generation that searches now see. */
+  /** Number of the committed generation that searches use from now on. */
   generation: number;
+  /** Number of files in the index. */
   files: number;
+  /** Number of files that were new or had changed. */
   filesChanged: number;
+  /** Number of files that were removed from the index. */
   filesRemoved: number;
-  /** Files that were left out, with `'binary'`, `'too_large'`, `'not_utf8'`, `'generated'`, `'unreadable'`, `'symlink'`, `'too_many_rules'` ... */
+  /**
+   * Files that were left out, the first 5,000 of them, each with its path relative to the project and the reason: `'binary'`,
+   * `'generated'`, `'non_utf8_path'`, `'not_a_file'`, `'not_utf8'`, `'path_too_long'`, `'symlink'`, `'too_large'`, `'too_many_rules'`,
+   * `'unreadable'` or `'vanished'`.
+   */
   skipped: { path: string; reason: string }[];
-  /** Their number; `skipped` lists the first 5,000. */
+  /** Number of files that were left out. */
   skippedTotal: number;
+  /** Number of chunks in the index. */
   chunks: number;
-  /** Chunks that have a vector; fewer than `chunks` only where files changed during the run. */
+  /** Number of chunks that have a vector. Below `chunks` only where files changed during the run. */
   vectors: number;
-  /** Vectors computed in this run. */
+  /** Number of vectors computed in this run. */
   embedded: number;
-  /** Vectors found in the embedding cache. */
+  /** Number of vectors taken from the cache in this run. */
   reused: number;
-  /** Tokens read by the model in this run. */
+  /** Number of tokens that the model read in this run. */
   tokens: number;
-  /** Milliseconds until all of the text could be searched; the first part of a large tree answers after half a second. */
+  /** Milliseconds until all of the text could be searched. */
   textMs: number;
+  /** Milliseconds in all. */
   totalMs: number;
-  /** There was an index that this user did not make on this machine, one that came with the repository: it was begun anew. */
+  /** True if there was an index that this user did not make on this machine, such as one in a cloned repository. It was replaced. */
   foreign: boolean;
 }
 
-/** Await it for the report, or iterate over its progress: `for await (const p of client.index())`. */
+/**
+ * A running index run. Await it for its report, or iterate over its progress. An iteration that ends early does not stop the run; to stop it,
+ * abort `signal`.
+ *
+ * @example
+ * for await (const { phase, done, total } of client.index()) console.log(phase, done, total);
+ */
 export interface IndexRun extends Promise<IndexReport>, AsyncIterable<Progress> {}
 
+/** Options of {@link Client.search}. */
 export interface SearchOptions extends CallOptions {
-  /**
-   * `'hybrid'` (default) fuses vectors and full text, `'semantic'` uses vectors, `'text'` full text. `'symbol'` finds
-   * definitions by name. `'regex'` finds lines in the files as they are now, and needs neither an index nor a model; its
-   * syntax is that of Rust's `regex` crate, a match never spans lines.
-   */
+  /** How to search. Default `'hybrid'`. */
   mode?: SearchMode;
-  /** Hits, 1 to 1000. Default 10. */
+  /** Greatest number of hits, from 1 to 1000. Default 10. */
   limit?: number;
-  /** Only paths that match one of them, in `.gitignore` syntax; `!` in front excludes. Applied before ranking. */
+  /** Only paths that match one of these patterns, in `.gitignore` syntax; a leading `!` excludes. Applied before ranking. Default: all. */
   globs?: string[];
-  /** Only these languages: `'rust'`, `'typescript'`, `'markdown'` ... Applied before ranking. */
+  /** Only files of these languages, by the names that hits have (`'rust'`, `'typescript'`, `'markdown'`). Applied before ranking. Default: all. */
   languages?: string[];
   /**
-   * What is done about changes that are not indexed yet. `'stale-ok'` (default) answers at once from what is there;
-   * `{ waitMs }` brings them in first, but answers with what is there when that time is over. `coverage.fresh` says
-   * how it went.
+   * What to do about changes of files that are not indexed yet. `'stale-ok'` (default): answer at once. `{ waitMs }`: index them first, but
+   * wait no longer than so many milliseconds, a whole number from 0 to 4294967295. `coverage.fresh` says whether any are missing.
    */
   fresh?: 'stale-ok' | { waitMs: number };
-  /** Each hit says in `why` what its score is made of. */
+  /** Each hit lists in `why` what its score is made of. Default false. */
   explain?: boolean;
-  /** `'regex'` only. `'smart'` (default): case counts where the pattern has an upper-case letter. */
+  /** Mode `'regex'` only. `'smart'` (default): case counts if the pattern has an upper-case letter. */
   case?: 'smart' | 'sensitive' | 'insensitive';
-  /** `'regex'` only: lines of `text` before and after the one that matches, 0 (default) to 20. */
+  /** Mode `'regex'` only: number of lines in `text` before and after the matching line, from 0 to 20. Default 0. */
   context?: number;
 }
 
-export type SearchMode = 'hybrid' | 'semantic' | 'text' | 'regex' | 'symbol';
+/** How {@link Client.search} searches. */
+export type SearchMode =
+  /** Ranks chunks by full text and vectors together. */
+  | 'hybrid'
+  /** Ranks chunks by vectors. */
+  | 'semantic'
+  /** Ranks chunks by full text. */
+  | 'text'
+  /** Finds lines in the files as they are now, without an index. The query has the syntax of Rust's `regex` crate; a match is within one line. */
+  | 'regex'
+  /** Finds definitions by name. */
+  | 'symbol';
 
 /** One part of a score. */
 export interface Contribution {
-  /** `'bm25'`, `'cosine'`, `'definition'` ... */
+  /**
+   * Parts that are added: `'text'`, `'vectors'`, `'coherence'`, `'definition'`, `'file_name'`. Factors, which are multiplied, begin with
+   * `'factor:'`. With mode `'symbol'`, the name's fit. Later versions may add names.
+   */
   name: string;
+  /** The summand or the factor. */
   value: number;
 }
 
 /** A definition that was found by its name. */
 export interface SymbolMatch {
+  /** The name as it is written in the file. */
   name: string;
-  /** `'function'`, `'method'`, `'class'` ... */
+  /** `'class'`, `'constant'`, `'enum'`, `'function'`, `'interface'`, `'macro'`, `'method'`, `'module'`, `'struct'`, `'trait'`, `'type'`, `'variable'`. */
   kind: string;
   /** Line of the name, from 1. */
   line: number;
   /**
-   * How the name fits: letter for letter, but for its case, by its beginning, by the beginnings of its words (`HmB`
-   * for `HashMapBuilder`), or with one or two typing errors.
+   * How the name fits the query: `'exact'`, `'case'` but for upper and lower case, `'prefix'` by its beginning, `'humps'` by the beginnings
+   * of its words (`HmB` finds `HashMapBuilder`), `'fuzzy'` with one or two typing errors.
    */
   fit: 'exact' | 'case' | 'prefix' | 'humps' | 'fuzzy';
 }
 
 /** A match within a line. */
 export interface Span {
-  /** From 1. */
+  /** Line, from 1. */
   line: number;
-  /** First column, from 1, in UTF-16 units, as JavaScript counts. */
+  /** First column, from 1, in UTF-16 units as JavaScript strings count. */
   start: number;
-  /** Column after the last. */
+  /** Column after the last, from 1, in UTF-16 units. */
   end: number;
 }
 
+/** One result of a search: a chunk of a file; with mode `'regex'` a line. */
 export interface Hit {
-  /** Relative to the project, `/` between parts. */
+  /** Path relative to the project, with `/` between its parts. */
   path: string;
-  /** From 1. */
+  /** First line, from 1. */
   startLine: number;
-  /** Inclusive. */
+  /** Last line, inclusive. */
   endLine: number;
-  /** Higher is better; comparable within one answer only. */
+  /** Higher is better. Scores of different searches cannot be compared. 1 with mode `'regex'`. */
   score: number;
+  /** Name of the file's language; `'text'` where it is not known. */
   language: string;
-  /** Enclosing definitions, outermost first, joined with ` > `. */
+  /** Enclosing definitions, outermost first, joined with ` > `. Empty at the top level. */
   scope: string;
   /** Names that the chunk defines. */
   symbols: string[];
   /**
-   * The chunk; empty where its file holds something else by now than was indexed. With `'regex'`, the line and its context as they
-   * are on disk now, where very long lines are cut with `…`.
+   * The chunk's text. Empty where its file no longer holds what was indexed. With mode `'regex'`, the line and its context as they are
+   * on disk; very long lines are cut and marked with `…`.
    */
   text: string;
-  /** The file changed since it was indexed: lines may be off. */
+  /** True if the file changed after it was indexed, so that lines may be off. */
   stale: boolean;
-  /** What the score is made of, in order, where `explain` asked for it. */
+  /** What the score is made of, in order. Absent without `explain`. */
   why?: Contribution[];
-  /** With mode `'symbol'`. */
+  /** The definition that was found. Mode `'symbol'` only. */
   symbol?: SymbolMatch;
-  /** With mode `'regex'`; of a line with very many, the first. */
+  /** The matches in the line, the first ones of very many. Mode `'regex'` only. */
   matches?: Span[];
 }
 
-/** What an answer was made from. */
+/** What the answer to a search was made from. */
 export interface Coverage {
-  /** Files in the index; with mode `'regex'`, files that were read. */
+  /** Number of files in the index. With mode `'regex'`, number of files that were read. */
   files: number;
-  /** Chunks in the index. */
+  /** Number of chunks in the index. 0 with mode `'regex'`. */
   chunks: number;
-  /** Of them, chunks that have a vector. */
+  /** Number of chunks that have a vector. 0 with mode `'regex'`. */
   vectors: number;
-  /** The project is watched, and no change of it is known that the answer lacks. Always true with `'regex'`. */
+  /** True if the project is watched and the answer lacks no known change. Always true with mode `'regex'`. */
   fresh: boolean;
-  /** Changed files and folders that wait to be indexed; absent where their number is not known. */
+  /** Number of changed files and folders that wait to be indexed. Absent where it is not known. */
   pendingFiles?: number;
 }
 
+/** The result of {@link Client.search}. */
 export interface SearchResult extends Answer {
   /** Best first. */
   hits: Hit[];
-  /** The mode that was really used: `'text'` where `'hybrid'` had no vectors. */
+  /** The mode that was used: `'text'` where `'hybrid'` was asked for and there were no vectors. */
   mode: SearchMode;
-  /** Why the answer is less than what was asked for: vectors missing, no model. Absent if it is not. */
+  /** Why the answer is less than what was asked for, such as missing vectors. Absent where it is not. */
   degraded?: string;
-  /** The vector space, where vectors were used. */
+  /** Name of the vector space. Absent where no vectors were used. */
   space?: string;
-  /** The committed generation that answered; 0 with `'regex'`, which asks the files. */
+  /** Number of the committed generation that was searched. 0 with mode `'regex'`. */
   generation: number;
+  /** What the answer was made from. */
   coverage: Coverage;
-  /** There are more hits than `limit`; only `'regex'` and `'symbol'` tell. */
+  /** True if there are more hits than `limit`. Always false with ranked modes, whose lists have no natural end. */
   truncated: boolean;
   /** Milliseconds spent waiting for changes to be indexed. */
   waitMs: number;
-  /** Milliseconds to embed the query. */
+  /** Milliseconds spent embedding the query. */
   embedMs: number;
-  /** Milliseconds to search and rank. */
+  /** Milliseconds spent searching and ranking. */
   searchMs: number;
-  /** Another process owns the index and cannot be asked; the answer is from what that one has committed. */
+  /** True if another daemon owns the index; the answer is from what that one has committed. */
   readOnly: boolean;
 }
 
+/** The loaded model. */
+export interface ModelStatus {
+  /** The name in the model file. */
+  name: string;
+  /** Architecture of the network, such as `'bert'`. */
+  architecture: string;
+  /** Format of the weights, such as `'Q8_0'`. */
+  quantisation: string;
+  /** Numbers per vector. */
+  dim: number;
+  /** Greatest number of tokens that the model reads of a text. */
+  contextLength: number;
+  /** SHA-256 of the file, in hexadecimal. */
+  fingerprint: string;
+  /** Path of the file. */
+  path: string;
+  /** Instruction set in use. */
+  kernel: string;
+  /** Number of threads that compute. */
+  threads: number;
+}
+
+/** The stored index. */
+export interface IndexStatus {
+  /** Number of the last committed generation. */
+  generation: number;
+  /** Number of files. */
+  files: number;
+  /** Number of chunks. */
+  chunks: number;
+  /** Number of chunks that have a vector. */
+  vectors: number;
+  /** Bytes on disk, the cache of vectors included. */
+  bytes: number;
+}
+
+/** The result of {@link Client.status}. */
 export interface Status extends Answer {
   /** Version of the daemon. */
   version: string;
+  /** Process identifier of the daemon. */
   pid: number;
+  /** Milliseconds since the daemon was ready. */
   uptimeMs: number;
+  /** The project's root. Absent for the daemon without a project. */
   project?: string;
-  /** Absent until a request needed the model. */
-  model?: {
-    name: string;
-    architecture: string;
-    quantisation: string;
-    dim: number;
-    contextLength: number;
-    /** SHA-256 of the file. */
-    fingerprint: string;
-    path: string;
-    /** Instruction set in use. */
-    kernel: string;
-    threads: number;
-  };
-  /** Absent where there is no index. */
-  index?: { generation: number; files: number; chunks: number; vectors: number; bytes: number };
+  /** The loaded model. Absent until a request needs it, and after it was dropped. */
+  model?: ModelStatus;
+  /** The stored index. Absent where there is none. */
+  index?: IndexStatus;
+  /** True while a call of `index()`, of any client, is running. */
   indexing: boolean;
+  /** Number of open connections. */
   connections: number;
+  /** Number of requests answered. */
   requests: number;
+  /** Number of requests answered with an error. */
   faults: number;
-  /** Texts that wait for the model. */
+  /** Number of texts that wait for the model. */
   queued: number;
-  /** Anonymous resident memory of the daemon, where the system tells. */
+  /** Bytes of anonymous resident memory of the daemon. Absent where the system does not tell. */
   anonBytes?: number;
-  /** File-backed resident memory: the mapped model is here, shared with every other daemon. */
+  /** Bytes of file-backed resident memory, such as the mapped model, which daemons share. Absent where the system does not tell. */
   fileBytes?: number;
-  /** How changes of the project are noticed; absent without a project. */
+  /** How changes of the project are noticed. Absent without a project. */
   watch?: WatchStatus;
-  /** How clients reach it. */
+  /** How clients reach the daemon: local socket, loopback TCP, or the pipes of one process. */
   transport: 'local' | 'tcp' | 'standalone';
-  /** Daemons that began at this endpoint, this one included. */
+  /** Number of daemons that have started at this endpoint, this one included. */
   starts: number;
-  /** Of its predecessors, those that died without a word. */
+  /** Number of earlier daemons at this endpoint that crashed. */
   crashes: number;
-  /** Another process owns the index: this one reads what that one commits. */
+  /** True if another daemon owns the index; this one reads what that one commits. */
   readOnly: boolean;
-  /** What was done since the daemon was ready, and what is going on. */
+  /** What the daemon is doing, and what it has done since it was ready. */
   load: LoadStatus;
 }
 
-/** Numbers only: nothing of what was asked. */
+/** What the daemon is doing, and what it has done since it was ready: numbers only, nothing of what was asked. */
 export interface LoadStatus {
-  /** Bytes of texts whose calls are not answered. */
+  /** Bytes of the texts of calls that are not answered yet. */
   waitingBytes: number;
-  /** Searches, greps and index runs that occupy a thread now. */
+  /** Number of searches and index runs that occupy a thread now. */
   working: number;
-  /** Requests answered; a large `embedBatch` is several. */
+  /** Number of requests answered, by kind; a large `embedBatch` is several requests. `other` includes each connection's greeting. */
   requests: { embed: number; search: number; index: number; other: number };
-  /** Requests answered with `CANCELLED`. */
+  /** Number of requests answered with `CANCELLED`. */
   cancelled: number;
-  /** Requests answered with `TIMEOUT`. */
+  /** Number of requests answered with `TIMEOUT`. */
   timedOut: number;
-  /** Requests answered with `OVERLOADED`. */
+  /** Number of requests answered with `OVERLOADED`. */
   overloaded: number;
-  /** How long successful requests took in the daemon, waiting included. */
+  /** How long successful embedding requests took in the daemon, waiting included. */
   embed: Latency;
-  /** The same for searches. */
+  /** How long successful searches took in the daemon, waiting included. */
   search: Latency;
-  /** Connections that the daemon ended, and why. */
+  /** Number of connections that the daemon closed, by reason: not the protocol, answers not taken, a message begun and not ended. */
   cutOff: { malformed: number; slowReader: number; slowSender: number };
-  /** How often the model and the index were let go because nobody used them. */
+  /** How often the model and the index were dropped because they were not used. */
   evictions: number;
 }
 
-/** Quantiles are the ends of their buckets: no more than twice the truth. */
+/** How long requests took, milliseconds. A quantile is the end of its bucket: at most twice the exact value. */
 export interface Latency {
+  /** Half of the requests took less. */
   p50Ms: number;
+  /** 90 % of the requests took less. */
   p90Ms: number;
+  /** 99 % of the requests took less. */
   p99Ms: number;
+  /** The longest request. */
   maxMs: number;
-  /** Bucket `i` counts what took less than `2^i` microseconds and fits no smaller one; the last one takes the rest. */
+  /** Number of requests per bucket: bucket `i` counts those from `2^(i-1)` to less than `2^i` microseconds, the last one all longer ones. */
   buckets: number[];
 }
 
+/** How changes of the project are noticed. */
 export interface WatchStatus {
   /**
-   * `'watching'`: the system tells of changes. `'polling'`: it cannot, the tree is looked through now and then;
-   * `problem` says why. `'off'`: not asked for, or nothing used the index yet.
+   * `'watching'`: the system reports changes. `'polling'`: it cannot, and the tree is scanned at intervals; `problem` says why.
+   * `'off'`: watching is disabled, or the index was not used yet.
    */
   state: 'off' | 'watching' | 'polling';
-  /** Folders that are watched. */
+  /** Number of folders that are watched. */
   folders: number;
-  /** Changed files and folders that wait to be indexed; absent where their number is not known. */
+  /** Number of changed files and folders that wait to be indexed. Absent where it is not known. */
   pending?: number;
-  /** Changes are being indexed now. */
+  /** True while changes are being indexed. */
   busy: boolean;
-  /** Why it polls, or why the last changes could not be indexed. */
+  /** Why the tree is polled, or why the last changes could not be indexed. Absent where there is no problem. */
   problem?: string;
 }
 
-/** A connection to one project's daemon, or to the user's. Reconnects by itself; usable from worker threads. */
+/**
+ * A client of one project's daemon, or of the user's daemon without a project. Made by {@link connect}.
+ *
+ * Reconnects by itself, and starts the daemon again where that is needed. All clients of a process share one connection per daemon.
+ */
 export interface Client extends AsyncDisposable {
-  /** The project's root, or null. */
+  /** The project's root directory, links resolved. Null for a client without a project. */
   readonly project: string | null;
-  /** Hears once how the client goes on where it has no daemon of the usual kind. Without a listener Node prints a warning. */
+  /**
+   * Adds a listener that is called once for each kind of fallback this client meets, also for one that `connect` met. Without a listener,
+   * Node prints a warning.
+   *
+   * @throws {OffheapError} `INVALID_ARGUMENT`
+   * @example
+   * client.on('fallback', ({ kind, message }) => console.error(`offheap: ${kind}: ${message}`));
+   */
   on(event: 'fallback', listener: (fallback: { kind: Fallback; message: string }) => void): this;
-  /** One vector. @throws {OffheapError} `MODEL_NOT_FOUND`, `MODEL_DAMAGED`, `MODEL_UNSUPPORTED`, `MODEL_FAILED`, `TOO_LARGE` */
+  /**
+   * Computes the vector of one text.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode}, {@link StartErrorCode} or {@link ModelErrorCode}, and `TOO_LARGE` for a text of more
+   * than 64 MiB.
+   * @example
+   * const { vector, truncated } = await client.embed('How do I open a socket?', { kind: 'query' });
+   * console.log(vector.length, truncated);
+   */
   embed(text: string, options?: EmbedOptions): Promise<Embedding>;
-  /** Vectors for many texts. More than 16 count as bulk: single questions pass them. */
+  /**
+   * Computes the vectors of many texts. A batch of more than 16 texts is bulk work, which other calls overtake.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode}, {@link StartErrorCode} or {@link ModelErrorCode}, and `TOO_LARGE` for a text of more
+   * than 64 MiB.
+   * @example
+   * const vectors = await client.embedBatch(['open a file', 'close it'], { signal: AbortSignal.timeout(60_000) });
+   * for (const row of vectors) console.log(row.subarray(0, 4));
+   */
   embedBatch(texts: string[], options?: EmbedOptions): Promise<Vectors>;
-  /** Brings the project's index up to date; continues where a stopped run ended. @throws {OffheapError} `NO_PROJECT`, `INDEX_BUSY` */
+  /**
+   * Brings the project's index up to date. Creates `.offheap` where there is none. Continues where an earlier run was stopped.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode}, {@link StartErrorCode} or {@link ModelErrorCode}, and `NO_PROJECT`, `INDEX_BUSY`,
+   * `INDEX_LOCKED`, `INDEX_FORMAT`. Nothing is thrown by the call itself: the run rejects.
+   * @example
+   * const report = await client.index({ onProgress: ({ phase, done, total }) => console.log(phase, done, total) });
+   * console.log(`${report.files} files, ${report.chunks} chunks in ${report.totalMs} ms`);
+   */
   index(options?: IndexOptions): IndexRun;
-  /** Ranked code, lines or definitions. @throws {OffheapError} `NO_PROJECT`, `NO_INDEX`, `INVALID_ARGUMENT` */
+  /**
+   * Finds code: ranked chunks, lines or definitions, depending on `mode`. The query has at most 64 KiB.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode} or {@link StartErrorCode}, and `NO_PROJECT`, `NO_INDEX`, `INDEX_DAMAGED`, `INDEX_FORMAT`,
+   * `INDEX_FOREIGN`, `TOO_LARGE`; with mode `'semantic'` also any {@link ModelErrorCode}. `'regex'` needs no index.
+   * @example
+   * const { hits, degraded } = await client.search('retry after a lost connection', { globs: ['src/**'], fresh: { waitMs: 500 } });
+   * if (degraded !== undefined) console.error(degraded);
+   * for (const { path, startLine, score } of hits) console.log(`${path}:${startLine}`, score.toFixed(3));
+   */
   search(query: string, options?: SearchOptions): Promise<SearchResult>;
-  /** What the daemon is doing; null where none runs. Never starts one. */
+  /**
+   * What the daemon holds and does. Null where none runs: this never starts a daemon.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode}.
+   * @example
+   * const status = await client.status();
+   * if (status !== null) console.log(`pid ${status.pid}, ${status.index?.chunks ?? 0} chunks`);
+   */
   status(options?: CallOptions): Promise<Status | null>;
-  /** Drops the model and the open index from the daemon's memory; with `stored`, also the stored embeddings. */
+  /**
+   * Drops the model and the open index from the daemon's memory; the next call that needs them loads them again. With `stored` (default
+   * false) also deletes the cache of vectors that index runs reuse for equal text; `embeddings` is the number of these. The index stays.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode} or {@link StartErrorCode}, and `INDEX_BUSY`; with `stored` also `INDEX_LOCKED`,
+   * `INDEX_DAMAGED`, `INDEX_FORMAT`, `INDEX_FOREIGN`.
+   * @example
+   * const { embeddings } = await client.clearCache({ stored: true });
+   * console.log(`${embeddings} stored vectors deleted`);
+   */
   clearCache(options?: CallOptions & { stored?: boolean }): Promise<{ embeddings: number }>;
-  /** Milliseconds to the daemon and back. */
+  /**
+   * Milliseconds for a message to the daemon and back. Starts the daemon if none runs.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode} or {@link StartErrorCode}.
+   * @example
+   * console.log(`${(await client.ping()).toFixed(2)} ms`);
+   */
   ping(options?: CallOptions): Promise<number>;
-  /** Asks the daemon to finish and leave; false where none runs. */
+  /**
+   * Asks the daemon to finish what it does and leave. Returns false where none runs. Another client's next call starts a new daemon.
+   *
+   * @throws {OffheapError} any {@link CallErrorCode}.
+   * @example
+   * const didRun = await client.shutdown();
+   * console.log(didRun ? 'asked to leave' : 'none was running');
+   */
   shutdown(options?: CallOptions): Promise<boolean>;
-  /** Further calls reject with `CLOSED`. The daemon goes on. */
+  /**
+   * Closes the client: later calls reject with `CLOSED`, calls in flight are answered. The daemon goes on. Never rejects.
+   *
+   * @example
+   * await client.close();
+   */
   close(): Promise<void>;
 }
 
-/** Every code an {@link OffheapError} can have. */
+/** Every code that an {@link OffheapError} can have. {@link ERROR_CODES} has the meaning of each. */
 export type ErrorCode =
   | 'INTERNAL'
   | 'INVALID_ARGUMENT'
@@ -439,14 +648,30 @@ export type ErrorCode =
   | 'UNSAFE_PATH'
   | 'INDEX_FOREIGN';
 
-/** Every failure of this package. */
+/**
+ * Every failure of this package.
+ *
+ * @example
+ * try {
+ *   await client.search('parse a header');
+ * } catch (error) {
+ *   if (error instanceof OffheapError && error.code === 'NO_INDEX') await client.index();
+ *   else throw error;
+ * }
+ */
 export class OffheapError extends Error {
+  /** The class's name. */
   readonly name: 'OffheapError';
-  /** Stable; branch on this, never on the text. */
+  /** What went wrong. Stable across versions: compare this, not the message. */
   readonly code: ErrorCode;
-  /** What to do about it; may be empty. */
+  /** What to do about it. May be empty. */
   readonly hint: string;
 }
 
-/** What each code means. */
+/**
+ * The meaning of each code, one sentence each.
+ *
+ * @example
+ * console.log(ERROR_CODES.NO_INDEX);
+ */
 export const ERROR_CODES: Readonly<Record<ErrorCode, string>>;
