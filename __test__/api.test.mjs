@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe } from 'node:test';
-import { cli, dot, manyFiles, project, rejects, root, test, texts, useOwnRuntime, within, write } from './support.mjs';
+import { cli, dot, fields, manyFiles, project, rejects, root, test, texts, useOwnRuntime, within, write } from './support.mjs';
 
-const offheap = useOwnRuntime();
-const { connect, OffheapError, ERROR_CODES } = offheap;
+const { connect } = useOwnRuntime();
+const offheapVersion = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version;
 
 const length = (row) => Math.sqrt(dot(row, row));
 const bits = (row) => [...new Uint32Array(row.buffer, row.byteOffset, row.length)];
@@ -431,78 +431,5 @@ describe('the client', () => {
     assert.equal(await client.status(), null);
     await client.ping();
     assert.notEqual((await client.status()).pid, pid);
-  });
-});
-
-const declarations = readFileSync(path.join(root, 'index.d.ts'), 'utf8');
-const offheapVersion = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version;
-
-/** The fields of an interface in index.d.ts, as name to whether it is optional; inherited ones where asked. */
-function fields(name) {
-  const match = new RegExp(`export interface ${name}\\b([^{]*)\\{\\n([\\s\\S]*?)\\n\\}`).exec(declarations);
-  assert.ok(match, `index.d.ts declares ${name}`);
-  const found = new Map();
-  if (/extends CallOptions/.test(match[1])) for (const [field, optional] of fields('CallOptions')) found.set(field, optional);
-  for (const [, field, optional] of match[2].matchAll(/^ {2}(?:readonly )?(\w+)(\?)?[:(]/gm)) found.set(field, optional === '?');
-  return found;
-}
-
-describe('index.d.ts', () => {
-  test('declares exactly what the package exports', () => {
-    const exported = [...declarations.matchAll(/^export (?:function|class|const) (\w+)/gm)].map((match) => match[1]);
-    assert.deepEqual(exported.sort(), Object.keys(offheap).sort());
-  });
-
-  test('lists exactly the methods', async () => {
-    const client = await connect();
-    const prototype = Object.getPrototypeOf(client);
-    const methods = Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor');
-    assert.deepEqual([...fields('Client').keys()].sort(), methods.sort());
-    assert.match(declarations, /interface Client extends AsyncDisposable/);
-    assert.deepEqual(Object.getOwnPropertySymbols(prototype), [Symbol.asyncDispose]);
-    const batch = await client.embedBatch(['x']);
-    const found = [...Object.keys(batch), ...Object.getOwnPropertyNames(Object.getPrototypeOf(batch))].filter((name) => name !== 'constructor');
-    assert.deepEqual([...fields('Vectors').keys()].sort(), found.sort());
-    const single = await client.embed('x');
-    assert.deepEqual([...fields('Embedding').keys()].sort(), Object.keys(single).sort());
-    assert.deepEqual([...fields('EmbedTiming').keys()].sort(), Object.keys(single.timing).sort());
-  });
-
-  test('lists exactly the options', async () => {
-    const client = await connect({ project: project({ 'a.txt': 'a\n' }) });
-    const check = async (name, call) => {
-      const error = await rejects(call(), 'INVALID_ARGUMENT', '"bogus"');
-      const accepted = / it has (.*)$/.exec(error.message)[1].split(', ');
-      const declared = typeof name === 'string' ? [...fields(name).keys()] : name;
-      assert.deepEqual(accepted.sort(), declared.sort());
-    };
-    const bogus = { bogus: 1 };
-    await check('ConnectOptions', () => connect(bogus));
-    await check('EmbedOptions', () => client.embed('x', bogus));
-    await check('EmbedOptions', () => client.embedBatch(['x'], bogus));
-    await check('IndexOptions', () => client.index(bogus));
-    await check('SearchOptions', () => client.search('x', bogus));
-    await check('CallOptions', () => client.status(bogus));
-    await check('CallOptions', () => client.ping(bogus));
-    await check('CallOptions', () => client.shutdown(bogus));
-    await check(['stored', ...fields('CallOptions').keys()], () => client.clearCache(bogus));
-  });
-
-  test('lists exactly the error codes, each with its meaning', () => {
-    const union = /export type ErrorCode =([^;]*);/.exec(declarations)[1];
-    const declared = [...union.matchAll(/'([A-Z_]+)'/g)].map((match) => match[1]);
-    assert.deepEqual(declared.sort(), Object.keys(ERROR_CODES).sort());
-    for (const [code, meaning] of Object.entries(ERROR_CODES)) assert.ok(meaning.length > 10, code);
-    assert.ok(Object.isFrozen(ERROR_CODES));
-  });
-
-  test('errors are errors', () => {
-    const cause = new Error('why');
-    const error = new OffheapError('IO', 'it broke', 'mend it', cause);
-    assert.ok(error instanceof Error);
-    assert.deepEqual([error.name, error.code, error.hint, error.cause], ['OffheapError', 'IO', 'mend it', cause]);
-    assert.equal(String(error), 'OffheapError: it broke (mend it)');
-    assert.equal(new OffheapError('IO', 'it broke').message, 'it broke');
-    assert.ok(!('cause' in new OffheapError('IO', 'it broke')));
   });
 });

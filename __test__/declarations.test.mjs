@@ -1,11 +1,14 @@
-// index.d.ts as documentation: every member has a comment, every method an example that compiles, every code its place.
+// index.d.ts: it declares what the package has, every member has a comment, every method an example that compiles.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import ts from 'typescript';
-import { root } from '../npm/scripts/lib.mjs';
+import { fields, project, rejects, root, test, useOwnRuntime } from './support.mjs';
+
+const offheap = useOwnRuntime();
+const { connect, ERROR_CODES } = offheap;
 
 const file = path.join(root, 'index.d.ts');
 const declarations = readFileSync(file, 'utf8');
@@ -65,7 +68,7 @@ function compile(examples) {
 
 const undocumented = (text) => documented(text).filter(({ doc }) => doc === undefined).map(({ name }) => name);
 
-describe('index.d.ts', () => {
+describe('index.d.ts as documentation', () => {
   const all = documented(declarations);
 
   test('has a comment for every export and every member', () => {
@@ -116,5 +119,58 @@ describe('index.d.ts', () => {
     const [problem, ...more] = compile([{ name: 'wrong', text: "await client.search('x', { limt: 3 });" }]);
     assert.match(problem, /'limt' does not exist/);
     assert.deepEqual(more, []);
+  });
+});
+
+describe('index.d.ts and the package', () => {
+  test('declares exactly what the package exports', () => {
+    const exported = [...declarations.matchAll(/^export (?:function|class|const) (\w+)/gm)].map((match) => match[1]);
+    assert.deepEqual(exported.sort(), Object.keys(offheap).sort());
+  });
+
+  test('lists exactly the methods', async () => {
+    const client = await connect();
+    const prototype = Object.getPrototypeOf(client);
+    const methods = Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor');
+    assert.deepEqual([...fields('Client').keys()].sort(), methods.sort());
+    assert.match(declarations, /interface Client extends AsyncDisposable/);
+    assert.deepEqual(Object.getOwnPropertySymbols(prototype), [Symbol.asyncDispose]);
+    const batch = await client.embedBatch(['x']);
+    const found = [...Object.keys(batch), ...Object.getOwnPropertyNames(Object.getPrototypeOf(batch))].filter((name) => name !== 'constructor');
+    assert.deepEqual([...fields('Vectors').keys()].sort(), found.sort());
+    const single = await client.embed('x');
+    assert.deepEqual([...fields('Embedding').keys()].sort(), Object.keys(single).sort());
+    assert.deepEqual([...fields('EmbedTiming').keys()].sort(), Object.keys(single.timing).sort());
+  });
+
+  test('lists exactly the options', async () => {
+    const client = await connect({ project: project({ 'a.txt': 'a\n' }) });
+    const check = async (name, call) => {
+      const error = await rejects(call(), 'INVALID_ARGUMENT', '"bogus"');
+      const accepted = / it has (.*)$/.exec(error.message)[1].split(', ');
+      const declared = typeof name === 'string' ? [...fields(name).keys()] : name;
+      assert.deepEqual(accepted.sort(), declared.sort());
+    };
+    const bogus = { bogus: 1 };
+    await check('ConnectOptions', () => connect(bogus));
+    await check('EmbedOptions', () => client.embed('x', bogus));
+    await check('EmbedOptions', () => client.embedBatch(['x'], bogus));
+    await check('IndexOptions', () => client.index(bogus));
+    await check('SearchOptions', () => client.search('x', bogus));
+    await check('CallOptions', () => client.status(bogus));
+    await check('CallOptions', () => client.ping(bogus));
+    await check('CallOptions', () => client.shutdown(bogus));
+    await check(['stored', ...fields('CallOptions').keys()], () => client.clearCache(bogus));
+  });
+
+  test('lists exactly the error codes, each with its meaning', () => {
+    const union = /export type ErrorCode =([^;]*);/.exec(declarations)[1];
+    const declared = [...union.matchAll(/'([A-Z_]+)'/g)].map((match) => match[1]);
+    assert.deepEqual(declared.sort(), Object.keys(ERROR_CODES).sort());
+    for (const [code, meaning] of Object.entries(ERROR_CODES)) assert.ok(meaning.length > 10, code);
+    assert.ok(Object.isFrozen(ERROR_CODES));
+    const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
+    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.+) \|$/gm)].map(([, code, meaning]) => [code, meaning]);
+    assert.deepEqual(Object.fromEntries(rows), { ...ERROR_CODES });
   });
 });

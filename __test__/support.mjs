@@ -303,3 +303,15 @@ export function manyFiles(count, perFile = 4, seed = 1) {
   }
   return files;
 }
+
+const declarations = readFileSync(path.join(root, 'index.d.ts'), 'utf8');
+
+/** The fields of an interface in index.d.ts, as name to whether it is optional; inherited ones where asked. */
+export function fields(name) {
+  const match = new RegExp(`export interface ${name}\\b([^{]*)\\{\\n([\\s\\S]*?)\\n\\}`).exec(declarations);
+  assert.ok(match, `index.d.ts declares ${name}`);
+  const found = new Map();
+  if (/extends CallOptions/.test(match[1])) for (const [field, optional] of fields('CallOptions')) found.set(field, optional);
+  for (const [, field, optional] of match[2].matchAll(/^ {2}(?:readonly )?(\w+)(\?)?[:(]/gm)) found.set(field, optional === '?');
+  return found;
+}

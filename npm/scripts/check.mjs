@@ -14,6 +14,7 @@ step('format', () => run('cargo', ['fmt', '--all', '--check']));
 step('clippy', () => run('cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings']));
 step('rustdoc', () => run('cargo', ['doc', '--workspace', '--no-deps', '--document-private-items', '--locked'], { env: { ...process.env, RUSTDOCFLAGS: '-D warnings -A rustdoc::private_intra_doc_links' } }));
 step('types', () => run(process.execPath, [path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', '__test__/types']));
+step('structure', () => run(process.execPath, [path.join(root, 'npm', 'scripts', 'structure.mjs')]));
 step('licences, bans, sources', () => run(cargoDeny(), ['--all-features', 'check', '--hide-inclusion-graph', 'licenses', 'bans', 'sources']));
 step('layering', () => run('cargo', ['test', '--locked', '--package', 'offheap', '--test', 'it', 'layering']));
 
