@@ -1,41 +1,19 @@
-//! Starting a daemon from the command line. `sidecar/start.js` does the same from Node.
+//! Reaching the daemon, started where none runs, and asking again where it is lost. `sidecar/start.js` does the same from Node.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::note;
-use crate::config::Config;
-use crate::log;
 use offheap_protocol::connection::Transport;
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 
+use super::launch;
+use super::output::note;
+use crate::config::Config;
+use crate::log;
+
 /// Who we are in the daemon's status.
 const WHO: &str = concat!("offheap-cli ", env!("CARGO_PKG_VERSION"));
-
-/// Variables that the daemon is given. Others stay behind: it outlives the shell that happened to start it.
-const PASSED_ON: [&str; 18] = [
-    "HOME",
-    "USERPROFILE",
-    "LOCALAPPDATA",
-    "SystemRoot",
-    "TEMP",
-    "TMP",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
-    "XDG_STATE_HOME",
-    "HF_HOME",
-    "HF_ENDPOINT",
-    "OFFHEAP_RUNTIME_DIR",
-    "OFFHEAP_KERNEL",
-    "OFFHEAP_MODEL",
-    "OFFHEAP_THREADS",
-    "OFFHEAP_TTL_MS",
-    "OFFHEAP_WATCH",
-    "RUST_BACKTRACE",
-];
 
 /// Connects to the endpoint's daemon if there is one.
 pub async fn connect(endpoint: &Endpoint) -> Result<Client, Fault> {
@@ -46,10 +24,6 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Client, Fault> {
 const MAX_STARTS: usize = 3;
 /// Daemons in a row that leave just when they are asked.
 const MAX_RACES: usize = 20;
-/// Longer than any daemon takes to say that it is ready, or why not: it may wait for its predecessor.
-const START_LIMIT: Duration = Duration::from_secs(20);
-/// Longer than any ready line.
-const MAX_READY_BYTES: u64 = 64 << 10;
 /// Before the second and the third.
 const RESTART_DELAYS: [Duration; MAX_STARTS - 1] = [Duration::from_millis(100), Duration::from_millis(500)];
 
@@ -99,7 +73,7 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
             tokio::time::sleep(RESTART_DELAYS[starts - 1]).await;
         }
         starts += 1;
-        match spawn(&exe, endpoint).await {
+        match launch::spawn(&exe, endpoint).await {
             Ok(Ready::Ready { .. }) => started = true,
             // Another starter was faster, or the one that was there is about to leave.
             Ok(_) if races < MAX_RACES => (starts, races) = (starts - 1, races + 1),
@@ -158,110 +132,5 @@ pub fn must_be_shared(client: &Client) -> Result<(), Fault> {
 /// A daemon of our own, over pipes: nothing is shared and everything is loaded for this command.
 async fn standalone(exe: &Path, endpoint: &Endpoint) -> Result<(Client, bool), Fault> {
     note("local sockets and loopback TCP are refused here: running a private daemon for this command");
-    let mut command = daemon_command(exe, endpoint);
-    command.arg("--stdio").stderr(Stdio::null());
-    Client::standalone(command, WHO).await.map(|client| (client, true))
-}
-
-/// The daemon, with the environment that is its business.
-fn daemon_command(exe: &Path, endpoint: &Endpoint) -> Command {
-    let mut command = Command::new(exe);
-    command.arg("daemon").env_clear();
-    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, passed_on(name)?))));
-    command.env("OFFHEAP_RUNTIME_DIR", endpoint.dir());
-    if let Some(project) = endpoint.project() {
-        command.arg("--project").arg(project);
-    }
-    if let Some(dir) = std::env::var_os("OFFHEAP_MODEL_DIR") {
-        command.arg("--model-dir").arg(std::path::absolute(&dir).map_or(dir, PathBuf::into_os_string));
-    }
-    command
-}
-
-async fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
-    let began = std::time::SystemTime::now();
-    let failed = |why: String| {
-        let fault = Fault::new(Code::DaemonStartFailed, why + &last_words(endpoint, began));
-        fault.hint(format!("its log is `{}`", endpoint.log().display()))
-    };
-    let mut command = daemon_command(exe, endpoint);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    detach(&mut command);
-    let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
-    let pipe = child.stdout.take().expect("piped");
-    // A thread of its own: a runtime would wait for it at its end, and Ctrl-C must not.
-    let (sender, said) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let outcome = BufReader::new(pipe.take(MAX_READY_BYTES)).read_line(&mut line);
-        let _ = sender.send(outcome.map(|_| line));
-    });
-    let line = match tokio::time::timeout(START_LIMIT, said).await {
-        Ok(Ok(line)) => line.map_err(|error| failed(format!("cannot read from the daemon: {error}")))?,
-        _ => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failed(format!("`{}` did not say within {START_LIMIT:?} that it is ready", exe.display())));
-        }
-    };
-    match serde_json::from_str(&line) {
-        Ok(Ready::Error { code, message, hint }) => {
-            let code = Code::TABLE
-                .iter()
-                .find(|(_, name, _)| *name == code)
-                .map_or(Code::DaemonStartFailed, |(code, ..)| *code);
-            Err(Fault { code, message, hint })
-        }
-        Ok(ready) => Ok(ready),
-        Err(_) => {
-            let _ = child.kill(); // it may say something else and stay
-            let end = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-            Err(failed(format!("the daemon ended before it was ready ({end})")))
-        }
-    }
-}
-
-/// The end of the log, if a daemon wrote there since.
-fn last_words(endpoint: &Endpoint, since: std::time::SystemTime) -> String {
-    let path = endpoint.log();
-    let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
-    match log::tail(&path) {
-        tail if !tail.is_empty() && written.is_ok_and(|at| at >= since) => format!("; it logged:\n{tail}"),
-        _ => String::new(),
-    }
-}
-
-/// A variable as the daemon needs it, which works from another directory.
-fn passed_on(name: &str) -> Option<std::ffi::OsString> {
-    let value = std::env::var_os(name)?;
-    let is_file = name == "OFFHEAP_MODEL" && Path::new(&value).is_file();
-    let is_dir = name == "HF_HOME";
-    if is_file || is_dir {
-        std::path::absolute(&value).ok().map(PathBuf::into_os_string).or(Some(value))
-    } else {
-        Some(value)
-    }
-}
-
-/// A session of its own: the terminal's Ctrl-C and hang-up are not the daemon's.
-#[cfg(unix)]
-fn detach(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    // SAFETY: setsid is async-signal-safe, as code between fork and exec must be.
-    unsafe {
-        command.pre_exec(|| {
-            libc::setsid();
-            Ok(())
-        });
-    }
-}
-
-/// No console of its own, and none of our handles.
-#[cfg(windows)]
-fn detach(command: &mut Command) {
-    use std::os::windows::process::CommandExt;
-    const DETACHED_PROCESS: u32 = 0x8;
-    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
-    crate::os::windows::keep_standard_handles();
+    Client::standalone(launch::private(exe, endpoint), WHO).await.map(|client| (client, true))
 }

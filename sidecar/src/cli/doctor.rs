@@ -15,8 +15,10 @@ use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::{Code, Endpoint, Fault};
 use serde_json::{Value, json};
 
+use super::calls::status_of;
+use super::connect;
 use super::output::{self, out};
-use super::{connect, endpoint, status_of};
+use super::target::endpoint;
 use crate::VERSION;
 use crate::args::Common;
 use crate::config::{self, Config};

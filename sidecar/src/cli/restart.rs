@@ -8,8 +8,10 @@ use offheap_protocol::codec::Purpose;
 use offheap_protocol::{Client, Code, Endpoint, Fault, connection};
 use serde_json::json;
 
+use super::calls::ask_to_leave;
+use super::connect;
 use super::output::{self, out};
-use super::{connect, endpoint, leave};
+use super::target::endpoint;
 use crate::config::Config;
 use crate::{args, log};
 
@@ -26,7 +28,7 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
             .hint("set daemon.enabled to true in .offheap/config.json, or use `offheap stop`"));
     }
     let mut killed = None;
-    match polite(&endpoint).await {
+    match try_to_stop(&endpoint).await {
         Ok(()) => {}
         Err((fault, _)) if matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::SocketsRefused) => {}
         Err((fault, asked)) if args.force && is_stuck(&fault) => killed = kill(&endpoint, asked).await?,
@@ -52,9 +54,9 @@ fn is_stuck(fault: &Fault) -> bool {
 }
 
 /// Asks the daemon to leave; on failure also gives its process, if it got as far as a connection.
-async fn polite(endpoint: &Endpoint) -> Result<(), (Fault, Option<u32>)> {
+async fn try_to_stop(endpoint: &Endpoint) -> Result<(), (Fault, Option<u32>)> {
     let client: Client = connect::connect(endpoint).await.map_err(|fault| (fault, None))?;
-    leave(&client).await.map_err(|fault| (fault, client.peer_pid()))
+    ask_to_leave(&client).await.map_err(|fault| (fault, client.peer_pid()))
 }
 
 /// Ends the process at the other end of a connection to this very endpoint: no file that could be outdated says which.

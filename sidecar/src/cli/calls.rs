@@ -1,0 +1,63 @@
+//! Requests that more than one command makes, and what their failures mean.
+
+use std::time::{Duration, Instant};
+
+use offheap_protocol::connection::Payload;
+use offheap_protocol::message::{Request, Response, StatusReport};
+use offheap_protocol::{Client, Code, Fault};
+
+/// The daemon's status.
+pub async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
+    let deadline = Some(Duration::from_secs(10));
+    match client.call(Request::Status, Payload::None, deadline, None).await?.response {
+        Response::Status(status) => Ok(*status),
+        other => Err(unexpected_response(&other)),
+    }
+}
+
+/// Asks a daemon to finish and leave, and waits until it has.
+pub async fn ask_to_leave(client: &Client) -> Result<(), Fault> {
+    match client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await {
+        // It is leaving already.
+        Err(fault) if matches!(fault.code, Code::DaemonLost | Code::Leaving) => {}
+        outcome => drop(outcome?),
+    }
+    // The end of the connection is the end of the daemon.
+    let patience = Instant::now() + Duration::from_secs(15);
+    while !client.is_closed() && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if client.is_closed() {
+        return Ok(());
+    }
+    Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to leave and is still there")
+        .hint("`offheap restart --force` ends it at once"))
+}
+
+/// Ctrl-C drops the request, which cancels it in the daemon.
+pub async fn interruptible<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Fault::new(Code::Cancelled, "interrupted")),
+    }
+}
+
+/// Whether a failed call means that no daemon runs at the endpoint, or that it stopped during the call.
+pub fn means_not_running(fault: &Fault) -> bool {
+    matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::Leaving | Code::SocketsRefused)
+}
+
+/// The failure for a response that does not belong to the request.
+pub fn unexpected_response(response: &Response) -> Fault {
+    let name = match response {
+        Response::Hello { .. } => "Hello",
+        Response::Pong => "Pong",
+        Response::Vectors(_) => "Vectors",
+        Response::Indexed(_) => "Indexed",
+        Response::Found(_) => "Found",
+        Response::Status(_) => "Status",
+        Response::Cleared { .. } => "Cleared",
+        Response::Leaving => "Leaving",
+    };
+    Fault::new(Code::Protocol, format!("the daemon sent the response `{name}`, which does not answer this request"))
+}

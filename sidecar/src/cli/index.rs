@@ -1,0 +1,81 @@
+//! `offheap index`: brings the project's index up to date.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use offheap_protocol::connection::Payload;
+use offheap_protocol::message::{IndexReport, Progress, Request, Response};
+use offheap_protocol::{Client, Endpoint, Fault};
+use tokio::sync::watch;
+
+use super::calls::{status_of, unexpected_response};
+use super::output::progress::Bar;
+use super::output::{json, note, out, text};
+use super::target::project;
+use super::{connect, exit};
+use crate::{args, config};
+
+pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
+    let root = project(&args.common)?;
+    config::init(&root)?;
+    let endpoint = Endpoint::new(Some(root.clone()))?;
+    // A run that lost its daemon goes on where it ended: what was committed stays.
+    let reached = std::cell::Cell::new(0);
+    let run = connect::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
+    let Some(report) = run.await? else {
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
+    if args.common.json {
+        out(&json::index(&root, &report));
+    } else {
+        text::index(&root, &report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One run to its end; `None` where the user ended it.
+async fn run_index(
+    args: &args::Index,
+    client: &Client,
+    reached: &std::cell::Cell<u64>,
+) -> Result<Option<IndexReport>, Fault> {
+    let (sender, mut progress) = watch::channel(Progress::default());
+    let bar = (!args.quiet).then(Bar::new);
+    let request = client.call(Request::Index { rebuild: args.rebuild }, Payload::None, None, Some(sender));
+    let mut request = std::pin::pin!(request);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let reply = loop {
+        tokio::select! {
+            reply = &mut request => break reply,
+            Ok(()) = progress.changed() => {
+                let progress = progress.borrow_and_update();
+                reached.set(((progress.phase as u64) << 48) + progress.done);
+                if let Some(bar) = &bar {
+                    bar.show(&progress);
+                }
+            }
+            _ = &mut interrupted => {
+                drop(bar);
+                // Ending the connection cancels the run; the daemon commits what it has.
+                note("stopping; what is done is kept, `offheap index` continues");
+                stop_indexing(client).await;
+                return Ok(None);
+            }
+        }
+    };
+    match reply?.response {
+        Response::Indexed(report) => Ok(Some(report)),
+        other => Err(unexpected_response(&other)),
+    }
+}
+
+/// Cancels every request of this connection and waits, briefly, until the run has ended.
+async fn stop_indexing(client: &Client) {
+    client.cancel_all();
+    let ending = async {
+        while matches!(status_of(client).await, Ok(status) if status.indexing) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), ending).await;
+}

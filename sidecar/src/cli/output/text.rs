@@ -1,0 +1,228 @@
+//! Reports as text for a person.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use offheap_protocol::message::{
+    Hit, IndexReport, Latency, LoadStatus, SearchReport, StatusReport, WatchStatus, printable,
+};
+
+use super::print::{clean, note, say, write};
+
+pub fn index(root: &Path, report: &IndexReport) {
+    let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1e3);
+    if report.foreign {
+        note("note: the index that was there was not made by you on this machine; it was begun anew");
+    }
+    say(&format!(
+        "Indexed {} in {}: {} files, {} chunks",
+        root.display(),
+        seconds(report.total_ms),
+        report.files,
+        report.chunks
+    ));
+    say(&format!(
+        "  {} files new or changed, {} gone, {} skipped; text search after {}",
+        report.files_changed,
+        report.files_removed,
+        report.skipped_total,
+        seconds(report.text_ms)
+    ));
+    let embed_ms = report.total_ms.saturating_sub(report.text_ms).max(1);
+    let rate = report.embedded as f64 * 1e3 / embed_ms as f64;
+    say(&format!(
+        "  {} vectors computed ({} tokens, {rate:.0} chunks/s), {} found in the cache",
+        report.embedded, report.tokens, report.reused
+    ));
+    if report.vectors < report.chunks {
+        say(&format!(
+            "  {} chunks changed on disk meanwhile: run `offheap index` again",
+            report.chunks - report.vectors
+        ));
+    }
+}
+
+/// Lines of a chunk that a person is shown.
+const SHOWN_LINES: usize = 12;
+
+pub fn hits(report: &SearchReport, text: bool) {
+    if let Some(why) = &report.degraded {
+        note(&format!("note: {why}"));
+    }
+    if report.hits.is_empty() {
+        note("No hits.");
+    }
+    let stdout_is_terminal = std::io::stdout().is_terminal();
+    let heading = |place: &str, rest: &str| {
+        let place = printable(place);
+        let place = if stdout_is_terminal { format!("\x1b[1m{place}\x1b[0m") } else { place };
+        write(format!("{place}{}", printable(rest)).trim_end());
+    };
+    for (i, hit) in report.hits.iter().enumerate() {
+        if hit.matches.is_empty() {
+            heading(&place(hit), &format!("  {}", about(hit)));
+        } else if !text || hit.first_line == hit.last_line {
+            // As grep prints it.
+            let line = if text { clean(&hit.text) } else { String::new() };
+            heading(&(place(hit) + ":"), &format!(" {line}"));
+            continue;
+        } else {
+            heading(&place(hit), "");
+        }
+        if !hit.why.is_empty() {
+            let parts: Vec<String> = hit.why.iter().map(|part| format!("{} {:.3}", part.name, part.value)).collect();
+            say(&format!("        = {}", clean(&parts.join(", "))));
+        }
+        if text {
+            code(hit);
+            if i + 1 < report.hits.len() {
+                say("");
+            }
+        }
+    }
+    note(&summary(report));
+}
+
+/// Where a hit is: the line that matches, the definition, or the whole chunk.
+fn place(hit: &Hit) -> String {
+    let path = clean(&hit.path);
+    match (&hit.symbol, hit.matches.first()) {
+        (Some(found), _) => format!("{path}:{}", found.line),
+        (None, Some(span)) => format!("{path}:{}:{}", span.line, span.start),
+        (None, None) => format!("{path}:{}-{}", hit.first_line, hit.last_line),
+    }
+}
+
+/// What is said of a hit behind its place.
+fn about(hit: &Hit) -> String {
+    let what = match &hit.symbol {
+        Some(found) if found.fit == "exact" => format!("{} {}", found.kind, clean(&found.name)),
+        Some(found) => format!("{} {} ({})", found.kind, clean(&found.name), found.fit),
+        None => format!("{:.3}", hit.score),
+    };
+    let scope = if hit.scope.is_empty() { String::new() } else { format!("  {}", clean(&hit.scope)) };
+    let stale = if hit.stale { "  (changed since indexed)" } else { "" };
+    format!("{what}{scope}{stale}")
+}
+
+/// The lines of a hit; of a definition, from its name on.
+fn code(hit: &Hit) {
+    let from = hit.symbol.as_ref().map_or(hit.first_line, |found| found.line);
+    let lines: Vec<&str> = hit.text.lines().skip(from.saturating_sub(hit.first_line) as usize).collect();
+    let matching = |n: u32| hit.matches.first().is_some_and(|span| span.line == n);
+    let limit = if hit.matches.is_empty() { SHOWN_LINES } else { lines.len() };
+    for (n, line) in (from..).zip(lines.iter().take(limit)) {
+        say(&format!("{n:>6}{} {}", if matching(n) { ">" } else { " " }, clean(line)));
+    }
+    if lines.len() > limit {
+        say(&format!("        ... {} more lines", lines.len() - limit));
+    }
+}
+
+fn summary(report: &SearchReport) -> String {
+    let ms = |us: u64| us as f64 / 1e3;
+    let more = if report.truncated { ", there are more" } else { "" };
+    let (n, mode, coverage) = (report.hits.len(), &report.mode, report.coverage);
+    if mode == "regex" {
+        let files = coverage.files;
+        return format!("{n} lines match in {files} files read{more}: {:.1} ms", ms(report.search_us));
+    }
+    let pending = match coverage.pending_files {
+        Some(n) if n > 0 => format!("; {n} changed files are not in it yet"),
+        _ => String::new(),
+    };
+    format!(
+        "{n} hits{more}, {mode} search over {} chunks{pending}: {:.1} ms for the query's vector, {:.1} ms to search",
+        coverage.chunks,
+        ms(report.embed_us),
+        ms(report.search_us)
+    )
+}
+
+pub fn status(status: &StatusReport) {
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let model = status.model.as_ref().map(|m| {
+        format!(
+            "{} ({}, {}, {} dimensions) on {} with {} threads",
+            m.name, m.architecture, m.quantisation, m.dim, m.kernel, m.threads
+        )
+    });
+    let index = status.index.as_ref().map(|i| {
+        format!(
+            "{} files, {} chunks, {} vectors, generation {}, {}",
+            i.files,
+            i.chunks,
+            i.vectors,
+            i.generation,
+            mb(i.bytes)
+        )
+    });
+    let memory = match (status.anon_bytes, status.file_bytes) {
+        (Some(anon), Some(file)) => format!("{} own, {} mapped files", mb(anon), mb(file)),
+        _ => "not told by this system".to_owned(),
+    };
+    let rows = [
+        ("offheap", format!("{}, process {}, up {:.0} s", status.version, status.pid, status.uptime_ms as f64 / 1e3)),
+        ("project", or_none(status.project.clone())),
+        ("model", model.unwrap_or_else(|| "not loaded".to_owned())),
+        ("index", or_none(index) + if status.indexing { " (being brought up to date)" } else { "" }),
+        (
+            "requests",
+            format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
+        ),
+        ("embeddings", latency(&status.load.embed)),
+        ("searches", latency(&status.load.search)),
+        ("refused", refused(&status.load)),
+        ("changes", or_none(status.watch.as_ref().map(watch))),
+        ("connections", status.connections.to_string()),
+        ("memory", memory),
+    ];
+    for (name, value) in rows {
+        say(&format!("{name:>12}  {value}"));
+    }
+}
+
+fn latency(latency: &Latency) -> String {
+    let n: u64 = latency.buckets.iter().sum();
+    let ms = |us: u64| us as f64 / 1e3;
+    match n {
+        0 => "none".to_owned(),
+        _ => format!(
+            "{n}; half within {:.1} ms, 99 % within {:.1} ms, all within {:.1} ms",
+            ms(latency.p50_us),
+            ms(latency.p99_us),
+            ms(latency.max_us)
+        ),
+    }
+}
+
+/// What was not done, and who was shown out.
+fn refused(load: &LoadStatus) -> String {
+    let cut = &load.cut_off;
+    let rows = [
+        (load.cancelled, "cancelled"),
+        (load.timed_out, "timed out"),
+        (load.overloaded, "too much at once"),
+        (cut.malformed, "malformed connections"),
+        (cut.slow_reader, "connections that did not read"),
+        (cut.slow_sender, "connections that stopped half way"),
+    ];
+    let said: Vec<String> = rows.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if said.is_empty() { "none".to_owned() } else { said.join(", ") }
+}
+
+fn watch(watch: &WatchStatus) -> String {
+    let state = match watch.state.as_str() {
+        "watching" => format!("watched in {} folders", watch.folders),
+        "polling" => "looked for now and then".to_owned(),
+        _ => "not watched".to_owned(),
+    };
+    let busy = if watch.busy { ", being indexed" } else { "" };
+    let pending = match watch.pending {
+        Some(n) if n > 0 => format!(", {n} waiting"),
+        _ => String::new(),
+    };
+    let problem = watch.problem.as_ref().map(|why| format!(" ({})", clean(why))).unwrap_or_default();
+    format!("{state}{pending}{busy}{problem}")
+}

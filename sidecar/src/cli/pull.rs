@@ -1,0 +1,22 @@
+//! `offheap pull`: fetches a model into the Hugging Face cache.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use offheap_protocol::Fault;
+use serde_json::json;
+
+use super::output::{self, out};
+use crate::args;
+use crate::model::file::HubFile;
+
+pub fn pull(args: &args::Pull) -> Result<ExitCode, Fault> {
+    let name = args.model.strip_prefix("hf:").unwrap_or(&args.model);
+    let path = HubFile::parse(name)?.pull(!args.json && std::io::stderr().is_terminal())?;
+    if args.json {
+        out(&json!({ "model": format!("hf:{name}"), "path": path }));
+    } else {
+        output::say(&format!("{}\nUse it: set \"model\": \"hf:{name}\" in .offheap/config.json", path.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! `offheap search`: asks the project's index, or the files themselves where a regular expression needs no index.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use offheap_protocol::connection::Payload;
+use offheap_protocol::endpoint::canonical;
+use offheap_protocol::message::{Case, Fresh, Request, Response, SearchMode, SearchReport, SearchRequest};
+use offheap_protocol::{Code, Endpoint, Fault};
+
+use super::calls::{interruptible, unexpected_response};
+use super::output::{json, out, text};
+use super::target::endpoint;
+use super::{connect, exit};
+use crate::args::{self, CaseRule, Mode};
+use crate::config::{self, Config};
+use crate::project::search::check_search;
+use crate::project::Project;
+
+/// How long `search --fresh` waits.
+const FRESH_WAIT_MS: u32 = 10_000;
+
+pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
+    if !matches!(args.mode, Mode::Regex) && (args.case.is_some() || args.context.is_some()) {
+        return Err(Fault::new(Code::InvalidArgument, "--case and --context belong to --mode regex"));
+    }
+    let search = SearchRequest {
+        query: args.query.join(" "),
+        mode: match args.mode {
+            Mode::Hybrid => SearchMode::Hybrid,
+            Mode::Semantic => SearchMode::Semantic,
+            Mode::Text => SearchMode::Text,
+            Mode::Regex => SearchMode::Regex,
+            Mode::Symbol => SearchMode::Symbol,
+        },
+        limit: args.limit,
+        globs: args.glob.clone(),
+        languages: args.language.clone(),
+        fresh: match (args.wait, args.fresh) {
+            (Some(ms), _) => Fresh::Wait { ms },
+            (None, true) => Fresh::Wait { ms: FRESH_WAIT_MS },
+            (None, false) => Fresh::StaleOk,
+        },
+        explain: args.explain,
+        case: match args.case {
+            None | Some(CaseRule::Smart) => Case::Smart,
+            Some(CaseRule::Sensitive) => Case::Sensitive,
+            Some(CaseRule::Insensitive) => Case::Insensitive,
+        },
+        context: args.context.unwrap_or(0),
+    };
+    let endpoint = endpoint(&args.common)?;
+    endpoint.project().map(Config::read).transpose()?;
+    let report = match endpoint.project() {
+        Some(root) if config::has_index(&config::place(root))? => ask_search(&endpoint, search).await?,
+        // Without an index there is nothing that a daemon would keep.
+        root => {
+            let dir = root.map_or_else(|| canonical(Path::new(".")), |root| Ok(root.to_path_buf()))?;
+            search_unindexed(dir, search)?
+        }
+    };
+    if args.common.json {
+        out(&json::search(&report, !args.no_text));
+    } else {
+        text::hits(&report, !args.no_text);
+    }
+    Ok(if report.hits.is_empty() { ExitCode::from(exit::NOTHING) } else { ExitCode::SUCCESS })
+}
+
+async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<SearchReport, Fault> {
+    let request = Request::Search(search);
+    let asking = connect::ask(endpoint, async |client| {
+        match client.call(request.clone(), Payload::None, None, None).await?.response {
+            Response::Found(report) => Ok(report),
+            other => Err(unexpected_response(&other)),
+        }
+    });
+    interruptible(asking).await
+}
+
+/// Regular expressions need no index, and no daemon either.
+fn search_unindexed(dir: PathBuf, search: SearchRequest) -> Result<SearchReport, Fault> {
+    check_search(&search)?;
+    let project = Project::new(dir);
+    if search.mode != SearchMode::Regex {
+        return Err(project.no_index());
+    }
+    project.grep(&search, &AtomicBool::new(false))
+}

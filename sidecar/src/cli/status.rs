@@ -1,0 +1,38 @@
+//! `offheap status`: what the daemon is doing. Never starts one.
+
+use std::process::ExitCode;
+
+use offheap_protocol::Fault;
+
+use super::calls::{means_not_running, status_of};
+use super::output::{self, json, out, text};
+use super::target::endpoint_or_gone;
+use super::{connect, exit};
+use crate::args::Common;
+
+pub async fn status(common: &Common) -> Result<ExitCode, Fault> {
+    let endpoint = endpoint_or_gone(common)?;
+    let asked = match connect::connect(&endpoint).await {
+        Ok(client) => status_of(&client).await,
+        Err(fault) => Err(fault),
+    };
+    let status = match asked {
+        Ok(status) => status,
+        // It left just now; or none can be reached from here, and commands have their own.
+        Err(fault) if means_not_running(&fault) => {
+            if common.json {
+                out(&serde_json::json!({ "running": false, "project": endpoint.project() }));
+            } else {
+                output::say("No daemon is running here.");
+            }
+            return Ok(ExitCode::from(exit::NOTHING));
+        }
+        Err(fault) => return Err(fault),
+    };
+    if common.json {
+        out(&json::status(&status));
+    } else {
+        text::status(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
