@@ -10,6 +10,8 @@ mod secret;
 mod fault;
 mod failpoint;
 mod log;
+#[cfg(test)]
+mod schema_file;
 mod os;
 
 use std::process::ExitCode;

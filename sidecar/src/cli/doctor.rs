@@ -13,10 +13,10 @@ use offheap_engine::store::Store;
 use offheap_protocol::connection::{Accept, Transport, is_refusal};
 use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::{Code, Endpoint, Fault};
-use serde_json::{Value, json};
 
 use super::calls::status_of;
 use super::connect;
+use super::output::json::{Check, CheckState, DoctorReport, path_text};
 use super::output::{self, out};
 use super::target::endpoint;
 use crate::VERSION;
@@ -33,45 +33,17 @@ const RECENT: Duration = Duration::from_secs(24 * 3600);
 /// Directories of a larger project can be watched with no less.
 const FEW_WATCHES: u64 = 8192;
 
-/// What became of one check.
-struct Finding {
-    check: &'static str,
-    state: State,
-    /// What was found.
-    detail: String,
-    /// What to do about it.
-    remedy: String,
+fn good(check: &'static str, detail: impl Into<String>) -> Check {
+    Check { check, state: CheckState::Ok, detail: detail.into(), remedy: String::new() }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Good,
-    /// Works, and might not for long, or not as well as it could.
-    Doubtful,
-    Bad,
+fn doubtful(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { check, state: CheckState::Warning, detail: detail.into(), remedy: remedy.into() }
 }
 
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            State::Good => "ok",
-            State::Doubtful => "warning",
-            State::Bad => "problem",
-        }
-    }
-}
-
-fn good(check: &'static str, detail: impl Into<String>) -> Finding {
-    Finding { check, state: State::Good, detail: detail.into(), remedy: String::new() }
-}
-
-fn doubtful(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    Finding { check, state: State::Doubtful, detail: detail.into(), remedy: remedy.into() }
-}
-
-fn bad(check: &'static str, fault: &Fault) -> Finding {
+fn bad(check: &'static str, fault: &Fault) -> Check {
     let detail = format!("{} [{}]", fault.message, fault.code);
-    Finding { check, state: State::Bad, detail, remedy: fault.hint.clone() }
+    Check { check, state: CheckState::Problem, detail, remedy: fault.hint.clone() }
 }
 
 /// Runs every check and prints them. Exit code 1 where there is a problem.
@@ -79,7 +51,7 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(common)?;
     let mut findings = vec![program()];
     let runtime = runtime_dir(&endpoint);
-    let usable = runtime.state != State::Bad;
+    let usable = runtime.state != CheckState::Problem;
     findings.push(runtime);
     if usable {
         findings.push(sockets(&endpoint).await);
@@ -109,13 +81,10 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Fault> {
     if let Some(root) = endpoint.project() {
         findings.extend(disk("disk of the project", root));
     }
-    let problems = findings.iter().filter(|finding| finding.state == State::Bad).count();
+    let problems = findings.iter().filter(|finding| finding.state == CheckState::Problem).count();
     if common.json {
-        let rows: Vec<Value> = findings
-            .iter()
-            .map(|found| json!({ "check": found.check, "state": found.state.as_str(), "detail": found.detail, "remedy": found.remedy }))
-            .collect();
-        out(&json!({ "problems": problems, "project": endpoint.project(), "checks": rows }));
+        let project = endpoint.project().map(path_text);
+        out(&DoctorReport { problems, project, checks: &findings });
     } else {
         findings.iter().for_each(print);
         output::say(&match problems {
@@ -127,21 +96,26 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Fault> {
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(found: &Finding) {
+fn print(found: &Check) {
+    let state = match found.state {
+        CheckState::Ok => "ok",
+        CheckState::Warning => "warning",
+        CheckState::Problem => "problem",
+    };
     let mut lines = found.detail.lines();
-    output::say(&format!("{:>8}  {}: {}", found.state.as_str(), found.check, lines.next().unwrap_or_default()));
+    output::say(&format!("{:>8}  {}: {}", state, found.check, lines.next().unwrap_or_default()));
     lines.for_each(|line| output::say(&format!("          {line}")));
     if !found.remedy.is_empty() {
         output::say(&format!("          -> {}", found.remedy));
     }
 }
 
-fn program() -> Finding {
+fn program() -> Check {
     let exe = std::env::current_exe().map_or_else(|error| error.to_string(), |exe| exe.display().to_string());
     good("program", format!("offheap {VERSION}, {exe}"))
 }
 
-fn runtime_dir(endpoint: &Endpoint) -> Finding {
+fn runtime_dir(endpoint: &Endpoint) -> Check {
     const CHECK: &str = "runtime directory";
     let in_the_way = |path: &std::path::PathBuf| std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
     let mut files = vec![endpoint.lock(), endpoint.log(), endpoint.runs(), endpoint.door()];
@@ -167,7 +141,7 @@ fn runtime_dir(endpoint: &Endpoint) -> Finding {
 }
 
 /// Binds a socket of another name where the daemon's would be.
-async fn sockets(endpoint: &Endpoint) -> Finding {
+async fn sockets(endpoint: &Endpoint) -> Check {
     let probe = format!("/doctor/{}", std::process::id()).into();
     let bound = match Endpoint::under(endpoint.dir().to_path_buf(), Some(probe)) {
         Ok(probe) => Accept::bind(&probe).await.map(|accept| {
@@ -199,7 +173,7 @@ async fn sockets(endpoint: &Endpoint) -> Finding {
     }
 }
 
-async fn daemon(endpoint: &Endpoint) -> Vec<Finding> {
+async fn daemon(endpoint: &Endpoint) -> Vec<Check> {
     const CHECK: &str = "daemon";
     match connect::connect(endpoint).await {
         Ok(client) => match status_of(&client).await {
@@ -267,7 +241,7 @@ async fn daemon(endpoint: &Endpoint) -> Vec<Finding> {
     }
 }
 
-fn history(endpoint: &Endpoint) -> Option<Finding> {
+fn history(endpoint: &Endpoint) -> Option<Check> {
     let runs = Runs::read(&endpoint.runs());
     let recent = runs.last_crash.is_some_and(|at| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -291,7 +265,7 @@ fn history(endpoint: &Endpoint) -> Option<Finding> {
     }
 }
 
-fn index(root: &Path) -> Vec<Finding> {
+fn index(root: &Path) -> Vec<Check> {
     let place = config::place(root);
     match config::has_index(&place) {
         Ok(true) => {}
@@ -341,7 +315,7 @@ fn index(root: &Path) -> Vec<Finding> {
 }
 
 /// How many directories may be watched, where the system has a limit and tells it.
-fn watches() -> Option<Finding> {
+fn watches() -> Option<Check> {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?;
     let limit: u64 = limit.trim().parse().ok()?;
     Some(match limit < FEW_WATCHES {
@@ -356,7 +330,7 @@ fn watches() -> Option<Finding> {
     })
 }
 
-fn model(named: &str, project: Option<&Path>) -> Finding {
+fn model(named: &str, project: Option<&Path>) -> Check {
     let package = std::env::var_os("OFFHEAP_MODEL_DIR").map(std::path::PathBuf::from);
     let opened = file::resolve(named, project, package.as_deref()).and_then(|file| {
         let options =
@@ -373,7 +347,7 @@ fn model(named: &str, project: Option<&Path>) -> Finding {
 }
 
 /// Which instruction set is chosen, and why not another.
-fn processor() -> Finding {
+fn processor() -> Check {
     const CHECK: &str = "processor";
     let forced = config::kernel();
     let usable: Vec<&str> = kernel::usable_names().collect();
@@ -400,7 +374,7 @@ fn processor() -> Finding {
     }
 }
 
-fn disk(check: &'static str, dir: &Path) -> Option<Finding> {
+fn disk(check: &'static str, dir: &Path) -> Option<Check> {
     let free = free_bytes(dir)?;
     let text = format!("{:.1} GB free", free as f64 / 1e9);
     Some(match free < FEW_BYTES {

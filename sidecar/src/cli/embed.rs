@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use offheap_protocol::message::{Priority, TextKind};
 use offheap_protocol::{Code, EmbedOptions, Fault};
-use serde_json::json;
 
 use super::calls::interruptible;
 use super::connect;
+use super::output::json::EmbedReport;
 use super::output::{note, out};
 use super::target::endpoint;
 use crate::args;
@@ -24,11 +24,9 @@ pub async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let (vectors, rows) = interruptible(asking).await?;
     let rows: Vec<&[f32]> = rows.chunks_exact(vectors.dim as usize).collect();
     if args.common.json {
-        out(&json!({
-            "space": vectors.space, "dim": vectors.dim, "tokens": vectors.tokens, "truncated": vectors.truncated, "vectors": rows,
-        }));
+        out(&EmbedReport::new(&vectors, &rows));
     } else {
-        rows.iter().for_each(|row| out(&json!(row)));
+        rows.iter().for_each(out);
     }
     Ok(ExitCode::SUCCESS)
 }

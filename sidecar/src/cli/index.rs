@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use offheap_protocol::connection::Payload;
-use offheap_protocol::message::{IndexReport, Progress, Request, Response};
+use offheap_protocol::message::{self, Progress, Request, Response};
 use offheap_protocol::{Client, Endpoint, Fault};
 use tokio::sync::watch;
 
 use super::calls::{status_of, unexpected_response};
+use super::output::json::IndexReport;
 use super::output::progress::Bar;
-use super::output::{json, note, out, text};
+use super::output::{note, out, text};
 use super::target::project;
 use super::{connect, exit};
 use crate::{args, config};
@@ -26,7 +27,7 @@ pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
         return Ok(ExitCode::from(exit::INTERRUPTED));
     };
     if args.common.json {
-        out(&json::index(&root, &report));
+        out(&IndexReport::new(&root, &report));
     } else {
         text::index(&root, &report);
     }
@@ -38,7 +39,7 @@ async fn run_index(
     args: &args::Index,
     client: &Client,
     reached: &std::cell::Cell<u64>,
-) -> Result<Option<IndexReport>, Fault> {
+) -> Result<Option<message::IndexReport>, Fault> {
     let (sender, mut progress) = watch::channel(Progress::default());
     let bar = (!args.quiet).then(Bar::new);
     let request = client.call(Request::Index { rebuild: args.rebuild }, Payload::None, None, Some(sender));

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use offheap_protocol::Fault;
 use offheap_protocol::endpoint::canonical;
-use serde_json::json;
 
+use super::output::json::{InitReport, path_text};
 use super::output::{self, out};
 use crate::{args, config};
 
@@ -14,7 +14,7 @@ pub fn init(args: &args::Init) -> Result<ExitCode, Fault> {
     let dir = canonical(args.dir.as_deref().unwrap_or(Path::new(".")))?;
     let created = config::init(&dir)?;
     if args.json {
-        out(&json!({ "project": dir, "created": created }));
+        out(&InitReport { project: path_text(&dir), created });
     } else if created {
         output::say(&format!("Initialised {}. Next: offheap index", dir.display()));
     } else {

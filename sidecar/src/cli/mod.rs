@@ -20,9 +20,9 @@ mod output;
 use std::process::ExitCode;
 
 use offheap_protocol::{Code, Fault};
-use serde_json::json;
 
 use crate::args::{self, Command};
+use output::json::ErrorReport;
 use output::out;
 
 /// Runs one command to its exit code.
@@ -52,7 +52,7 @@ pub fn main(command: Command) -> ExitCode {
 
 fn fail(fault: &Fault, json: bool) -> ExitCode {
     if json {
-        out(&json!({ "error": { "code": fault.code.as_str(), "message": fault.message, "hint": fault.hint } }));
+        out(&ErrorReport::new(fault));
     }
     output::error(fault);
     ExitCode::from(match fault.code {

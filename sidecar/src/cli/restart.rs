@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::Purpose;
 use offheap_protocol::{Client, Code, Endpoint, Fault, connection};
-use serde_json::json;
 
 use super::calls::ask_to_leave;
 use super::connect;
+use super::output::json::{RestartReport, path_text};
 use super::output::{self, out};
 use super::target::endpoint;
 use crate::config::Config;
@@ -37,9 +37,8 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
     let (client, _) = connect::connect_or_start(&endpoint).await?;
     connect::must_be_shared(&client)?;
     if args.common.json {
-        out(
-            &json!({ "restarted": true, "killed": killed, "version": client.version(), "project": endpoint.project() }),
-        );
+        let project = endpoint.project().map(path_text);
+        out(&RestartReport { restarted: true, killed, version: client.version(), project });
     } else {
         if let Some(pid) = killed {
             output::note(&format!("process {pid} did not answer and was ended"));

@@ -10,7 +10,8 @@ use offheap_protocol::message::{Case, Fresh, Request, Response, SearchMode, Sear
 use offheap_protocol::{Code, Endpoint, Fault};
 
 use super::calls::{interruptible, unexpected_response};
-use super::output::{json, out, text};
+use super::output::json::SearchResult;
+use super::output::{out, text};
 use super::target::endpoint;
 use super::{connect, exit};
 use crate::args::{self, CaseRule, Mode};
@@ -61,7 +62,7 @@ pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
         }
     };
     if args.common.json {
-        out(&json::search(&report, !args.no_text));
+        out(&SearchResult::new(&report, !args.no_text));
     } else {
         text::hits(&report, !args.no_text);
     }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use offheap_protocol::Fault;
-use serde_json::json;
 
 use super::connect;
+use super::output::json::{StartReport, path_text};
 use super::output::{self, out};
 use super::target::endpoint;
 use crate::args::Common;
@@ -15,9 +15,8 @@ pub async fn start(common: &Common) -> Result<ExitCode, Fault> {
     let (client, started) = connect::connect_or_start(&endpoint).await?;
     connect::must_be_shared(&client)?;
     if common.json {
-        out(
-            &json!({ "running": true, "started": started, "version": client.version(), "project": endpoint.project() }),
-        );
+        let project = endpoint.project().map(path_text);
+        out(&StartReport { running: true, started, version: client.version(), project });
     } else {
         output::say(if started { "Started." } else { "Already running." });
     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use offheap_protocol::Fault;
 
 use super::calls::{means_not_running, status_of};
-use super::output::{self, json, out, text};
+use super::output::json::{Status, StatusDocument, path_text};
+use super::output::{self, out, text};
 use super::target::endpoint_or_gone;
 use super::{connect, exit};
 use crate::args::Common;
@@ -21,7 +22,7 @@ pub async fn status(common: &Common) -> Result<ExitCode, Fault> {
         // It left just now; or none can be reached from here, and commands have their own.
         Err(fault) if means_not_running(&fault) => {
             if common.json {
-                out(&serde_json::json!({ "running": false, "project": endpoint.project() }));
+                out(&StatusDocument::not_running(endpoint.project().map(path_text)));
             } else {
                 output::say("No daemon is running here.");
             }
@@ -30,7 +31,7 @@ pub async fn status(common: &Common) -> Result<ExitCode, Fault> {
         Err(fault) => return Err(fault),
     };
     if common.json {
-        out(&json::status(&status));
+        out(&StatusDocument::Running(Box::new(Status::new(&status))));
     } else {
         text::status(&status);
     }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use offheap_protocol::Fault;
-use serde_json::json;
 
 use super::calls::{ask_to_leave, means_not_running};
+use super::output::json::{StopReport, path_text};
 use super::output::{self, out};
 use super::target::endpoint_or_gone;
 use super::{connect, exit};
@@ -22,7 +22,7 @@ pub async fn stop(common: &Common) -> Result<ExitCode, Fault> {
         Err(fault) => return Err(fault),
     };
     if common.json {
-        out(&json!({ "stopped": stopped, "project": endpoint.project() }));
+        out(&StopReport { stopped, project: endpoint.project().map(path_text) });
     } else {
         output::say(if stopped { "Stopped." } else { "No daemon is running here." });
     }

@@ -7,6 +7,8 @@ mod support;
 mod layering;
 mod structure;
 #[cfg(unix)]
+mod schema;
+#[cfg(unix)]
 mod lifecycle;
 #[cfg(unix)]
 mod socket;

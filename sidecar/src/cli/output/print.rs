@@ -4,12 +4,12 @@ use std::io::Write;
 
 use offheap_protocol::Fault;
 use offheap_protocol::message::{is_obeyed, printable};
-use serde_json::Value;
+use serde::Serialize;
 
 /// One JSON document, one line, on standard output.
-pub fn out(value: &Value) {
+pub fn out(document: &impl Serialize) {
     // JSON need not escape these, and a terminal may obey them.
-    let text = value.to_string();
+    let text = serde_json::to_string(document).expect("documents are plain data");
     if !text.contains(is_obeyed) {
         return write(&text);
     }
