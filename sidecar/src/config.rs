@@ -170,6 +170,10 @@ impl Config {
         let interval = &mut daemon.eviction_check_interval_seconds;
         clamp(&mut notes, "daemon.eviction_check_interval_seconds", interval, shortest, longest);
         clamp(&mut notes, "daemon.max_retries", &mut daemon.max_retries, 0, MAX_RETRIES);
+        if daemon.retry_delays_ms.is_empty() {
+            notes.push("`daemon.retry_delays_ms` is empty; the defaults are used".to_owned());
+            daemon.retry_delays_ms = DaemonConfig::default().retry_delays_ms;
+        }
         if daemon.retry_delays_ms.len() > MAX_DELAYS {
             notes.push(format!("`daemon.retry_delays_ms` has more than {MAX_DELAYS} values; the first are used"));
             daemon.retry_delays_ms.truncate(MAX_DELAYS);
@@ -375,10 +379,25 @@ mod tests {
         assert_eq!(config.daemon.ttl(), Duration::from_secs(24 * 3600));
         assert_eq!(config.daemon.longest_idle(), LONGEST_IDLE);
         assert_eq!((config.daemon.max_retries, config.daemon.retry_delays_ms), (MAX_RETRIES, vec![100, MAX_DELAY_MS]));
+        std::fs::write(temp.path().join(".offheap/config.json"), r#"{"daemon":{"retry_delays_ms":[]}}"#)
+            .expect("writable");
+        let (config, notes) = Config::read_with_notes(temp.path()).expect("a configuration");
+        assert_eq!((config.daemon, notes.len()), (DaemonConfig::default(), 1), "{notes:?}");
         let escape = "{\"\u{1b}[31mred\":1}";
         std::fs::write(temp.path().join(".offheap/config.json"), escape).expect("writable");
         let fault = Config::read(temp.path()).expect_err("unknown key");
         assert!(!fault.message.contains('\u{1b}'), "{fault:?}");
+    }
+
+    /// The Node client reads three of the values by itself.
+    #[test]
+    fn limits_are_those_of_the_node_client() {
+        let table: serde_json::Value =
+            serde_json::from_str(include_str!("../../__test__/retry-cases.json")).expect("JSON");
+        let ours = serde_json::json!({
+            "max_retries": MAX_RETRIES, "retry_delays": MAX_DELAYS, "retry_delay_ms": MAX_DELAY_MS,
+        });
+        assert_eq!(table["limits"], ours);
     }
 
     /// `.offheap/config.json -> /dev/zero` was read without end.

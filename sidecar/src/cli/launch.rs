@@ -1,40 +1,20 @@
 //! Running the daemon's program: its arguments, its environment, its ready line.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
 
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Code, Endpoint, Fault};
 
 use crate::log;
 
-/// Variables that the daemon is given. Others stay behind: it outlives the shell that happened to start it.
-const PASSED_ON: [&str; 18] = [
-    "HOME",
-    "USERPROFILE",
-    "LOCALAPPDATA",
-    "SystemRoot",
-    "TEMP",
-    "TMP",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
-    "XDG_STATE_HOME",
-    "HF_HOME",
-    "HF_ENDPOINT",
-    "OFFHEAP_RUNTIME_DIR",
-    "OFFHEAP_KERNEL",
-    "OFFHEAP_MODEL",
-    "OFFHEAP_THREADS",
-    "OFFHEAP_TTL_MS",
-    "OFFHEAP_WATCH",
-    "RUST_BACKTRACE",
-];
-
-/// Longer than any daemon takes to say that it is ready, or why not: it may wait for its predecessor.
+/// The environment variables that a starter hands on to the daemon, as JSON. Node reads the same file.
+const ENVIRONMENT: &str = include_str!("../../../lib/environment.json");
+/// How long a daemon may take to say that it is ready, or why not. It may wait 15 s for its predecessor.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// Longer than any ready line.
+/// The longest first line that is read from a daemon.
 const MAX_READY_BYTES: u64 = 64 << 10;
 
 /// A daemon for one client, over the pipes of its standard input and output.
@@ -44,54 +24,90 @@ pub fn private(exe: &Path, endpoint: &Endpoint) -> Command {
     command
 }
 
-pub async fn spawn(exe: &Path, endpoint: &Endpoint) -> Result<Ready, Fault> {
-    let began = std::time::SystemTime::now();
+/// A daemon that is ready.
+pub struct Started {
+    /// The process that was started. It has ended where another process's daemon runs already.
+    pub child: Child,
+    /// Whether the daemon that is ready is that process.
+    pub is_ours: bool,
+}
+
+/// Why no daemon became ready.
+pub struct StartFailure {
+    pub fault: Fault,
+    /// Whether the process ended before it said anything.
+    pub crashed: bool,
+}
+
+/// Starts a daemon that outlives this process, and waits for its first line.
+pub async fn start(exe: &Path, endpoint: &Endpoint) -> Result<Started, StartFailure> {
+    let began = SystemTime::now();
     let failed = |why: String| {
-        let fault = Fault::new(Code::DaemonStartFailed, why + &last_words(endpoint, began));
-        fault.hint(format!("its log is `{}`", endpoint.log().display()))
+        let fault = Fault::new(Code::DaemonStartFailed, why + &new_log_lines(endpoint, began));
+        let fault =
+            fault.hint(format!("its log is `{}`; `offheap doctor` looks for the cause", endpoint.log().display()));
+        StartFailure { fault, crashed: false }
     };
     let mut command = daemon_command(exe, endpoint);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     detach(&mut command);
     let mut child = command.spawn().map_err(|error| failed(format!("cannot run `{}`: {error}", exe.display())))?;
+    let line = match tokio::time::timeout(START_LIMIT, first_line(&mut child)).await {
+        Ok(line) => line.map_err(|error| failed(format!("cannot read from the daemon: {error}")))?,
+        Err(_) => {
+            let _ = end(child);
+            return Err(failed(format!("`{}` did not say within {START_LIMIT:?} that it is ready", exe.display())));
+        }
+    };
+    match serde_json::from_str(&line) {
+        Ok(Ready::Ready { .. }) => Ok(Started { child, is_ours: true }),
+        Ok(Ready::AlreadyRunning) => Ok(Started { child, is_ours: false }),
+        Ok(Ready::Error { code, message, hint }) => {
+            let known = Code::TABLE.iter().find(|(_, name, _)| *name == code);
+            let code = known.map_or(Code::DaemonStartFailed, |(code, ..)| *code);
+            Err(StartFailure { fault: Fault { code, message, hint }, crashed: false })
+        }
+        Err(_) if line.ends_with('\n') || line.len() as u64 == MAX_READY_BYTES => {
+            let _ = end(child);
+            let start: String = line.chars().take(200).collect();
+            Err(failed(format!("the daemon said {start:?} instead of being ready")))
+        }
+        Err(_) => {
+            let status = end(child).map_or_else(|error| error.to_string(), |status| status.to_string());
+            let failure = failed(format!("the daemon ended before it was ready ({status})"));
+            Err(StartFailure { crashed: true, ..failure })
+        }
+    }
+}
+
+/// What a daemon writes to standard output until the end of its first line.
+async fn first_line(child: &mut Child) -> io::Result<String> {
     let pipe = child.stdout.take().expect("piped");
-    // A thread of its own: a runtime would wait for it at its end, and Ctrl-C must not.
-    let (sender, said) = tokio::sync::oneshot::channel();
+    let (sender, line) = tokio::sync::oneshot::channel();
+    // Not a task of the runtime: its end would wait for the read, and Ctrl-C must not.
     std::thread::spawn(move || {
         let mut line = String::new();
         let outcome = BufReader::new(pipe.take(MAX_READY_BYTES)).read_line(&mut line);
         let _ = sender.send(outcome.map(|_| line));
     });
-    let line = match tokio::time::timeout(START_LIMIT, said).await {
-        Ok(Ok(line)) => line.map_err(|error| failed(format!("cannot read from the daemon: {error}")))?,
-        _ => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failed(format!("`{}` did not say within {START_LIMIT:?} that it is ready", exe.display())));
-        }
-    };
-    match serde_json::from_str(&line) {
-        Ok(Ready::Error { code, message, hint }) => {
-            let code = Code::TABLE
-                .iter()
-                .find(|(_, name, _)| *name == code)
-                .map_or(Code::DaemonStartFailed, |(code, ..)| *code);
-            Err(Fault { code, message, hint })
-        }
-        Ok(ready) => Ok(ready),
-        Err(_) => {
-            let _ = child.kill(); // it may say something else and stay
-            let end = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-            Err(failed(format!("the daemon ended before it was ready ({end})")))
-        }
-    }
+    line.await.map_err(io::Error::other)?
 }
 
-/// The daemon, with the environment that is its business.
+/// Kills a process, if it still runs, and gives how it ended.
+fn end(mut child: Child) -> io::Result<ExitStatus> {
+    let _ = child.kill();
+    child.wait()
+}
+
+/// The program, arguments and environment of an endpoint's daemon.
 fn daemon_command(exe: &Path, endpoint: &Endpoint) -> Command {
     let mut command = Command::new(exe);
     command.arg("daemon").env_clear();
-    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, passed_on(name)?))));
+    for name in passed_on() {
+        if let Some(value) = value_for_daemon(&name) {
+            command.env(name, value);
+        }
+    }
     command.env("OFFHEAP_RUNTIME_DIR", endpoint.dir());
     if let Some(project) = endpoint.project() {
         command.arg("--project").arg(project);
@@ -102,18 +118,29 @@ fn daemon_command(exe: &Path, endpoint: &Endpoint) -> Command {
     command
 }
 
-/// The end of the log, if a daemon wrote there since.
-fn last_words(endpoint: &Endpoint, since: std::time::SystemTime) -> String {
+/// Names of the environment variables that a daemon is given. Others stay behind: it outlives the shell that started it.
+fn passed_on() -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Environment {
+        passed_on: Vec<String>,
+    }
+    let environment: Environment = serde_json::from_str(ENVIRONMENT).expect("a committed file, read by a test");
+    environment.passed_on
+}
+
+/// The end of the log for an error's message; empty where the log was not written since `since`.
+fn new_log_lines(endpoint: &Endpoint, since: SystemTime) -> String {
     let path = endpoint.log();
     let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
     match log::tail(&path) {
-        tail if !tail.is_empty() && written.is_ok_and(|at| at >= since) => format!("; it logged:\n{tail}"),
+        tail if !tail.is_empty() && written.is_ok_and(|at| at >= since) => format!("; its log ends with:\n{tail}"),
         _ => String::new(),
     }
 }
 
-/// A variable as the daemon needs it, which works from another directory.
-fn passed_on(name: &str) -> Option<std::ffi::OsString> {
+/// A variable's value for the daemon, which has another working directory: relative paths are made absolute.
+fn value_for_daemon(name: &str) -> Option<std::ffi::OsString> {
     let value = std::env::var_os(name)?;
     let is_file = name == "OFFHEAP_MODEL" && Path::new(&value).is_file();
     let is_dir = name == "HF_HOME";
@@ -124,7 +151,7 @@ fn passed_on(name: &str) -> Option<std::ffi::OsString> {
     }
 }
 
-/// A session of its own: the terminal's Ctrl-C and hang-up are not the daemon's.
+/// Gives the daemon a session of its own, so that it does not get the terminal's Ctrl-C and hang-up.
 #[cfg(unix)]
 fn detach(command: &mut Command) {
     use std::os::unix::process::CommandExt;
@@ -137,7 +164,7 @@ fn detach(command: &mut Command) {
     }
 }
 
-/// No console of its own, and none of our handles.
+/// Gives the daemon no console, and none of this process's handles.
 #[cfg(windows)]
 fn detach(command: &mut Command) {
     use std::os::windows::process::CommandExt;
@@ -145,4 +172,13 @@ fn detach(command: &mut Command) {
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
     crate::os::windows::keep_standard_handles();
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_list_of_variables_can_be_read() {
+        let names = super::passed_on();
+        assert!(names.contains(&"HOME".to_owned()) && names.contains(&"OFFHEAP_RUNTIME_DIR".to_owned()), "{names:?}");
+    }
 }

@@ -13,6 +13,7 @@ mod stop;
 mod target;
 mod connect;
 mod launch;
+mod retry;
 mod calls;
 mod exit;
 mod output;

@@ -23,6 +23,8 @@ mod upgrade;
 #[cfg(unix)]
 mod recovery;
 #[cfg(target_os = "linux")]
+mod retry;
+#[cfg(target_os = "linux")]
 mod fallback;
 #[cfg(target_os = "linux")]
 mod hostile;

@@ -1,0 +1,100 @@
+//! A daemon that crashes again and again: what a command does about it. Which step follows which failure is tested without a
+//! daemon, in `cli/retry.rs`.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{World, finish};
+
+/// Where the system kills a daemon, and nothing else.
+#[derive(Clone, Copy)]
+enum Crash {
+    /// When it listens: before it is ready.
+    Start,
+    /// When it maps the model: while it embeds.
+    Embed,
+}
+
+/// Makes a system call kill the process, in the command and all its children. Only daemons make these calls.
+fn crash(command: &mut Command, crash: Crash) {
+    let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    // The call's number and, at 16, its arguments of 8 bytes each. The fourth of mmap is its flags.
+    let (call, argument, value) = match crash {
+        Crash::Start => (libc::SYS_listen, 0, None),
+        Crash::Embed => (libc::SYS_mmap, 3, Some(libc::MAP_SHARED)),
+    };
+    let program = [
+        op(load, 0, 0, 0),
+        op(equal, call as u32, 0, 3),
+        op(load, 16 + 8 * argument, 0, 0),
+        op(if value.is_some() { equal } else { libc::BPF_JMP | libc::BPF_JA }, value.unwrap_or(0) as u32, 0, 1),
+        op(answer, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        op(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    // SAFETY: prctl is async-signal-safe, and the program lives in the closure until the exec.
+    unsafe {
+        command.pre_exec(move || {
+            let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+            if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs a command whose daemons all crash there; gives its failure.
+fn fault(max_retries: u32, at: Crash, args: &[&str]) -> (World, Value) {
+    let world = World::new();
+    world.write(
+        ".offheap/config.json",
+        format!("{{\"daemon\":{{\"max_retries\":{max_retries},\"retry_delays_ms\":[1, 2]}}}}"),
+    );
+    let mut command = world.command(args.iter().chain(&["--json"]));
+    crash(&mut command, at);
+    let done = finish(command, b"");
+    assert_eq!(done.code, Some(1), "{done:?}");
+    let error = done.json()["error"].clone();
+    (world, error)
+}
+
+fn message(error: &Value) -> &str {
+    error["message"].as_str().expect("text")
+}
+
+#[test]
+fn a_daemon_that_crashes_at_each_start_is_started_as_often_as_configured() {
+    for (max_retries, times) in [(2, "crashed 3 times"), (5, "crashed 6 times")] {
+        let (_world, error) = fault(max_retries, Crash::Start, &["start"]);
+        assert_eq!(error["code"], "DAEMON_START_FAILED");
+        assert!(message(&error).contains(times) && message(&error).contains("SIGSYS"), "{max_retries}: {error}");
+    }
+    let (_world, error) = fault(0, Crash::Start, &["start"]);
+    assert!(!message(&error).contains("times") && message(&error).contains("SIGSYS"), "{error}");
+}
+
+/// One call is the cause of its second crash, however many retries are allowed.
+#[test]
+fn a_request_that_crashes_the_daemon_twice_is_not_sent_again() {
+    let (world, error) = fault(20, Crash::Embed, &["embed", "x"]);
+    assert_eq!(error["code"], "POISONED", "{error}");
+    assert!(message(&error).contains("crashed 2 times"), "{error}");
+    world.start();
+    assert_eq!((&world.status()["starts"], &world.status()["crashes"]), (&3.into(), &2.into()));
+    assert_eq!(world.json(&["embed", "--json", "x"])["dim"], 384, "others are served");
+}
+
+#[test]
+fn without_retries_a_lost_request_is_not_sent_again() {
+    let (world, error) = fault(0, Crash::Embed, &["embed", "x"]);
+    assert_eq!(error["code"], "DAEMON_LOST", "{error}");
+    world.start();
+    assert_eq!(world.status()["crashes"], 1);
+}
