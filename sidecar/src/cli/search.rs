@@ -16,8 +16,8 @@ use super::target::endpoint;
 use super::{connect, exit};
 use crate::args::{self, CaseRule, Mode};
 use crate::config::{self, Config};
-use crate::project::search::check_search;
 use crate::project::Project;
+use crate::project::search::check_search;
 
 /// How long `search --fresh` waits.
 const FRESH_WAIT_MS: u32 = 10_000;
