@@ -1,4 +1,4 @@
-// Calls that end before their answer: by a signal, and by a deadline.
+// Calls that are aborted by a signal or end at their deadline.
 
 import assert from 'node:assert/strict';
 import { before, describe } from 'node:test';
@@ -95,7 +95,7 @@ describe('abort', () => {
   });
 
   test('in the same tick: the daemon is told, too', async () => {
-    // The cancel frame came right behind the request, was read before the request's task had begun, and found nothing.
+    // Regression: the daemon read the cancel frame before the request's task had begun, and ignored it.
     const own = await connect({ project: project({}) });
     await own.embed('warm');
     const { pid } = await own.status({ timeoutMs: 30_000 });
@@ -108,7 +108,7 @@ describe('abort', () => {
         await until('the work is dropped', async () => (await own.status()).queued === 0, 4_000);
       }
     } finally {
-      await kill(pid); // it may have minutes of work left
+      await kill(pid); // It may have minutes of work left.
     }
   });
 
@@ -117,7 +117,7 @@ describe('abort', () => {
     for (let round = 0; round < 3; round++) {
       const controller = new AbortController();
       const run = indexed.index({ signal: controller.signal, onProgress: ({ phase, done }) => phase === 'embed' && done > 0 && controller.abort() });
-      await run.catch(() => {}); // cancelled, or over before
+      await run.catch(() => {}); // It was cancelled, or had ended before.
       assert.ok((await indexed.search('socket', { mode: 'text' })).hits.length > 0, 'at once');
       const next = new AbortController();
       const after = indexed.index({ signal: next.signal, onProgress: () => next.abort() });
@@ -178,7 +178,7 @@ describe('timeoutMs', () => {
     const t0 = performance.now();
     await client.embedBatch(texts(512, 6, 1));
     const part = performance.now() - t0;
-    // 512 texts are a pair of messages; these are eight pairs, of which each would be in time.
+    // 512 texts are two messages. These are sixteen, of which each two alone would be in time.
     const timeoutMs = Math.ceil(part * 3);
     await rejects(client.embedBatch(texts(4096, 6, 2), { timeoutMs }), 'TIMEOUT');
   });

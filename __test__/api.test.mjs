@@ -1,4 +1,4 @@
-// The package as its users see it: what every method gives.
+// What every method returns.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ const offheapVersion = JSON.parse(readFileSync(path.join(root, 'package.json'), 
 const length = (row) => Math.sqrt(dot(row, row));
 const bits = (row) => [...new Uint32Array(row.buffer, row.byteOffset, row.length)];
 
-/** A promise of one vector: 384 finite numbers of length 1. */
+/** Asserts that a row has 384 finite numbers and length 1. */
 function assertUnit(row, what = 'the vector') {
   assert.ok(row instanceof Float32Array);
   assert.equal(row.length, 384);
@@ -334,7 +334,7 @@ describe('an index run', () => {
     for (const events of [called, iterated]) {
       const phases = new Set(events.map((event) => event.phase));
       assert.ok(phases.has('embed'), `${[...phases]}`);
-      // Progress is the newest state ten times a second: a phase that is shorter than that may go unseen, the last may not.
+      // Progress comes ten times a second, so a short phase may be missing; the last phase may not.
       assert.ok([...phases].every((phase) => ['scan', 'text', 'embed'].includes(phase)), `${[...phases]}`);
       for (const event of events) {
         assert.deepEqual(Object.keys(event).sort(), [...fields('Progress').keys()].sort());
@@ -356,7 +356,7 @@ describe('an index run', () => {
     assert.ok(finallyRan && report.files === 1);
     assert.equal((await Promise.all([client.index().then((r) => r.files), client.ping()]))[0], 1);
     assert.equal(await client.index({ signal: AbortSignal.abort() }).catch((error) => error.code), 'CANCELLED');
-    // Leaving the iteration early leaves the run alone; iterating after the end ends at once.
+    // An iteration that ends early does not stop the run. An iteration after the end ends at once.
     const run = client.index();
     for await (const _ of run) break;
     assert.equal((await run).files, 1);
@@ -413,7 +413,7 @@ describe('the client', () => {
     for (const call of Object.values(calls)) await rejects(call(), 'CLOSED');
     await client.close();
     const other = await connect();
-    await other.ping(); // the daemon goes on
+    await other.ping(); // The daemon still runs.
   });
 
   test('is disposed of by `await using`', async () => {

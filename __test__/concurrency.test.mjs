@@ -1,4 +1,4 @@
-// Many at once: calls, threads, processes, and daemons that die under them.
+// Many calls, threads and processes at once, also while their daemon is killed.
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
@@ -83,7 +83,7 @@ describe('many processes', () => {
 
   test('8 processes that start at once, cold: one daemon, no error', async () => {
     const env = { OFFHEAP_RUNTIME_DIR: runtimeDir() };
-    // All load first, then begin at the same moment.
+    // All processes load the package first, then connect at the same moment.
     const body = `while (Date.now() < Number(process.argv[1])) await null;
       const client = await connect(); await client.embed('x'); out((await client.status()).pid);`;
     const at = String(Date.now() + 1500);
@@ -132,7 +132,7 @@ describe('many processes', () => {
     const dir = project(manyFiles(120));
     const body = "const client = await connect({ project: process.argv[1] }); out(await client.index().then((report) => report.vectors - report.chunks, (error) => error.code));";
     const answers = (await Promise.all([script(body, { args: [dir] }), script(body, { args: [dir] })])).flat();
-    // Where the second came only after the first had ended, both have done it.
+    // If the second run began after the first had ended, both succeed.
     assert.ok(answers.includes(0) && answers.every((answer) => answer === 0 || answer === 'INDEX_BUSY'), `${answers}`);
   });
 });
@@ -180,7 +180,7 @@ describe('a daemon that is killed', () => {
     const bulk = client.embedBatch(texts(4000, 60)).finally(() => (over = true));
     const refused = rejects(bulk, 'POISONED');
     while (!over) {
-      const status = await client.status().catch(() => null); // lost under the question
+      const status = await client.status().catch(() => null); // The daemon was killed meanwhile.
       if (over || !status || status.queued === 0) continue;
       process.kill(status.pid, 'SIGKILL');
       killed++;
@@ -228,7 +228,7 @@ describe('a daemon that is killed', () => {
   });
 });
 
-/** The daemon of a project, from the process table's point of view: `status` of its client. */
+/** The process identifier of a project's daemon. */
 async function lastPid(dir, client) {
   const status = await client.status({ timeoutMs: 30_000 });
   assert.equal(status.project, dir);
@@ -273,7 +273,7 @@ describe('worker threads', () => {
     assert.equal((await client.status()).connections, 1);
   });
 
-  // In a process of its own: this was a segmentation fault.
+  // Regression: a segmentation fault, so it runs in a process of its own.
   test('terminated mid-flight: nothing crashes, others are served', async () => {
     const answers = await script(
       `const { Worker } = require('node:worker_threads');
@@ -290,7 +290,7 @@ describe('worker threads', () => {
          await Promise.all(workers.map((worker) => worker.terminate()));
          out((await client.embed('still here')).vector.length);
        }
-       // Their answers come, or not, where nobody is left to take them.
+       // Wait until the daemon has no more of the terminated workers' texts.
        while ((await client.status()).queued > 0) await new Promise((resolve) => setTimeout(resolve, 5));
        out((await client.embed('still here')).vector.length);`,
     );
@@ -314,7 +314,7 @@ describe('worker threads', () => {
              worker.on('message', (message) => message === 'asked' && resolve(worker));
              worker.on('error', reject);
            })));
-           // Some at once, some in turn: both are how programs end them.
+           // Terminate some one after another and the others at once, as programs do.
            for (const worker of workers.splice(0, 3)) await worker.terminate();
            await Promise.all(workers.map((worker) => worker.terminate()));
            ended += 10;
@@ -328,7 +328,7 @@ describe('worker threads', () => {
   }
 
   test('with an environment of their own reach the same daemon', async () => {
-    // They started daemons elsewhere, because the runtime directory was theirs and not the addon's.
+    // Regression: workers started daemons in another runtime directory than the addon's.
     const own = runtimeDir();
     const [outcome] = await script(
       `const { Worker } = require('node:worker_threads');

@@ -1,4 +1,4 @@
-// What goes wrong, and what callers are told.
+// Failures, and the errors that callers get for them.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -91,7 +91,7 @@ describe('invalid arguments are named', () => {
   });
 });
 
-/** Runs one call in a process with an environment of its own; gives the error. */
+/** Runs one call in a process with its own environment. Returns the error. */
 async function failing(env, body) {
   const [outcome] = await script(`try { ${body}; out({ code: 'none' }); } catch (error) { out(plain(error)); }`, {
     env: { OFFHEAP_RUNTIME_DIR: runtimeDir(), ...env },
@@ -176,7 +176,7 @@ describe('the sidecar', { skip: windows && 'the stand-ins are shell scripts' }, 
   const strays = [];
   after(() => strays.filter(existsSync).forEach((file) => signal(Number(readFileSync(file, 'utf8')), 'SIGKILL')));
 
-  /** A stand-in for the sidecar. */
+  /** Makes a shell script that replaces the sidecar. */
   function stub(body) {
     const file = path.join(tempDir(), 'sidecar');
     writeFileSync(file, `#!/bin/sh\necho $$ > "$0.pid"\n${body}\n`, { mode: 0o755 });
@@ -223,7 +223,7 @@ describe('the sidecar', { skip: windows && 'the stand-ins are shell scripts' }, 
   });
 
   test('says nothing: the caller decides how long to wait, and the process ends', async () => {
-    // Its pipe kept Node alive for as long as the stand-in slept.
+    // Regression: the pipe kept Node alive while the replaced sidecar slept.
     const t0 = performance.now();
     const env = { OFFHEAP_SIDECAR: stub('exec sleep 600'), OFFHEAP_RUNTIME_DIR: runtimeDir() };
     const { done } = startScript(
@@ -265,7 +265,7 @@ describe('surroundings', () => {
     assertFault(await failing({ OFFHEAP_RUNTIME_DIR: `/tmp/${'x'.repeat(90)}` }, 'await connect()'), 'INVALID_ARGUMENT', 'OFFHEAP_RUNTIME_DIR');
   });
 
-  // `.offheap/config.json -> /dev/zero` had blocked Node's one thread for ever.
+  // Regression: `.offheap/config.json -> /dev/zero` blocked Node's one thread for ever.
   test('a configuration that is none is refused by name, and Node is not blocked', { skip: windows && 'no such links there' }, async () => {
     const make = {
       'a device': (file) => symlinkSync('/dev/zero', file),

@@ -1,4 +1,4 @@
-// Changes of the tree: noticed, indexed without being asked, waited for; and what is not done again.
+// Changed files: they are noticed, indexed in the background, and waited for; unchanged content is not embedded again.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,7 @@ import { alive, manyFiles, project, rejects, test, until, useOwnRuntime, write }
 process.env.OFFHEAP_WATCH = '1';
 const { connect } = useOwnRuntime();
 
-/** Long enough for a machine that does everything else at the same time. */
+/** Long enough for a busy machine. */
 const fresh = { waitMs: 60_000 };
 const code = (name) => `/** Does the work of ${name}. */\nexport function ${name}(input) {\n  return input.${name};\n}\n`;
 const open = async (files, config) => {
@@ -81,7 +81,7 @@ describe('a watched project', () => {
     assert.deepEqual(await defines(client, 'charlie', { fresh }), []);
     write(dir, { '.gitignore': '' });
     assert.deepEqual(await defines(client, 'bravo', { fresh }), ['gen/b.js']);
-    // What no rule lets in costs nothing and changes nothing.
+    // Ignored files change nothing.
     const { generation } = await client.search('x', { fresh });
     write(dir, { 'node_modules/p/index.js': code('papa'), 'gen/d.py': 'x = 1\n', '.hidden.js': code('hotel') });
     const after = await client.search('papa', { fresh });
@@ -195,7 +195,7 @@ describe('freshness', () => {
 });
 
 describe('what is not done again', () => {
-  // Runs that are asked for tell what they did; nobody else runs.
+  // No background run: these tests count what each run does.
   const quiet = { index: { watch: false } };
 
   test('touching everything reads it and changes nothing', async () => {
@@ -216,7 +216,7 @@ describe('what is not done again', () => {
     assert.ok(report.embedded >= 1 && report.embedded <= 2, `${report.embedded}`);
   });
 
-  // The model reads the path with the text (ARCHITECTURE.md says what that is worth), so a new name is new content.
+  // The model reads the path with the text, so a renamed file has new content.
   test('renamed files need new vectors, and renamed back they need none', async () => {
     const { dir, client } = await open(manyFiles(40), quiet);
     renameSync(path.join(dir, 'src'), path.join(dir, 'source'));

@@ -1,5 +1,5 @@
-// "Nothing heavy in Node": what the addon contains, what it costs to load, what memory it takes, and where the model
-// is instead. Figures are printed; OFFHEAP_TEST_FULL=1 runs the full size.
+// No model, inference or index in Node: what the addon contains, how much it costs to load and to use. Figures are printed;
+// OFFHEAP_TEST_FULL=1 runs the full size.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -23,10 +23,10 @@ const LIB = [
   'abort.js', 'config.js', 'environment.json', 'errors.js', 'index-run.js', 'options.js', 'read-regular.js', 'retry.js', 'start.js', 'supervisor.js', 'vectors.js',
 ];
 
-/** Names that inference, tokenising, chunking or an index leave in a binary: of their crates, formats and tensors. */
+/** Names of crates, formats and tensors that a binary with inference, tokenising, chunking or an index contains. */
 const TELLTALES = ['tantivy', 'gguf', 'tree-sitter', 'tree_sitter', 'candle', 'redb', 'memmap', 'wordpiece', 'token_embd', 'attn_q', 'hf-hub', 'rmcp', 'instant-distance'];
 
-/** Which of them a binary contains, in any case. */
+/** The names of `TELLTALES` that a binary contains, in upper or lower case. */
 function telltales(file) {
   const text = readFileSync(file).toString('latin1').toLowerCase();
   return TELLTALES.filter((name) => text.includes(name));
@@ -85,7 +85,7 @@ describe('the addon', () => {
     assert.equal(loaded.shared.length, 1);
   });
 
-  // Time depends on what else the machine does; pages that are touched do not. One is 4 or 16 KiB.
+  // Counted in pages of 4 or 16 KiB, because time depends on what else the machine does.
   test('touches few pages when it is loaded', async (t) => {
     const body = `
       const touched = () => process.resourceUsage().minorPageFault;
@@ -109,7 +109,7 @@ describe('the addon', () => {
   });
 });
 
-/** Runs in the child: chunk-like texts of about 220 tokens, all different. */
+/** Code for the child process: makes texts like chunks, of about 220 tokens, all different. */
 const CHUNKS = `
   const words = 'parse load flush merge retry encode verify schedule resolve acquire socket buffer request index token segment session cursor payload header'.split(' ');
   let state = 1;
@@ -123,7 +123,7 @@ describe('memory', () => {
       ${CHUNKS}
       const { readFileSync } = require('node:fs');
       const texts = Array.from({ length: ${N_TEXTS} }, (_, i) => chunk(i));
-      // What the question is about is the addon: the texts, the compiled code of this script and V8's first growth are not.
+      // Measured is the addon, not the texts, the script's compiled code or V8's first growth.
       const settle = async () => { for (let i = 0; i < 5; i++) { globalThis.gc(); await new Promise((resolve) => setTimeout(resolve, 20)); } };
       let client = await connect();
       await client.embed('warm');

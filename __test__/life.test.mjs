@@ -1,4 +1,4 @@
-// Ends: of programs that use the package, whatever they leave undone, and of the daemon.
+// How programs that use the package end, whatever is pending then; and when the daemon ends.
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
@@ -11,10 +11,10 @@ import {
 
 useOwnRuntime();
 
-/** Ends that take longer than this are hangs. */
+/** A program that takes longer than this to end hangs. */
 const PROMPT_MS = 10_000;
 
-/** Runs a script whose last words are `out('end')`; it must be over soon after them. */
+/** Runs a script whose last output is `out('end')`. It must end soon after that. */
 async function endsPromptly(body, { code = 0, ...options } = {}) {
   const { done, line } = startScript(body, options);
   let text;
@@ -89,7 +89,7 @@ describe('process.exit()', () => {
     endsPromptly(`connect().catch(() => {}); require('fs').writeSync(1, '"end"\\n'); process.exit(3);`, { code: 3, env: { OFFHEAP_RUNTIME_DIR: runtimeDir() } }));
 });
 
-/** What a program loads of the package. */
+/** Copies the files that `require` of the package needs. */
 function copyPackage(to) {
   const addons = readdirSync(root).filter((name) => name.endsWith('.node'));
   for (const name of ['index.js', 'native.js', 'package.json', 'lib', ...addons]) cpSync(path.join(root, name), path.join(to, name), { recursive: true });
@@ -120,7 +120,7 @@ describe('a second copy of the package in one process', () => {
 });
 
 describe('a process that may start no thread', () => {
-  // Loading the addon aborted Node there. The limit is one of users, and root has none: the child is somebody else.
+  // Regression: loading the addon aborted Node. The limit does not hold for root, so the child runs as another user.
   const stranger = ['--reuid=54321', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all', process.execPath];
   const mayTry = linux && process.getuid() === 0 && spawnSync('prlimit', ['--version']).status === 0 && spawnSync('setpriv', [...stranger, '-v']).status === 0;
   test('is told so', { skip: !mayTry && 'needs root, setpriv and prlimit' }, async () => {

@@ -1,5 +1,4 @@
-// Search modes beside the ranked ones: regular expressions over the files, definitions by name; and what all of them
-// say about themselves.
+// The modes `regex` (lines of the files) and `symbol` (definitions by name), and what every mode says about its answers.
 
 import assert from 'node:assert/strict';
 import { before, describe } from 'node:test';

@@ -1,4 +1,4 @@
-// What a user gets: the tarballs, installed offline into an empty directory, run the README's own example.
+// The tarballs that would be published, installed offline into an empty directory, run the README's example.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ before(() => {
   writeFileSync(path.join(dir, 'app', 'package.json'), '{"name":"app","private":true}');
   env = { ...process.env, HOME: path.join(dir, 'home'), OFFHEAP_RUNTIME_DIR: path.join(dir, 'run') };
   for (const name of ['OFFHEAP_SIDECAR', 'OFFHEAP_MODEL', 'OFFHEAP_MODEL_DIR', 'NODE_PATH']) delete env[name];
-  // A cache of its own and no network: what is not in the tarballs is not there.
+  // With its own cache and without network, npm can install nothing but the tarballs.
   npm(['install', '--offline', '--no-audit', '--no-fund', '--cache', path.join(dir, 'cache'), ...tarballs], { cwd: path.join(dir, 'app'), env });
   project = path.join(dir, 'app', 'code');
   cpSync(path.join(root, 'sidecar', 'protocol', 'src'), project, { recursive: true });
@@ -37,7 +37,7 @@ after(() => {
   }
 });
 
-/** The installed command; gives its exit code and output. */
+/** Runs the installed command. Returns its exit code and output. */
 function offheap(args) {
   const launcher = installed('offheap', 'lib', 'launch.js');
   try {

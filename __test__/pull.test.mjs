@@ -1,4 +1,4 @@
-// `offheap pull` against a hub on loopback: the real download code, the real cache layout, a real model.
+// `offheap pull` from a hub on loopback, with the real download code, cache layout and model.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -50,7 +50,7 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
 });
 
-/** Runs the sidecar without blocking the hub of this same process. */
+/** Runs the sidecar without blocking this process, which serves the hub. */
 function offheap(args, more = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(path.join(root, exe('offheap')), args, { cwd: dir, env: { ...env, ...more } });

@@ -1,4 +1,4 @@
-// A daemon that dies, hangs or cannot be: what a Node program sees of it.
+// A daemon that crashes, hangs or cannot be started, as a Node program sees it.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import {
 
 const { connect } = useOwnRuntime();
 
-/** A stand-in for the sidecar that notes when it is started. */
+/** Makes a shell script that replaces the sidecar and records the time of each start. */
 function standIn(body) {
   const file = path.join(tempDir(), 'sidecar');
   writeFileSync(file, `#!/bin/sh\ndate +%s%N >> "$0.starts"\n${body}\n`, { mode: 0o755 });
@@ -20,7 +20,7 @@ function standIn(body) {
   return { file, starts };
 }
 
-/** The real sidecar that dies at a point, as by `kill -9`. */
+/** The sidecar, made to die at a failpoint as by `kill -9`. */
 const dying = (point) => standIn(`OFFHEAP_DIE_AT=${point} exec ${sidecar} "$@"`);
 
 describe('a daemon that dies whenever it is started', { skip: windows && 'the stand-ins are shell scripts' }, () => {
@@ -30,7 +30,7 @@ describe('a daemon that dies whenever it is started', { skip: windows && 'the st
     });
     return error;
   };
-  /** Each delay, a quarter more or less; the machine may add to it, never take away. */
+  /** Asserts one pause of at least three quarters of each delay. A busy machine makes pauses longer, never shorter. */
   const assertDelays = (starts, delays = [100, 500, 1000, 2000]) => {
     const gaps = starts.slice(1).map((at, i) => at - starts[i]);
     assert.equal(gaps.length, delays.length, `${gaps}`);
@@ -102,7 +102,7 @@ describe('a daemon that dies whenever it is started', { skip: windows && 'the st
     const [code, length] = await script(
       `const client = await connect().catch((error) => out(error.code));
        require('node:fs').writeFileSync(process.env.OFFHEAP_SIDECAR + '.well', '');
-       // Another process has started one meanwhile, as people do.
+       // Another process starts a daemon.
        require('node:child_process').spawnSync(${JSON.stringify(sidecar)}, ['start', '--project', process.argv[1]], { env: process.env });
        out((await (await connect({ project: process.argv[1] })).embed('x')).vector.length);`,
       { env: { OFFHEAP_RUNTIME_DIR: runtimeDir(), OFFHEAP_SIDECAR: once.file }, args: [project({})] },
@@ -189,7 +189,7 @@ describe('hashed vectors', () => {
   });
 });
 
-// Python's ctypes can forbid a process sockets before it becomes Node; nothing else here can.
+// Python's ctypes forbids the process sockets before it executes Node.
 const python = linux && spawnSync('python3', ['-c', 'import ctypes']).status === 0;
 describe('a sandbox', { skip: !python && 'needs Linux and python3' }, () => {
   /** Runs Node with `socket` refused for these address families. */

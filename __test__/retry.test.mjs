@@ -1,4 +1,4 @@
-// What follows a failure, as a table and without a daemon; and that JavaScript and Rust have the same lists and numbers.
+// lib/retry.js on its table of cases, without a daemon; and that JavaScript and Rust have the same lists and numbers.
 
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ describe('nextStep', () => {
 
   test('a daemon that always crashes is started once and again after every delay, whatever the configuration', () => {
     for (const [maxRetries, retryDelaysMs] of [[4, [100, 500, 1000, 2000]], [0, [100]], [20, [LIMITS.delayMs]], [2, [1, 2, 3, 4]]]) {
-      // As while connecting: each started daemon crashes; the window forgets the others' crashes, as long delays make it do.
+      // Each started daemon crashes. `crashes` stays at 1, as with delays so long that the window forgets earlier crashes.
       const pauses = [];
       let starts = 0;
       let last;

@@ -1,5 +1,4 @@
-// What the test files share: a runtime directory of their own, fixture projects, child processes, and the promise that
-// no daemon outlives its tests.
+// Shared by the test files: a runtime directory for each, fixture projects, child processes. No daemon outlives its tests.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -10,18 +9,18 @@ import path from 'node:path';
 import { after, test as nodeTest } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-/** The repository, which is the package. */
+/** The repository's root, which is also the package's. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 export const windows = process.platform === 'win32';
 export const linux = process.platform === 'linux';
-/** The sidecar as the addon finds it. */
+/** The sidecar binary that the addon finds. */
 export const sidecar = path.join(root, windows ? 'offheap.exe' : 'offheap');
 export const require = createRequire(path.join(root, 'index.js'));
 
-/** Generous: a machine that does everything else at the same time must still make it. */
+/** The time limit of a test, long enough for a busy machine. */
 export const PATIENCE_MS = Number(process.env.OFFHEAP_TEST_PATIENCE_MS) || 120_000;
 
-/** A test that fails instead of hanging. */
+/** `test` of node:test with a time limit. */
 export const test = (name, options, work = options) =>
   nodeTest(name, { timeout: PATIENCE_MS, ...(typeof options === 'function' ? {} : options) }, work);
 
@@ -29,14 +28,14 @@ const dirs = [];
 const runtimeDirs = [];
 const projects = [];
 
-/** A directory that is gone after the tests; its path is short and has no links in it. */
+/** Makes a directory that is removed after the tests. Its path is short and has no links in it. */
 export function tempDir(prefix = 'oh-') {
   const dir = realpathSync(mkdtempSync(path.join(os.tmpdir(), prefix)));
   dirs.push(dir);
   return dir;
 }
 
-/** A runtime directory of its own, whose daemons are ended with the tests. */
+/** Makes a runtime directory, whose daemons are ended after the tests. */
 export function runtimeDir() {
   const dir = tempDir('oh-');
   chmodSync(dir, 0o700);
@@ -44,13 +43,13 @@ export function runtimeDir() {
   return dir;
 }
 
-/** To be called once per test file, before anything else: sets the directory, ends the daemons afterwards. */
+/** Call it once per test file, before anything else. Sets the runtime directory, and ends its daemons after the tests. */
 export function useOwnRuntime() {
   process.env.OFFHEAP_RUNTIME_DIR = runtimeDir();
-  process.env.XDG_STATE_HOME = tempDir('oh-state-'); // the secret by which indexes are known
-  // Daemons that a killed test run leaves behind leave by themselves.
+  process.env.XDG_STATE_HOME = tempDir('oh-state-'); // It holds the secret that indexes are signed with.
+  // Daemons of a killed test run leave after three idle minutes.
   process.env.OFFHEAP_TTL_MS ??= '180000';
-  // Tests that count what an index run does must be the only ones to run it.
+  // No background runs: tests count what an index run does.
   process.env.OFFHEAP_WATCH ??= '0';
   after(leaveNone);
   process.on('exit', () => {
@@ -60,11 +59,11 @@ export function useOwnRuntime() {
   return require(root);
 }
 
-/** Asks every daemon to leave, and fails if one does not. */
+/** Asks every daemon to leave. Fails if one does not. */
 async function leaveNone() {
   for (const dir of runtimeDirs) {
     if (!daemonPids(dir).some(alive)) continue;
-    // `shutdown` never starts a daemon, but `connect` would: it is made to see the running one only.
+    // `connect` would start a daemon, so it is called only where one runs.
     const body = `
       const { projects } = JSON.parse(process.argv[1]);
       const native = require(${JSON.stringify(path.join(root, 'native.js'))});
@@ -72,7 +71,7 @@ async function leaveNone() {
         try {
           await native.connect(native.locate(project ?? undefined).project, false);
         } catch {
-          continue; // none runs there
+          continue; // No daemon runs there.
         }
         const client = await connect(project === null ? {} : { project });
         await client.shutdown({ timeoutMs: 20_000 });
@@ -87,22 +86,22 @@ async function leaveNone() {
   });
 }
 
-/** The logs of a runtime directory. */
+/** The texts of a runtime directory's logs. */
 export const logsOf = (dir = process.env.OFFHEAP_RUNTIME_DIR) => {
   try {
     return readdirSync(dir)
       .filter((name) => name.endsWith('.log'))
       .map((name) => readFileSync(path.join(dir, name), 'utf8'));
   } catch {
-    return []; // removed, or closed to us by its test
+    return []; // The test removed the directory, or made it unreadable.
   }
 };
 
-/** Every daemon that was ready under a runtime directory, oldest first for each endpoint. */
+/** Process identifiers of all daemons that were ready in a runtime directory, oldest first for each endpoint. */
 export const daemonPids = (dir = process.env.OFFHEAP_RUNTIME_DIR) =>
   logsOf(dir).flatMap((log) => [...log.matchAll(/ready: offheap \S+, pid (\d+)/g)].map((match) => Number(match[1])));
 
-/** Whether a process runs. One that only waits to be reaped does not. */
+/** Whether a process runs. A zombie does not. */
 export function alive(pid) {
   try {
     process.kill(pid, 0);
@@ -121,17 +120,17 @@ export function signal(pid, name) {
   try {
     process.kill(pid, name);
   } catch {
-    // gone
+    // The process is gone.
   }
 }
 
-/** Ends a daemon the hard way and waits until it is gone. */
+/** Kills a process and waits until it is gone. */
 export async function kill(pid) {
   process.kill(pid, 'SIGKILL');
   await until(`process ${pid} is gone`, () => !alive(pid));
 }
 
-/** Polls until `probe` gives something truthy, and gives that. */
+/** Polls until `probe` returns something truthy, and returns that. */
 export async function until(what, probe, ms = PATIENCE_MS) {
   const deadline = performance.now() + ms;
   for (;;) {
@@ -142,7 +141,7 @@ export async function until(what, probe, ms = PATIENCE_MS) {
   }
 }
 
-/** Fails instead of hanging. */
+/** Waits for `promise`, but no longer than `ms`. */
 export async function within(ms, what, promise) {
   let timer;
   const over = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms)));
@@ -153,7 +152,7 @@ export async function within(ms, what, promise) {
   }
 }
 
-/** Writes a project: `{ 'src/a.rs': 'text' }`, bytes or text. */
+/** Makes a project of files such as `{ 'src/a.rs': 'text' }`; contents are texts or bytes. */
 export function project(files, config = undefined) {
   const dir = tempDir('ohp-');
   projects.push(dir);
@@ -170,14 +169,14 @@ export function write(dir, files) {
   }
 }
 
-/** Where child processes run: not in the repository, which may be a project of its own (`npm run demo` makes it one). */
+/** Working directory of child processes. Not the repository, which `npm run demo` makes a project. */
 let elsewhere;
 const outside = () => (elsewhere ??= tempDir('ohc-'));
 
-/** Starts a child process; `done` gives its end, `line()` its next line of standard output. */
+/** Starts a child process. `done` resolves when it ends, `line()` with its next line of standard output. */
 export function start(command, args, { env = {}, cwd = outside(), input = '', timeoutMs = PATIENCE_MS } = {}) {
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true });
-  child.stdin.on('error', () => {}); // it need not read
+  child.stdin.on('error', () => {}); // The child may close its input unread.
   child.stdin.end(input);
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
   let stdout = '';
@@ -202,13 +201,13 @@ export function start(command, args, { env = {}, cwd = outside(), input = '', ti
         read = end + 1;
         return { text };
       }
-      if (over) throw new Error(`the child ended without a word:\n${stdout}\n${stderr}`);
+      if (over) throw new Error(`the child ended before it printed a line:\n${stdout}\n${stderr}`);
       return null;
     }).then(({ text }) => text);
   return { child, done, line };
 }
 
-/** The beginning of every child script: the package, `out(value)` for one line of JSON, an async body. */
+/** A child's whole script: it loads the package, defines `out(value)`, which prints a line of JSON, and runs `body`. */
 const wrap = (body, bare) => `
 ${bare ? '' : `const offheap = require(${JSON.stringify(root)});
 const { connect, OffheapError } = offheap;`}
@@ -219,13 +218,13 @@ ${body}
 })();
 `;
 
-/** Arguments for a Node process that runs `body`, with `connect`, `out` and `plain` at hand; `bare` leaves the package out. */
+/** Arguments for a Node process that runs `body`, which can use `connect`, `out` and `plain`. `bare`: without the package. */
 export const nodeArgs = (body, args = [], flags = [], bare = false) => [...flags, '-e', wrap(body, bare), '--', ...args];
 
-/** A Node process that runs `body`. */
+/** Starts a Node process that runs `body`. */
 export const startScript = (body, { args, flags, bare, ...options } = {}) => start(process.execPath, nodeArgs(body, args, flags, bare), options);
 
-/** Runs `body` in a Node process to its end and gives what it put `out`. It must end well. */
+/** Runs `body` in a Node process, which must succeed. Returns the values that it printed with `out`. */
 export async function script(body, options = {}) {
   const { code, signal, stdout, stderr } = await startScript(body, options).done;
   assert.equal(signal ?? code, 0, `the child failed:\n${stdout}\n${stderr}`);
@@ -236,17 +235,17 @@ export async function script(body, options = {}) {
     .map((line) => JSON.parse(line));
 }
 
-/** Runs the sidecar's command line. */
+/** Runs the command line. */
 export async function cli(args, options = {}) {
   const { code, signal, stdout, stderr } = await start(sidecar, args, options).done;
   return { code: signal ?? code, stdout, stderr, json: stdout.startsWith('{') ? JSON.parse(stdout) : undefined };
 }
 
-/** The same, but no other JavaScript runs meanwhile: what waits for the child's pipes waits here. */
+/** Runs `body` in a Node process and blocks until its pipes are closed. */
 export const scriptSync = (body, { args, env = {}, timeoutMs = PATIENCE_MS } = {}) =>
   spawnSync(process.execPath, nodeArgs(body, args), { env: { ...process.env, ...env }, encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL' });
 
-/** Asserts that a promise rejects as this package's failures do; gives the error. */
+/** Asserts that a promise rejects with an OffheapError of that code, whose message has all `parts`. Returns the error. */
 export async function rejects(promise, code, ...parts) {
   const { OffheapError, ERROR_CODES } = require(root);
   let error;
@@ -271,7 +270,7 @@ export async function rejects(promise, code, ...parts) {
 
 export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
-/** Small seeded generator (mulberry32): floats in [0, 1). */
+/** A seeded random generator (mulberry32) of numbers from 0 to below 1. */
 export function random(seed) {
   let a = seed >>> 0;
   return () => {
@@ -284,14 +283,14 @@ export function random(seed) {
 
 const WORDS = 'open read write close parse merge split queue token frame socket vector index chunk file path buffer retry limit cache'.split(' ');
 
-/** Texts of `words` words, all different. */
+/** `count` different texts of `words` words. */
 export function texts(count, words = 8, seed = 1) {
   const next = random(seed);
   const word = () => WORDS[Math.floor(next() * WORDS.length)];
   return Array.from({ length: count }, (_, i) => `${i} ${Array.from({ length: words }, word).join(' ')}`);
 }
 
-/** Source files with `count` functions in all, a few in each file: work for an index run. */
+/** Source files with `count` functions in all, `perFile` in each file. */
 export function manyFiles(count, perFile = 4, seed = 1) {
   const bodies = texts(count, 24, seed);
   const files = {};
@@ -306,7 +305,7 @@ export function manyFiles(count, perFile = 4, seed = 1) {
 
 const declarations = readFileSync(path.join(root, 'index.d.ts'), 'utf8');
 
-/** The fields of an interface in index.d.ts, as name to whether it is optional; inherited ones where asked. */
+/** The members of an interface in index.d.ts: a map from each name to whether it is optional. Includes those of CallOptions. */
 export function fields(name) {
   const match = new RegExp(`export interface ${name}\\b([^{]*)\\{\\n([\\s\\S]*?)\\n\\}`).exec(declarations);
   assert.ok(match, `index.d.ts declares ${name}`);

@@ -1,9 +1,9 @@
-// The same texts through this package and through llama.cpp: how far the vectors are from each other.
+// How far the vectors of this package are from those of llama.cpp, on equal texts.
 //
 //     OFFHEAP_PEERS=<folder> node bench/against-llama.mjs MODEL.gguf... [--min 0.9995] [--texts 30] [--json] [--llama-only]
 //     OFFHEAP_PEERS=<folder> node bench/against-llama.mjs MODEL.gguf --theirs UNPACKED.gguf --min 0.99999
 //
-// `--theirs` gives llama.cpp another file: the same weights in F32, made by unpack.py, with which it does not round
+// `--theirs` gives llama.cpp another file with the same weights in F32, made by unpack.py, so that it does not round
 // activations to 8 bits.
 // OFFHEAP_KERNELS=avx2,portable asks each of them; without it the daemon chooses. Exit code 1 when a vector is too far
 // from llama.cpp's, when the two count a text's tokens differently, or when vectors are not such as texts should have.
@@ -18,9 +18,9 @@ import { parseArgs } from 'node:util';
 
 import { chunks, queries } from './texts.mjs';
 
-/** Texts of up to this many tokens; the model's own limit counts too. More than node-llama-cpp's default of 512. */
+/** The longest texts, in tokens, unless the model's limit is lower. More than node-llama-cpp's default of 512. */
 const MAX_TOKENS = 1024;
-/** Above it vectors say next to nothing about their texts, and agreeing on them says nothing either. */
+/** If the mean similarity of different texts is above this, vectors say too little about their texts to be compared. */
 const TOO_ALIKE = 0.99;
 
 const TEXTS = [
@@ -51,16 +51,16 @@ const TEXTS = [
   ...queries(2, 21),
   ...chunks(4, 22),
 ];
-/** Where the context allows it: positions beyond a few hundred, and more than one of node-llama-cpp's usual batches. */
+/** Long texts, where the context allows them: beyond a few hundred positions, and beyond one batch of node-llama-cpp. */
 const LONG = chunks(3, 23).join('\n\n');
 
-/** As many as asked for, of all kinds. */
+/** `count` texts of all kinds. */
 function selection(n, context) {
   const all = context >= 2 * MAX_TOKENS ? [...TEXTS, LONG] : TEXTS;
   return n >= all.length ? all : Array.from({ length: n }, (_, i) => all[Math.floor((i * all.length) / n)]);
 }
 
-/** In a process of its own: texts, their vectors and token counts as llama.cpp has them. */
+/** Runs in a process of its own. Prints the texts with llama.cpp's vectors and token counts. */
 async function llamaCpp(file, n) {
   const folder = path.resolve(process.env.OFFHEAP_PEERS, 'node_modules/node-llama-cpp');
   const { main, version } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
@@ -68,7 +68,7 @@ async function llamaCpp(file, n) {
   const threads = os.availableParallelism();
   const llama = await getLlama({ gpu: false, logLevel: LlamaLogLevel.error, maxThreads: threads, build: 'never' });
   const model = await llama.loadModel({ modelPath: file });
-  // A batch as large as the context: above its batch size node-llama-cpp pools a part of the text and says nothing.
+  // A batch as large as the context: of a longer text, node-llama-cpp would silently pool a part.
   const size = Math.min(MAX_TOKENS, model.trainContextSize);
   const context = await model.createEmbeddingContext({ contextSize: size, batchSize: size, threads });
   const texts = selection(n, model.trainContextSize);
@@ -79,7 +79,7 @@ async function llamaCpp(file, n) {
   return result;
 }
 
-/** In a process of its own: the same from this package, through a daemon of its own. */
+/** Runs in a process of its own. Prints this package's vectors and token counts, from a daemon of its own. */
 async function offheap(texts) {
   const { connect } = createRequire(import.meta.url)('../index.js');
   const client = await connect();
@@ -92,7 +92,7 @@ async function offheap(texts) {
   }
 }
 
-/** Runs one of the two in a fresh process with a runtime directory of its own; null if it ended badly, which it tells itself. */
+/** Runs one engine in a new process with its own runtime directory. Null if it failed; it has printed why. */
 function run(engine, input, env = {}) {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ob-'));
   try {
@@ -117,7 +117,7 @@ const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
 const mean = (list) => list.reduce((sum, x) => sum + x, 0) / list.length;
 const round = (x) => Math.round(x * 1e7) / 1e7;
 
-/** What is wrong with one engine's vectors, by themselves. */
+/** What is wrong with the vectors of one engine, without comparing them. */
 function unfit(name, units) {
   const broken = units.filter((vector) => !vector.every(Number.isFinite)).length;
   if (broken > 0) return [`${broken} vectors of ${name} are not finite`];
@@ -128,7 +128,7 @@ function unfit(name, units) {
 const alikeness = (units) => mean(units.flatMap((a, i) => units.slice(i + 1).map((b) => dot(a, b))));
 const excerpt = (text) => JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}...` : text);
 
-/** One line of the result: two engines' answers, or one engine's alone. */
+/** One line of the result, for two engines or one. */
 function compare(file, llama, ours) {
   const theirs = llama.vectors.map(unit);
   const line = {

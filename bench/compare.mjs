@@ -1,7 +1,7 @@
-// This package and its peers on the same texts, in turn, through the peers' one measurement.
+// Measures this package and its peers in turn, on equal texts and with the peers' own measurement.
 //
 //     OFFHEAP_PEERS=<folder> node bench/compare.mjs [--out RESULTS.json] [--svg PLOT.svg]
-//     node bench/compare.mjs --from RESULTS.json [--svg PLOT.svg]       # draws again, measures nothing
+//     node bench/compare.mjs --from RESULTS.json [--svg PLOT.svg]       # draws only, without measuring
 //
 // The table is on stdout, in Markdown. OFFHEAP_KERNELS=avx2,portable gives each kernel a column; BENCH_ROUNDS=5.
 
@@ -18,7 +18,7 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const round = (x) => Math.round(x * 100) / 100;
 const say = (text) => process.stderr.write(`${text}\n`);
 
-/** One engine in a fresh process, with a runtime directory of its own; its lines of JSON, joined. */
+/** Runs one engine in a new process with its own runtime directory. Returns its lines of JSON, merged. */
 function run({ file, env }) {
   const load = round(os.loadavg()[0]);
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ob-'));
@@ -45,13 +45,13 @@ function commit() {
   }
 }
 
-/** Runs all engines, `rounds` times in turn, so that a neighbour who comes and goes meets everybody. */
+/** Runs all engines in turn, `rounds` times, so that other load on the machine affects all of them. */
 function measure(rounds) {
   const kernels = process.env.OFFHEAP_KERNELS?.split(',') ?? [''];
   const ours = kernels.map((kernel) => ({ file: path.join(HERE, 'peers/offheap.mjs'), env: kernel && { OFFHEAP_KERNEL: kernel }, peer: false }));
   const theirs = ['transformers.mjs', 'llama.mjs'].map((name) => ({ file: path.resolve(process.env.OFFHEAP_PEERS, name), peer: true }));
   const engines = [...ours, ...theirs.filter(({ file }) => existsSync(file))].map((engine) => ({ ...engine, runs: [] }));
-  const started = commit(); // before somebody edits while this runs
+  const started = commit(); // Read now: the tree may change while this runs.
   for (let i = 0; i < rounds; i++) {
     for (const engine of engines) {
       engine.runs.push(run(engine));

@@ -12,7 +12,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PEERS = process.env.OFFHEAP_PEERS;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
-/** What is compared: the peers' own names for it, and whether more is better. */
+/** The figures that are compared, by the peers' names, and whether more is better. */
 const ROWS = [
   ['first_ms', 'first embedding, ms', 'less'],
   ['single_p50_ms', 'one query, p50 ms', 'less'],
@@ -29,7 +29,7 @@ const round = (x) => Math.round(x * 100) / 100;
 const quantile = (values, q) => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
 const median = (values) => quantile(values, 0.5);
 
-/** Milliseconds of each call. */
+/** How long each call took, milliseconds. */
 async function times(items, call) {
   const taken = [];
   for (const item of items) {
@@ -40,7 +40,7 @@ async function times(items, call) {
   return taken;
 }
 
-/** One run in this process: nothing has used the package or its daemon before. */
+/** One run in this process, which has not used the package or a daemon before. */
 async function measure() {
   const own = path.join(HERE, 'texts.mjs');
   const theirs = PEERS && path.join(PEERS, 'texts.mjs');
@@ -48,7 +48,7 @@ async function measure() {
   const { chunks, queries } = await import(pathToFileURL(source));
   const rss = process.memoryUsage().rss;
 
-  // From here on as a peer's `measure`: `open`, one text, and that is the first embedding.
+  // As in a peer's `measure`, the first embedding is `open` and one text.
   const start = performance.now();
   const { connect } = createRequire(import.meta.url)('../index.js');
   const client = await connect();
@@ -56,7 +56,7 @@ async function measure() {
     await client.embed('hello world');
     const first = performance.now() - start;
 
-    // Warm-up texts are others than the measured ones: no cache of any kind can help.
+    // Other texts than the measured ones, so that no cache can help.
     const embed = (text) => client.embed(text);
     const embedBatch = (texts) => client.embedBatch(texts);
     await times(queries(20, 11), embed);
@@ -83,7 +83,7 @@ async function measure() {
       single_p99_ms: round(quantile(single, 0.99)),
       ten_p50_ms: round(median(ten)),
       chunks_per_s: round(texts.length / seconds),
-      // What shows that the work was done: 400 rows of 384 numbers, from so many tokens.
+      // Evidence that the work was done: the number of rows, their length and the number of tokens.
       values: vectors.values.length,
       tokens: vectors.tokens.reduce((sum, n) => sum + n, 0),
       node_rss_mb: round(memory.rss / 1e6),
@@ -98,7 +98,7 @@ async function measure() {
   }
 }
 
-/** The daemon's memory that is not the mapped file; null where the system does not tell. */
+/** The daemon's anonymous memory. Null where the system does not tell. */
 function anonymous(pid) {
   try {
     return round((Number(/^RssAnon:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024) / 1e6);
@@ -107,7 +107,7 @@ function anonymous(pid) {
   }
 }
 
-/** Runs a measurement in a fresh process, with a runtime directory of its own; its last line of output is the result. */
+/** Runs a measurement in a new process with its own runtime directory. Its last line of output is the result. */
 function run(file, args = [], cwd = HERE) {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ob-'));
   try {
@@ -159,7 +159,7 @@ if (process.argv[2] === '--once') {
   const rivals = PEERS ? [['transformers.js', path.resolve(PEERS, 'transformers.mjs')]] : [];
   const ours = [];
   const peers = rivals.map(([name]) => [name, []]);
-  // In turn, so that a neighbour who comes and goes meets everybody.
+  // In turn, so that other load on the machine affects all of them.
   for (let i = 0; i < ROUNDS; i++) {
     ours.push(run(fileURLToPath(import.meta.url), ['--once']));
     rivals.forEach(([, file], k) => peers[k][1].push(run(file, [], path.dirname(file))));

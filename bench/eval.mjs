@@ -18,10 +18,10 @@ const mean = (xs) => xs.reduce((sum, x) => sum + x, 0) / xs.length;
 /** Standard error of the mean. */
 const error = (xs) => Math.sqrt(mean(xs.map((x) => (x - mean(xs)) ** 2)) / xs.length);
 
-/** Equal, or one ends with the other, whole components only. */
+/** Whether two paths are equal, or one ends with the other's components. */
 const sameFile = (a, b) => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`);
 
-/** A chunk meets a target in its file; where the target names lines, one of them must be in the chunk. */
+/** Whether a chunk meets a target: it is of the target's file and, if the target names lines, has one of them. */
 function meets(hit, target) {
   if (typeof target === 'string') return sameFile(hit.path, target);
   if (!sameFile(hit.path, target.path)) return false;
@@ -29,7 +29,7 @@ function meets(hit, target) {
   return hit.start_line <= target.end_line && target.start_line <= hit.end_line;
 }
 
-/** Binary NDCG over the first ten chunks: a target counts at the first that meets it, a rank counts once. */
+/** Binary NDCG over the first ten chunks. A target counts at the first chunk that meets it, a rank counts once. */
 function ndcg(hits, targets) {
   const gain = (rank) => 1 / Math.log2(rank + 2);
   const ranks = new Set(targets.map((target) => hits.slice(0, K).findIndex((hit) => meets(hit, target))));
@@ -48,7 +48,7 @@ function table(label, rows) {
 
 const HEAD = `${''.padEnd(24)}${'n'.padStart(5)}${['all', ...CATEGORIES].map((c) => c.padStart(13)).join('')}`;
 
-/** The second list against the first, question by question. */
+/** Compares two lists of results question by question. */
 function paired(label, base, other) {
   const key = (row) => `${row.repo}\0${row.query}`;
   const known = new Map(base.map((row) => [key(row), row.ndcg]));

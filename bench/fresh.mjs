@@ -1,7 +1,7 @@
-// How soon a change is visible, and what an index run costs that has nothing to do: `node bench/fresh.mjs [DIR]`.
+// How soon searches see a change, and how long an index run without changes takes: `node bench/fresh.mjs [DIR]`.
 //
-// DIR (default: the Python standard library of the machine) is copied into a temporary project, at most `FILES` source
-// files of it for text. Vectors are computed for a small part only: that is the model's speed, not this bench's business.
+// At most `FILES` source files of DIR (default: Python's standard library) are copied into a temporary project. Vectors are computed
+// for a small part only, because their speed is not measured here.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -20,7 +20,7 @@ const temp = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'ohb-')));
 process.env.OFFHEAP_RUNTIME_DIR = path.join(temp, 'run');
 mkdirSync(process.env.OFFHEAP_RUNTIME_DIR, { mode: 0o700 });
 
-/** Source files below `dir`, in order. */
+/** Source files below `dir`, sorted. */
 function* sources(dir, rel = '') {
   for (const entry of readdirSync(path.join(dir, rel), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const name = path.join(rel, entry.name);
@@ -42,7 +42,7 @@ function copy(count, name, largest = 1 << 20) {
   return { dir, files };
 }
 
-/** Their daemons are ended whatever happens. */
+/** Clients whose daemons are ended at the end, also after a failure. */
 const clients = [];
 const open = async (dir) => {
   const client = await connect({ project: dir });
@@ -59,7 +59,7 @@ const timed = async (work) => {
   return { ms: performance.now() - t0, value };
 };
 
-/** One line more in a file; the time until a search that waits for nothing finds it. */
+/** Adds a line to a file. Returns the time until a search with 'stale-ok' finds it. */
 async function editToVisible(client, { dir, files }, mode, waits) {
   const values = [];
   for (let i = 0; i < ROUNDS; i++) {
@@ -117,7 +117,7 @@ async function large() {
   const waits = [];
   for (let i = 0; i < ROUNDS; i++) waits.push((await timed(() => client.search('open a file', { mode: 'text', fresh: { waitMs: 30_000 } }))).ms);
   say('nothing changed: text answer that waits', waits);
-  // All of its work but vectors: the search that waits has the whole tree looked at where it is not watched.
+  // The work of an index run without vectors: without watching, a search that waits scans the whole tree.
   writeFileSync(path.join(tree.dir, '.offheap', 'config.json'), JSON.stringify({ index: { watch: false } }));
   await client.search('x', { mode: 'text', fresh: { waitMs: 60_000 } });
   const nothing = [];

@@ -1,4 +1,4 @@
-// What the way to the daemon and back costs, without any work: `node bench/ipc.mjs`, PINGS=10000 PROCESSES=16.
+// How long a message to the daemon and back takes: `node bench/ipc.mjs`, PINGS=10000 PROCESSES=16.
 //
 // Pings one at a time through the public package, as a program measures them, from one process and then from many at
 // once. Prints a table on stderr and one line of JSON on stdout.
@@ -15,7 +15,7 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PINGS = Number(process.env.PINGS ?? 10_000);
 const PROCESSES = Number(process.env.PROCESSES ?? 16);
 const WARM_UP = 1_000;
-/** What one process alone must keep. */
+/** Limits for a single process. */
 const BUDGET = { p50: 0.1, p99: 0.5 };
 
 const round = (x) => Math.round(x * 1000) / 1000;
@@ -36,7 +36,7 @@ function figures(taken) {
   return { n: sorted.length, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1) };
 }
 
-/** Many processes that begin at the same moment; all of their pings in one list. */
+/** Starts many processes at the same moment. Returns the times of all their pings. */
 async function together() {
   const children = Array.from({ length: PROCESSES }, () => fork(fileURLToPath(import.meta.url), ['--child'], { serialization: 'advanced' }));
   await Promise.all(children.map((child) => once(child, 'message')));
@@ -98,7 +98,7 @@ if (process.argv[2] === '--child') {
   await child(createRequire(import.meta.url)('../index.js').connect);
 } else {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ob-'));
-  // Before the package is loaded: the addon reads the process's own environment.
+  // Set before the package is loaded: the addon reads the process's environment.
   process.env.OFFHEAP_RUNTIME_DIR = dir;
   try {
     await main(createRequire(import.meta.url)('../index.js').connect);

@@ -2,8 +2,8 @@
 //
 //     node bench/make-model.mjs PRESET OUT.gguf [--quant q8_0] [--token-embd q6_k] [--seed 1] [--vocab ROWS]
 //
-// For speed, memory and parity where the real files cannot be had: the vectors mean nothing, but every part of the
-// model changes them. The same command gives the same bytes.
+// They replace real models in tests of speed, memory and parity: the vectors mean nothing, but every part of the model changes
+// them. Equal commands make equal bytes.
 
 import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -26,13 +26,13 @@ const FILE_TYPES = {
   f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 7, q5_0: 8, q5_1: 9, q4_k: 14, q4_k_m: 15, q5_k: 16, q5_k_m: 17, q6_k: 18, bf16: 32,
 };
 
-/** Layers in which llama.cpp's mixtures spend more bits (`use_more_bits` in its `llama-quant.cpp`). */
+/** Whether llama.cpp's mixed formats use more bits in a layer (`use_more_bits` in its `llama-quant.cpp`). */
 const moreBits = (layer, layers) => {
   const eighth = Math.floor(layers / 8);
   return layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
 };
 
-/** The format of a matrix, as llama.cpp would choose it, but for the token table. */
+/** The format that llama.cpp would choose for a matrix other than the token table. */
 function format(quant, part, layer, layers) {
   const mixture = /^(q[45]_k)_m$/.exec(quant)?.[1];
   if (!mixture) return quant;
@@ -40,7 +40,7 @@ function format(quant, part, layer, layers) {
   return (part === 'attn_v' || part === 'ffn_down') && moreBits(layer, layers) ? 'q6_k' : mixture;
 }
 
-/** Every tensor in the file's order: name, shape (innermost first), format, mean and standard deviation. */
+/** All tensors in the file's order: name, shape (innermost first), format, mean and standard deviation. */
 function tensors(model, quant, tokenEmbd) {
   const { arch, hidden, heads, kvHeads = heads, layers, ffn, vocab, context } = model;
   const list = [];
@@ -53,7 +53,7 @@ function tensors(model, quant, tokenEmbd) {
     vector(`${name}.bias`, hidden, 0, 0.05);
   };
 
-  // Whatever is the same for all texts is kept small, or the mean over a text's tokens is nearly the same for all.
+  // Parts that are equal for all texts are small: with large ones the means over the tokens would be nearly equal.
   matrix('token_embd', vocab, hidden, tokenEmbd ?? format(quant));
   if (arch === 'bert') matrix('position_embd', context, hidden, 'f32', 0.5);
   if (arch !== 'qwen2') {
@@ -118,7 +118,7 @@ function metadata(name, model, quant) {
       'qwen2.attention.head_count_kv': u32(kvHeads),
       'qwen2.attention.layer_norm_rms_epsilon': f32(1e-6),
       'qwen2.rope.freq_base': f32(1e6),
-      'qwen2.pooling_type': u32(3), // the last token; causal attention is what a file without the key means
+      'qwen2.pooling_type': u32(3), // The last token. Attention is causal, because the file has no key that says otherwise.
       'tokenizer.ggml.model': str('gpt2'),
       'tokenizer.ggml.pre': str('qwen2'),
       'tokenizer.ggml.tokens': strings(tokens),
@@ -157,7 +157,7 @@ const align = (n) => Math.ceil(n / 32) * 32;
 const values = ({ dims }) => dims.reduce((product, n) => product * n, 1);
 const size = (tensor) => (values(tensor) / TYPES[tensor.type].values) * TYPES[tensor.type].bytes;
 
-/** Everything before the weights, padded. */
+/** The file's bytes before the weights, with padding. */
 function header(keys, list) {
   const parts = [Buffer.from('GGUF'), u32(3).bytes, u64(list.length), u64(Object.keys(keys).length)];
   for (const [key, { type, bytes }] of Object.entries(keys)) parts.push(string(key), u32(type).bytes, bytes);
@@ -171,7 +171,7 @@ function header(keys, list) {
   return Buffer.concat([all, Buffer.alloc(align(all.length) - all.length)]);
 }
 
-/** A number of 48 bits for a text and a seed (FNV-1a): each tensor has random numbers of its own, wherever it is. */
+/** A 48-bit hash (FNV-1a) of a tensor's name and the seed, so that its numbers do not depend on its place in the file. */
 function hash(text, seed) {
   let state = 0xcbf29ce484222325n ^ BigInt(seed);
   for (const byte of Buffer.from(text)) state = BigInt.asUintN(64, (state ^ BigInt(byte)) * 0x100000001b3n);
@@ -226,7 +226,7 @@ function main() {
   const head = header(metadata(preset, model, quant), list);
   const total = head.length + list.reduce((sum, tensor) => sum + align(size(tensor)), 0);
 
-  // Beside it and then renamed: a file that is there may be mapped by somebody.
+  // Written beside it and renamed, because a process may have mapped the existing file.
   const part = `${out}.${process.pid}.part`;
   const file = openSync(part, 'w');
   const piece = new Uint32Array(2 ** 22);

@@ -1,7 +1,7 @@
-// What the daemon holds of its own (`RssAnon`), Linux only: `node bench/memory.mjs [case ...]`, of bulk, runs, hostile, calls.
+// The daemon's anonymous memory (`RssAnon`), Linux only: `node bench/memory.mjs [bulk] [runs] [hostile] [calls]`.
 //
-// Each case has a daemon of its own. The figure that counts is the one after eight quiet seconds, in which the
-// daemon gives back what it does not use; the peak is sampled every 50 ms.
+// Each case has its own daemon. The main figure is taken after eight quiet seconds, in which the daemon frees what it does not
+// use; the peak is sampled every 50 ms.
 // `OFFHEAP_ROOT` measures another build of this repository. Needs `npm run build`.
 
 import { spawn } from 'node:child_process';
@@ -31,7 +31,7 @@ const CASES = {
     }
     return client;
   },
-  /** A tree whose ignore files are as long as the walk reads, with many names that no rule is about. */
+  /** A tree with the longest ignore files that are read, and many names that match no rule. */
   async hostile({ connect, project }) {
     const rules = Array.from({ length: 15_000 }, (_, i) => `*n${i}x\n`).join('');
     writeFileSync(path.join(project, '.gitignore'), rules);
@@ -44,7 +44,7 @@ const CASES = {
     await client.search('anything', { mode: 'regex' });
     return client;
   },
-  /** 1,000 calls of every kind, wrong ones among them. */
+  /** 1,000 calls of every kind, some of them wrong. */
   async calls({ connect, project }) {
     for (let i = 0; i < 200; i++) writeFileSync(path.join(project, `file${i}.py`), chunk(i));
     const client = await connect({ project });
@@ -107,7 +107,7 @@ const asked = process.argv.slice(2);
 if (asked[0] === '--one') {
   await measure(asked[1]);
 } else {
-  // A process each, since a process has one daemon for a directory and remembers it.
+  // One process for each case, because a process keeps its connection to a directory's daemon.
   for (const name of asked.length > 0 ? asked : Object.keys(CASES)) {
     const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--one', name], { stdio: 'inherit' });
     await new Promise((resolve) => child.on('close', (code) => resolve((process.exitCode ||= code))));

@@ -1,7 +1,7 @@
-// How fast answers come, through the public package: `node bench/search.mjs --project <indexed project> [--clients 16]`.
+// How fast searches are through the public package: `node bench/search.mjs --project <indexed project> [--clients 16]`.
 //
-// Asks a hundred different questions in each mode, one at a time (p50 and p99, with the daemon's own shares), then lets
-// that many processes ask at once for ten seconds. Prints a table on stderr and one line of JSON on stdout.
+// Asks a hundred different questions in each mode, one at a time (p50 and p99, with the daemon's share), then from `--clients`
+// processes at once for ten seconds. Prints a table on stderr and one line of JSON on stdout.
 
 import { fork } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 const { connect } = createRequire(import.meta.url)('../index.js');
 const VERBS = ['open', 'parse', 'send', 'close', 'retry', 'encode', 'decode', 'validate', 'compare', 'schedule'];
 const THINGS = ['a socket', 'the configuration', 'a request header', 'an error', 'the cache', 'a stream', 'a date', 'user input', 'a lock', 'the buffer'];
-/** A hundred questions; no two are equal, so no cache can help. */
+/** A hundred different questions, so that no cache can help. */
 const QUESTIONS = VERBS.flatMap((verb) => THINGS.map((thing) => `how does it ${verb} ${thing} and what happens on failure`));
 const MODES = ['hybrid', 'text', 'semantic'];
 const SECONDS = 10;
@@ -38,7 +38,7 @@ async function oneByOne(client, mode) {
   };
 }
 
-/** In a child: asks until told to stop; says how many answers came, and how long the slow ones took. */
+/** Runs in a child: asks until it is told to stop. Prints the number of answers and the slow ones' times. */
 async function ask(project, mode) {
   const client = await connect({ project });
   const taken = [];

@@ -1,7 +1,10 @@
-// Long runs that must not show an error: `node bench/soak.mjs idle [seconds] [pause]` (16 processes that pause so many
-// milliseconds between calls, against a daemon that leaves after 5 idle ones), `node bench/soak.mjs fair [seconds]` (16
-// processes with 8 calls in flight each, without and with a peer that takes no answers), `node bench/soak.mjs hygiene`
-// (whoever starts the daemon is let go). Needs `npm run build`.
+// Long runs that must end without an error. Needs `npm run build`.
+//
+//     node bench/soak.mjs idle [seconds] [pause]   16 processes that pause so many milliseconds between calls; the daemon leaves
+//                                                  after 5 idle milliseconds
+//     node bench/soak.mjs fair [seconds]           16 processes with 8 calls in flight each, without and with a peer that takes
+//                                                  no answers
+//     node bench/soak.mjs hygiene                  programs that start a daemon end without waiting for it
 
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
@@ -81,7 +84,7 @@ async function hygiene() {
   }
 }
 
-/** A frame of protocol 1 (sidecar/protocol/README.md). */
+/** The bytes of a frame of protocol 1 (sidecar/protocol/README.md). */
 function frame(id, control, body = Buffer.alloc(0)) {
   const header = Buffer.alloc(24);
   header.write('OFHP');
@@ -92,7 +95,7 @@ function frame(id, control, body = Buffer.alloc(0)) {
   return Buffer.concat([header, control, body]);
 }
 
-/** Asks for eight large answers and takes none. */
+/** Connects, asks for eight large answers and reads none. */
 async function stalledReader() {
   const socket = net.connect(path.join(run, readdirSync(run).find((name) => name.endsWith('.sock'))));
   socket.on('error', () => {});

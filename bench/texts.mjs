@@ -1,10 +1,10 @@
-// Texts for benchmarks: the same on every machine and in every run, written for this purpose.
+// Texts for benchmarks, equal on every machine and in every run. Written for this purpose.
 
 const VERBS = 'open read write close find sort merge split retry drain flush watch queue store fetch check'.split(' ');
 const NOUNS = 'lock file page node edge frame batch chunk token score route cache table block entry stream'.split(' ');
 const KINDS = 'stale shared empty broken nested remote sealed mapped pinned spare'.split(' ');
 
-/** Whole numbers below `n`, from a seed: a 32-bit linear congruential generator, its high bits. */
+/** A seeded generator of whole numbers below `n`: the high bits of a 32-bit linear congruential generator. */
 function dice(seed) {
   let state = BigInt.asUintN(32, BigInt(seed) * 2654435761n);
   return (n) => {
@@ -15,7 +15,7 @@ function dice(seed) {
 
 const upper = (word) => word[0].toUpperCase() + word.slice(1);
 
-/** Code-like passages of about 220 WordPiece tokens. */
+/** Texts like code, of about 220 WordPiece tokens. */
 export function chunks(count, seed = 1) {
   const roll = dice(seed);
   const pick = (words) => words[roll(words.length)];

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 'use strict';
 
-// `offheap` on the command line: find the platform's binary and become it, as far as Node can.
+// The `offheap` command: finds the platform's binary and runs it with this process's arguments, streams and signals.
 
 const { spawn } = require('node:child_process');
 const path = require('node:path');
@@ -15,7 +15,7 @@ try {
     const { code, message, hint } = JSON.parse(error.message);
     text = `${message} [${code}]\nhint: ${hint}`;
   } catch {
-    // not a fault of the addon's: show it as it is
+    // The message is not JSON: shown as it is.
   }
   process.stderr.write(`error: ${text}\n`);
   process.exit(1);
@@ -25,11 +25,11 @@ const env = { ...process.env };
 try {
   env.OFFHEAP_MODEL_DIR ??= path.dirname(require.resolve('offheap-model-all-minilm-l6-v2/package.json'));
 } catch {
-  // the binary looks beside itself
+  // The binary looks for the model itself.
 }
 
 const child = spawn(binary, process.argv.slice(2), { stdio: 'inherit', env, windowsHide: true });
-// The terminal sends Ctrl-C to both: the command decides, this shim waits for its word.
+// The terminal sends Ctrl-C to both processes, so SIGINT is not forwarded. This process ends when the command does.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signal === 'SIGINT' || child.kill(signal));
 child.on('error', (error) => {
   process.stderr.write(`error: cannot run ${binary}: ${error.message}\n`);
@@ -37,6 +37,6 @@ child.on('error', (error) => {
 });
 child.on('exit', (code, signal) => {
   if (signal === null) process.exit(code ?? 1);
-  process.removeAllListeners(signal); // die of the same, not of an exit code
+  process.removeAllListeners(signal); // End by the same signal, not with an exit code.
   process.kill(process.pid, signal);
 });

@@ -1,6 +1,6 @@
-// What `compare.mjs` measured, as a table in Markdown and as a picture. The same results give the same bytes.
+// Turns the results of `compare.mjs` into a Markdown table and an SVG picture. Equal results give equal bytes.
 
-/** The figures of a run and whether more is better; keys as in the peers' `measure.mjs`. */
+/** The figures of a run, and whether more is better. Keys as in the peers' `measure.mjs`. */
 const ROWS = [
   ['chunks_per_s', 'chunks/s', 'more'],
   ['single_p50_ms', 'one query, p50 ms', 'less'],
@@ -12,21 +12,21 @@ const ROWS = [
   ['daemon_file_mb', 'daemon, file-backed MB', 'less'],
 ];
 
-/** The middle of a key's values; null where no run has it. */
+/** The median of a key's values. Null where no run has it. */
 export function median(runs, key) {
   const found = runs.map((run) => run[key]).filter((value) => typeof value === 'number').sort((a, b) => a - b);
   return found.length > 0 ? found[Math.floor(found.length / 2)] : null;
 }
 
 const digits = (x) => (x >= 100 ? String(Math.round(x)) : String(Number(x.toPrecision(3))));
-/** How many times better the first engine is than `theirs`; below 1 it is worse. */
+/** How many times better the first engine is than `theirs`. Below 1 it is worse. */
 const ratio = (ours, theirs, better) => {
   const times = better === 'more' ? ours / theirs : theirs / ours;
   return times >= 10 ? String(Math.round(times)) : times.toPrecision(2);
 };
 const peersOf = (engines) => engines.filter(({ peer }) => peer);
 
-/** Markdown: a row for each figure, a column for each engine, and for each peer the ratio of the first engine to it. */
+/** A Markdown table: a row for each figure, a column for each engine, and the ratio of the first engine to each peer. */
 export function table({ engines }) {
   const peers = peersOf(engines);
   const lines = [['', ...engines.map(({ name }) => name), ...peers.map(({ name }) => `vs ${name}`)]];
@@ -43,7 +43,7 @@ export function table({ engines }) {
   return lines.map((line) => `| ${line.join(' | ')} |`).join('\n');
 }
 
-/** Under which each system shows the rest; GitHub shows an SVG by the reader's own setting. */
+/** Colours for light and dark pages. GitHub shows an SVG by the reader's setting. */
 const STYLE = `
   text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
   .head { font-weight: 600; font-size: 14px } .muted { fill: #59636e; font-size: 12px } .ours { font-weight: 600 }
@@ -59,14 +59,14 @@ const escape = (text) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&
 const text = (x, y, content, style = '') => `<text x="${x}" y="${y}"${style && ` class="${style}"`}>${escape(content)}</text>`;
 const bar = (x, y, width, style) => `<rect x="${x}" y="${y}" width="${Math.max(1, Math.round(width))}" height="${ROW - 8}" rx="2" class="${style}"/>`;
 
-/** What is drawn. An engine's value is a sum of parts: memory that only this process uses, and the daemon's. */
+/** The panels of the picture. An engine's value may be a sum of parts, such as this process's memory and the daemon's. */
 const PANELS = [
   { head: 'Throughput', note: 'chunks a second, more is better', better: 'more', unit: '', parts: ['chunks_per_s'] },
   { head: 'Latency', note: 'one query, p50 in ms, less is better', better: 'less', unit: ' ms', parts: ['single_p50_ms'] },
   { head: 'Memory', note: 'added, in MB, less is better', better: 'less', unit: ' MB', parts: ['node_rss_added_mb', 'daemon_anon_mb'] },
 ];
 
-/** SVG: horizontal bars, one panel for each figure, at each peer how many times better the first engine is. */
+/** An SVG of horizontal bars: a panel for each figure, and at each peer how many times better the first engine is. */
 export function plot({ engines, machine, commit, date, rounds }) {
   const out = [];
   const sentences = [];
@@ -100,7 +100,7 @@ export function plot({ engines, machine, commit, date, rounds }) {
   const notes = [
     `Ratio: how many times better ${engines[0].name} is; below 1 it is worse.`,
     'Memory: added to Node + anonymous in the daemon, which all processes share.',
-    // Or the ratio would claim more than was measured.
+    // Without this note the memory ratio would claim more than was measured.
     mapped === null ? '' : `Not counted: what the daemon maps of files, ${digits(mapped)} MB. The peers' figures contain their models.`,
     `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; medians of ${rounds} run${rounds === 1 ? '' : 's'} in one sitting, ${date}, ${commit}.`,
   ];

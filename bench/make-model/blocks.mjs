@@ -1,6 +1,6 @@
-// Random weights, packed as the GGUF formats have them: mean 0 and a wanted standard deviation.
+// Makes random weights in GGUF block formats, with mean 0 and a given standard deviation.
 
-/** Number in the file, values and bytes of a block. */
+/** For each format: its number in the file, and the values and bytes of a block. */
 export const TYPES = {
   f32: { id: 0, values: 1, bytes: 4 },
   f16: { id: 1, values: 1, bytes: 2 },
@@ -15,7 +15,7 @@ export const TYPES = {
   q6_k: { id: 14, values: 256, bytes: 210 },
 };
 
-/** A seeded generator, sfc32, that fills arrays: one call for each number would be most of the time. */
+/** A seeded generator (sfc32) that fills arrays, because a call for each number would be slow. */
 export function noise(seed) {
   let [a, b, c, counter] = [0, seed | 0, (seed / 2 ** 32) | 0, 1];
   const fill = (words) => {
@@ -29,29 +29,29 @@ export function noise(seed) {
     }
     return words;
   };
-  fill(new Uint32Array(16)); // near seeds give near numbers at first
+  fill(new Uint32Array(16)); // Skips the first numbers, which are similar for similar seeds.
   return fill;
 }
 
-/** The bits of the nearest 16-bit float; `x` is within its range. */
+/** The bits of the nearest 16-bit float. `x` must be within its range. */
 function half(x) {
   const sign = x < 0 ? 0x8000 : 0;
   const size = Math.abs(x);
-  const exponent = Math.max(Math.floor(Math.log2(size)), -14); // below it numbers lose digits, as the format has it
-  const mantissa = Math.round((size / 2 ** exponent) * 1024); // rounds up into the next exponent by itself
+  const exponent = Math.max(Math.floor(Math.log2(size)), -14); // Smaller numbers are subnormal.
+  const mantissa = Math.round((size / 2 ** exponent) * 1024); // A carry goes into the exponent.
   return sign | (size === 0 ? 0 : mantissa + ((exponent + 14) << 10));
 }
 
-/** Numbers of 16 bits around `x`, a quarter less to a quarter more: blocks must not all have the same scale. */
+/** 64 half floats from 0.75 to 1.25 times `x`, so that blocks have different scales. */
 const around = (x) => Uint16Array.from({ length: 64 }, (_, i) => half(x * (0.75 + i / 126)));
 
 /** Standard deviation of the whole numbers of `bits` bits. */
 const spread = (bits) => Math.sqrt((4 ** bits - 1) / 12);
 
 /**
- * A function that makes blocks of random numbers out of random bytes, in place: `(bytes, nBlocks)`.
+ * Returns a function `(bytes, nBlocks)` that turns random bytes into blocks of a format, in place.
  *
- * Quants are uniform and stay the random bits that they are; scales and offsets are put where the format has them.
+ * The random bits stay as quants, which are uniform; scales and offsets are written over the bytes where the format has them.
  */
 export function packer(type, deviation) {
   const { bytes: size } = TYPES[type];
@@ -59,13 +59,13 @@ export function packer(type, deviation) {
     to[at] = value;
     to[at + 1] = value >> 8;
   };
-  /** One scale at `at`, and the offset that centres the quants behind it, if the format has one. */
+  /** Writes a scale at `at` and behind it, if the format has one, the offset that centres the quants. */
   const scaled = (at, bits, centre) => {
     const scales = around(deviation / spread(bits));
     const offsets = centre && scales.map((_, i) => half((-centre * deviation * (0.75 + i / 126)) / spread(bits)));
     return (bytes, from) => {
       const pick = bytes[from + at] & 63;
-      // Quants of -8 to 7 are half a step below 0 in the mean: with both signs the weights are not.
+      // Quants from -8 to 7 have a mean half a step below 0. A random sign of the scale gives weights with mean 0.
       put16(bytes, from + at, scales[pick] | (offsets ? 0 : (bytes[from + at] & 64) << 9));
       if (offsets) put16(bytes, from + at + 2, offsets[pick]);
     };
@@ -98,7 +98,7 @@ export function packer(type, deviation) {
       const scale = scaled(0, 8);
       return each((bytes, at) => {
         scale(bytes, at);
-        // No quantiser writes -128, and kernels rely on it.
+        // Quantisers never write -128, which kernels rely on.
         for (let i = at + 2; i < at + 34; i++) if (bytes[i] === 128) bytes[i] = 129;
       });
     }
@@ -113,8 +113,8 @@ export function packer(type, deviation) {
         const pick = bytes[at] & 63;
         put16(bytes, at, scales[pick]);
         put16(bytes, at + 2, mins[pick]);
-        // Scales of 28 to 59, and minima at most 4 from them, as often above as below: each group has a mean of its
-        // own, the matrix none. With a common mean, however small, one direction outgrows all others in a deep model.
+        // Scales from 28 to 59, and minima at most 4 above or below them: groups have different means, and the matrix has mean 0.
+        // With any common mean, one direction would outgrow all others in a deep model.
         for (let j = 0; j < 8; j++) {
           const random = bytes[at + 4 + j];
           sc[j] = 28 + (random & 31);
@@ -130,7 +130,7 @@ export function packer(type, deviation) {
     case 'q6_k': {
       const scales = around(deviation / spread(6) / 88);
       return each((bytes, at) => {
-        // 16 scales of 8 bits, 56 to 119 either way, then the block's own.
+        // 16 scales of 8 bits, from 56 to 119 with a random sign, then the block's own.
         for (let i = at + 192; i < at + 208; i++) bytes[i] = (bytes[i] & 64 ? -1 : 1) * (56 + (bytes[i] & 63));
         put16(bytes, at + 208, scales[bytes[at + 208] & 63]);
       });

@@ -1,12 +1,12 @@
-// Vocabularies of the two kinds, made of a few hundred words and of nothing: the same on every machine.
+// Makes vocabularies of both kinds from a few hundred words and padding, equal on every machine.
 
 import { chunks, queries } from '../texts.mjs';
 import { noise } from './blocks.mjs';
 
-/** Kinds of tokens, as the format numbers them. */
+/** The format's numbers for kinds of tokens. */
 const [NORMAL, CONTROL, USER_DEFINED, UNUSED] = [1, 3, 4, 5];
 
-/** What texts are made of, so that they are not cut into letters; the benchmarks' own texts add theirs. */
+/** Words of the test texts, so that these are not split into letters. The benchmarks' texts add their own. */
 const WORDS = `the of and to in is that for it as was with be by on not he his but at are this have from or had an they which you were
   all their she there would what when who will more no if out so said up about into than them can only other new some could time
   these two may then do first any my now such like our over man me even most made after also did many before must through back years
@@ -20,20 +20,20 @@ const WORDS = `the of and to in is that for it as was with be by on not he his b
   buffer stream socket server client request response timeout retry cache memory thread process lock event handler callback`.match(/\S+/g);
 const FOREIGN = 'naïve café déjà vu größe straße über señor crème здравствуй мир привет как дела γειά κόσμε 你好世界 机器学习 日本語 こんにちは 한국어 emoji 🙂 → ≤ “quoted” — €'.split(' ');
 
-/** What Qwen 2 cuts text into before it merges; JavaScript's \s and \p{} are near enough to learn merges from. */
+/** How Qwen 2 splits text before merging. JavaScript's \s and \p{} are close enough for learning merges. */
 const PIECES = /'(?:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+/giu;
 
-/** GPT-2's spelling of the 256 bytes: itself where it can be seen, else a character above 255. */
+/** GPT-2's character for each byte: the byte itself if it is visible, else a character above 255. */
 const BYTES = (() => {
   const seen = (byte) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(seen(byte) ? byte : next++));
 })();
 
-/** The corpus that stands for all texts. */
+/** The corpus that merges are learned from. */
 const corpus = () => [...chunks(40), ...queries(40), ...[...WORDS, ...FOREIGN].map((word) => ` ${word} ${word} ${word[0].toUpperCase()}${word.slice(1)}`)];
 
-/** Merges learnt from the corpus as BPE is, the most frequent pair first, until no pair is there twice. */
+/** Learns BPE merges from the corpus, the most frequent pair first, until no pair occurs twice. */
 function learn(limit) {
   const counts = new Map();
   for (const piece of corpus().flatMap((text) => text.match(PIECES) ?? [])) {
@@ -68,14 +68,14 @@ function learn(limit) {
 }
 
 /**
- * Byte-level BPE: the bytes, what merges make of them, Qwen 2's own special tokens, then padding up to `rows`.
+ * A byte-level BPE vocabulary: the bytes, the results of merges, Qwen 2's special tokens, then padding up to `rows`.
  *
- * The result of each merge is a token, and no two merges have the same.
+ * The result of each merge is a token, and no two merges have equal results.
  */
 export function bpe(rows) {
   const control = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|fim_prefix|>', '<|fim_middle|>', '<|fim_suffix|>'];
   const marks = ['<tool_call>', '</tool_call>'];
-  // As much padding as its 399 rows are of Qwen's 152 064, rounded up to the next 64 or so.
+  // The same share of padding as the 399 of Qwen's 152,064 rows.
   const padding = Math.max(3, Math.floor(rows * 0.0026));
   const wanted = rows - padding - control.length - marks.length;
   if (wanted < 256) throw new Error(`${rows} rows do not hold the 256 bytes and the special tokens`);
@@ -92,7 +92,7 @@ export function bpe(rows) {
   for (const merge of learn(wanted - tokens.length)) add(...merge.split(' '));
   const letters = [...'abcdefghijklmnopqrstuvwxyz'];
   for (const left of [BYTES[32], ...letters]) for (const right of letters) add(left, right);
-  // The rest joins any two: a table as large as a real one, of which texts use little.
+  // The remaining merges join arbitrary tokens, so that the table is as large as a real one.
   const words = () => tokens.filter((token) => new RegExp(`^${BYTES[32]}?[a-z]+$`).test(token));
   const fill = noise(0x6f66666865);
   const random = new Uint32Array(4096);
@@ -116,7 +116,7 @@ export function bpe(rows) {
   return { tokens, types, merges, end };
 }
 
-/** WordPiece: special tokens, characters and words with and without the mark of a word's beginning, then syllables. */
+/** A WordPiece vocabulary: special tokens, characters and words with and without the mark of a word's start, then syllables. */
 export function wordpiece(rows) {
   const special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
   const tokens = new Set(special);
@@ -125,7 +125,7 @@ export function wordpiece(rows) {
     if (tokens.size < rows) tokens.add(text);
   };
   for (let code = 33; code < 127; code++) add(String.fromCharCode(code).toLowerCase());
-  // As the tokeniser leaves them: small letters without accents.
+  // The tokeniser has lower-cased the text and removed accents.
   const plain = (text) => text.toLowerCase().normalize('NFD').replace(/\p{Mn}/gu, '');
   const words = corpus().flatMap((text) => plain(text).match(/[\p{L}\p{N}]+/gu) ?? []);
   for (const character of new Set(plain(FOREIGN.join('')))) add(character);

@@ -1,8 +1,8 @@
-// This package through the peers' own `measure.mjs`: one measurement for every engine.
+// Measures this package with the peers' `measure.mjs`, which measures every engine.
 //
 //     OFFHEAP_PEERS=<folder> node bench/peers/offheap.mjs
 //
-// Two lines of JSON: what `measure` prints, then what only the daemon knows.
+// Prints two lines of JSON: what `measure` prints, and figures from the daemon's status.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,7 +15,7 @@ if (!process.env.OFFHEAP_PEERS) {
   process.exit(2);
 }
 const { measure } = await import(pathToFileURL(path.resolve(process.env.OFFHEAP_PEERS, 'measure.mjs')));
-// A daemon of its own: the user's may be busy, and it is stopped at the end.
+// Uses a daemon of its own, because the user's may be busy, and stops it at the end.
 const own = process.env.OFFHEAP_RUNTIME_DIR ? null : mkdtempSync(path.join(os.tmpdir(), 'ob-'));
 if (own !== null) process.env.OFFHEAP_RUNTIME_DIR = own;
 const megabytes = (bytes) => (bytes === undefined ? null : Math.round(bytes / 1e4) / 100);

@@ -1,4 +1,4 @@
-// `npm run check`: what CI runs beside the tests. Everything is a failure, nothing a warning.
+// `npm run check`: all checks that are not tests. Ends with an error at the first that fails; there are no warnings.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -18,7 +18,7 @@ step('structure', () => run(process.execPath, [path.join(root, 'npm', 'scripts',
 step('licences, bans, sources', () => run(cargoDeny(), ['--all-features', 'check', '--hide-inclusion-graph', 'licenses', 'bans', 'sources']));
 step('layering', () => run('cargo', ['test', '--locked', '--package', 'offheap', '--test', 'it', 'layering']));
 
-/** cargo-deny, installed once into target/tools; the one on the path if there is one. */
+/** Path of cargo-deny: the one on the path, else one that is installed into target/tools. */
 function cargoDeny() {
   if (spawnSync('cargo-deny', ['--version']).status === 0) return 'cargo-deny';
   const tools = path.join(root, 'target', 'tools');

@@ -1,18 +1,18 @@
-// What the scripts share.
+// Shared by the scripts.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The repository. */
+/** The repository's root. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 
-/** Name of a binary on this system. */
+/** File name of a program on this system. */
 export const exe = (name) => (process.platform === 'win32' ? `${name}.exe` : name);
 
-/** Runs a command, shows what it prints, ends this program with its code if it fails. */
+/** Runs a command with this program's output. If it fails, this program ends with its exit code. */
 export function run(command, args, options = {}) {
-  const shell = process.platform === 'win32' && command === 'npm'; // npm is a script there
+  const shell = process.platform === 'win32' && command === 'npm'; // npm is a script on Windows.
   const { status, error, signal } = spawnSync(command, args, { cwd: root, stdio: 'inherit', shell, ...options });
   if (error) {
     console.error(`cannot run ${command}: ${error.message}`);
@@ -23,15 +23,15 @@ export function run(command, args, options = {}) {
 }
 
 /**
- * Installs the development dependencies, as locked, if they are not there.
+ * Installs the development dependencies of the lock file, if they are missing.
  *
- * Not `npm ci`: it refuses a lock file without the optional packages of other systems, which npm leaves out when it
- * writes one (npm/cli#4828). None of them needs to run anything to be installed.
+ * `npm install`, because `npm ci` refuses a lock file without the optional packages of other systems, which npm leaves out when
+ * it writes one (npm/cli#4828). No dependency needs its install scripts.
  */
 export function install() {
   const there = ['@napi-rs/cli', 'typescript', '@types/node'].every((name) => existsSync(path.join(root, 'node_modules', name)));
   if (!there) run('npm', ['install', '--no-save', '--no-fund', '--no-audit', '--ignore-scripts', '--loglevel=error']);
 }
 
-/** Seconds since `t0`. */
+/** Seconds since `t0`, a time of `performance.now()`, as text. */
 export const since = (t0) => `${((performance.now() - t0) / 1000).toFixed(1)} s`;

@@ -1,5 +1,5 @@
-// `npm run packages [-- DIR]`: packs what would be published - the main package, this system's platform package and
-// the default model's - as tarballs into DIR (target/packages). The build must be there: `npm run build`.
+// `npm run packages [-- DIR]`: packs the packages that would be published as tarballs into DIR (default target/packages): the main
+// package, this system's platform package, the default model's. Needs `npm run build`.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,16 +7,16 @@ import { exe, root, run } from './lib.mjs';
 
 const MODEL = 'model-all-minilm-l6-v2';
 
-/** Packs everything into `out`; gives the tarballs. */
+/** Packs all packages into `out`. Returns the paths of the tarballs. */
 export function packages(out = path.join(root, 'target', 'packages')) {
   mkdirSync(out, { recursive: true });
-  // Only what an earlier run left: DIR may be anybody's.
+  // Removes only what an earlier run made, because DIR may hold other files.
   const ours = readdirSync(out).filter((name) => name === 'stage' || /^offheap-.*\.tgz$/.test(name));
   for (const name of ours) rmSync(path.join(out, name), { recursive: true });
   const stage = path.join(out, 'stage');
   const tarballs = [platformPackage(path.join(stage, 'platform')), mainPackage(path.join(stage, 'main')), path.join(root, 'npm', MODEL)];
   for (const folder of tarballs) {
-    // No scripts: a package that runs nothing when it is installed needs none when it is packed.
+    // Packages have no scripts, neither when they are installed nor when they are packed.
     run('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', out], { cwd: folder });
   }
   rmSync(stage, { recursive: true });
@@ -26,7 +26,7 @@ export function packages(out = path.join(root, 'target', 'packages')) {
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
 const common = { version: manifest.version, license: manifest.license, repository: manifest.repository, engines: manifest.engines };
 
-/** The addon and the sidecar side by side: the addon finds the sidecar in its own directory. */
+/** The platform's package: the addon and the sidecar in one folder, where the addon looks for the sidecar. */
 function platformPackage(folder) {
   const addon = readdirSync(root).find((name) => name.startsWith('offheap.') && name.endsWith('.node'));
   if (addon === undefined) throw new Error('there is no addon to pack: run `npm run build` first');
@@ -46,7 +46,7 @@ function platformPackage(folder) {
     ...(libc && { libc }),
     main: addon,
     files: [addon, sidecar, 'LICENSE-MIT', 'LICENSE-APACHE'],
-    // Also keeps the executable bit: some clients clear it on files that are no `bin`.
+    // As a `bin`, because some clients clear the executable bit of other files.
     bin: { 'offheap-sidecar': sidecar },
     preferUnplugged: true,
   });
@@ -54,7 +54,7 @@ function platformPackage(folder) {
   return folder;
 }
 
-/** The main package: facade, loader, types; depends on the model, optionally on each platform. */
+/** The main package: JavaScript and types. Depends on the model's package, and optionally on each platform's. */
 function mainPackage(folder) {
   mkdirSync(folder, { recursive: true });
   for (const name of ['index.js', 'index.d.ts', 'native.js', 'native.d.ts', 'README.md', 'CHANGELOG.md', 'lib']) {
@@ -70,7 +70,7 @@ function mainPackage(folder) {
   return folder;
 }
 
-/** A Rust target as napi names its package. */
+/** The suffix of a Rust target's package, as napi names it. */
 function tuple(target) {
   const [cpu, vendor, system, abi] = target.split('-');
   const arch = { x86_64: 'x64', aarch64: 'arm64' }[cpu];

@@ -1,4 +1,4 @@
-// `npm test`: installs, builds, runs every test, Rust and Node. Exit code 0 only if all passed.
+// `npm test`: builds, then runs every Rust and Node test. Exit code 0 only if all passed.
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { build } from './build.mjs';
@@ -11,6 +11,6 @@ run('cargo', ['test', '--workspace', '--locked']);
 console.log(`Rust tests done after ${since(t0)}`);
 const folder = path.join(root, '__test__');
 const files = readdirSync(folder).filter((name) => name.endsWith('.test.mjs'));
-// One file at a time: each has its own daemon, and a machine with two cores has room for one.
+// One file at a time: each has its own daemon, which uses all cores.
 run(process.execPath, ['--test', '--test-concurrency=1', ...files.map((name) => path.join(folder, name))]);
 console.log(`all tests done after ${since(t0)}`);

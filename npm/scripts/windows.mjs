@@ -1,4 +1,4 @@
-// The Windows build, run: the tests of the protocol and of its named pipes, then the life of the daemon as users see it.
+// Runs the Windows build: the tests of the protocol and of named pipes, then the daemon from its start to its end.
 //
 // On Windows itself, or on Linux under wine with a Rust toolchain for x86_64-pc-windows-gnu and mingw. Not part of
 // `npm test`. What wine cannot show is in docs/platforms.md.
@@ -32,7 +32,7 @@ const expect = (condition, what, detail = '') => {
   checks++;
 };
 
-// --- what is needed ---
+// --- requirements ---
 
 const toolchain = process.env.CROSS_TOOLCHAIN ? [`+${process.env.CROSS_TOOLCHAIN}`] : [];
 const target = native ? [] : ['--target', TARGET];
@@ -52,12 +52,12 @@ if (!native) {
     CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER: 'wine',
   });
   env.WINEPREFIX ??= preparedPrefix();
-  // Whichever program comes first starts wine's own processes, which then hold its output open: this one has none.
+  // The first program under wine starts wine's own processes, which keep its output open; this one has no output.
   const first = spawn('wine', ['cmd'], { env, stdio: ['pipe', 'ignore', 'ignore'] });
   cleanups.push(() => first.stdin.end());
 }
 
-/** A fresh prefix. Rust's std imports a library that wine 8 does not have: without it programs end with code 53. */
+/** Makes a wine prefix. Rust's std needs a library that wine 8 lacks, without which programs end with code 53. */
 function preparedPrefix() {
   const prefix = mkdtempSync(path.join(tmpdir(), 'offheap-wine-'));
   process.on('exit', () => {
@@ -100,16 +100,16 @@ function cargo(...args) {
   return done.stdout;
 }
 
-/** The path of a built program, from what cargo says. */
+/** Builds the program. Returns its path, from cargo's messages. */
 function built() {
   const lines = cargo('build', '--locked', '--package', 'offheap', ...target, '--message-format=json').split('\n');
   const messages = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
   return messages.findLast((message) => message.reason === 'compiler-artifact' && message.executable)?.executable;
 }
 
-// --- the life of the daemon ---
+// --- the daemon ---
 
-/** A path as the program sees it. */
+/** A path as a Windows program names it. */
 const there = (file) => (native ? file : `Z:${file}`);
 
 class World {
@@ -125,10 +125,10 @@ class World {
     this.command = native ? [exe] : ['wine', exe];
   }
 
-  /** One command, to its end. Its output goes through pipes, as in `out=$(offheap start)`. */
+  /** Runs one command to its end, with its output in a pipe, as in `out=$(offheap start)`. */
   offheap(...args) {
     const [program, ...first] = this.command;
-    // Wine gives every process the Unix standard error of the one that started it, so that cannot be a pipe.
+    // A file, not a pipe: under wine every process inherits the Unix standard error, and the daemon would keep the pipe open.
     const file = path.join(this.dir, 'stderr');
     const stderr = openSync(file, 'w');
     const stdio = ['ignore', 'pipe', stderr];
@@ -138,7 +138,7 @@ class World {
     return { ...done, json: () => JSON.parse(done.stdout), all };
   }
 
-  /** The same, without waiting. */
+  /** Starts one command without waiting for its end. */
   start(...args) {
     const [program, ...first] = this.command;
     const child = spawn(program, [...first, ...args], { cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', 'ignore'] });
@@ -153,7 +153,7 @@ class World {
     return status.json().pid;
   }
 
-  /** Ends the daemon as a crash would. */
+  /** Kills the daemon. */
   kill(pid) {
     const program = native ? ['taskkill'] : ['wine', 'taskkill'];
     return works(program[0], [...program.slice(1), '/F', '/PID', String(pid)], { env: this.env });
@@ -256,7 +256,7 @@ async function leaving(exe) {
     const others = await Promise.all(
       Array.from({ length: 4 }, async () => {
         const first = await world.start('embed', '--json', 'someone else');
-        // Its connection was older than the decision to leave. Node's client asks again by itself (`index.js`).
+        // The connection was older than the daemon's decision to leave. Node's client would repeat the call (lib/retry.js).
         if (!first.all.includes('"LEAVING"')) return first;
         askedAgain++;
         return world.start('embed', '--json', 'someone else');
@@ -268,7 +268,7 @@ async function leaving(exe) {
   say(`leaving: ${LEAVES} times, 4 calls during it, all answered, ${askedAgain} after asking again`);
 }
 
-/** The private daemon over standard streams: it introduces itself, and ends with its input. */
+/** A private daemon over standard streams sends its preamble, and ends with its input. */
 async function standalone(exe) {
   const world = new World(exe);
   const [program, ...first] = world.command;
@@ -304,7 +304,7 @@ function rotation(exe) {
   say('log: rotated at its limit');
 }
 
-// --- all of it ---
+// --- main ---
 
 const only = process.argv[2];
 try {
