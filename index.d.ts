@@ -80,7 +80,7 @@ export type ModelErrorCode = 'MODEL_NOT_FOUND' | 'MODEL_DAMAGED' | 'MODEL_UNSUPP
  * Opens a client. Starts the daemon if none runs; the daemon leaves by itself after 10 idle minutes. A client never keeps Node
  * alive, and may be used from worker threads.
  *
- * @throws {OffheapError} any {@link CallErrorCode} but `CLOSED`, any {@link StartErrorCode} but `POISONED`.
+ * @throws {OffheapError} any {@link CallErrorCode} but `CLOSED`, and any {@link StartErrorCode}.
  * @example
  * import { connect } from 'offheap';
  *
@@ -511,6 +511,11 @@ export interface WatchStatus {
  * A client of one project's daemon, or of the user's daemon without a project. Made by {@link connect}.
  *
  * Reconnects by itself, and starts the daemon again where that is needed. All clients of a process share one connection per daemon.
+ *
+ * A call whose daemon crashes is repeated on a new one. Before the n-th start after crashes there is a pause of the n-th of
+ * `daemon.retry_delays_ms` (default 100, 500, 1000, 2000; the last one repeats), and after more than `daemon.max_retries` (default 4) crashes
+ * without an answer between them the call rejects with `DAEMON_START_FAILED` or `DAEMON_LOST`. A call that was in flight at two crashes and
+ * got no further rejects with `POISONED`. Both settings are in `.offheap/config.json`.
  */
 export interface Client extends AsyncDisposable {
   /** The project's root directory, links resolved. Null for a client without a project. */
