@@ -12,7 +12,7 @@ pub mod gguf;
 mod fingerprint;
 pub mod tokenizer;
 pub mod quant;
-pub mod hash;
+pub mod hashed;
 pub mod kernel;
 pub mod model;
 pub mod embedder;

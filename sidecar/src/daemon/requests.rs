@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use offheap_engine::hash;
+use offheap_engine::hashed;
 use offheap_engine::tokenizer::Specials;
 use offheap_protocol::codec::MAX_BODY;
 use offheap_protocol::connection::Payload;
@@ -291,12 +291,12 @@ fn is_without_model(fault: &Fault) -> bool {
 
 /// Hashed vectors, of a vector space of their own, for callers that have no model.
 fn hashed(texts: Vec<String>, why: &Fault) -> Result<(Response, Payload), Fault> {
-    let rows: Vec<f32> = texts.iter().flat_map(|text| hash::embed(text)).collect();
+    let rows: Vec<f32> = texts.iter().flat_map(|text| hashed::embed(text)).collect();
     let vectors = Vectors {
-        dim: hash::DIM as u32,
+        dim: hashed::DIM as u32,
         tokens: vec![0; texts.len()],
         truncated: vec![false; texts.len()],
-        space: hash::SPACE.to_owned(),
+        space: hashed::SPACE.to_owned(),
         degraded: Some(format!("hashed, not embedded: {} ({})", why.message, why.code)),
         ..Vectors::default()
     };

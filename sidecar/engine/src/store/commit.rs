@@ -12,11 +12,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Store;
 use super::cache::{Cache, FileRecord, vector_key};
+use super::change::Changes;
 use super::files::is_vector_file;
 use super::segments::{entry, living_entries, next_file, plan_merge};
 use super::snapshot::{MANIFEST_BYTES, Snapshot, load};
-use super::{Changes, Store};
 use crate::vector::RowSource;
 use crate::vector::bytes::checksum;
 use crate::vector::manifest::{Manifest, Payload, SegmentEntry};

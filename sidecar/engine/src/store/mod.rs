@@ -16,6 +16,7 @@
 //! (`commit.rs` has the order). Readers hold a [`Snapshot`]; nothing they use is ever changed, only unlinked.
 
 mod cache;
+mod change;
 mod commit;
 mod files;
 mod format;
@@ -44,14 +45,14 @@ pub use crate::text::record::{StoredChunk, StoredSymbol};
 pub use crate::text::symbols::{Fit, SymbolHit};
 
 use self::cache::{Cache, VectorKey, vector_key};
+use self::change::Changes;
 use self::commit::StepHook;
 use self::files::{OwnerLock, READERS, TEXT, VECTORS};
 use crate::disk::pins::Pins;
 use crate::disk::{Folder, Identity};
 use crate::text::TextIndex;
 use crate::vector::manifest::Manifest;
-use crate::vector::search::{Vectors, dimension_error};
-use crate::vector::{Bitmap, Rows};
+use crate::vector::search::Vectors;
 use crate::{Error, Result};
 
 /// Embeddings kept by default for content that is not in the index now: four times what a project of 25,000 chunks holds, and with
@@ -85,28 +86,6 @@ pub struct Store {
     spare_embeddings: usize,
     hook: Option<StepHook>,
     lock: OwnerLock, // last, so that it is given up last
-}
-
-/// What the next commit will add to the last.
-#[derive(Default)]
-struct Changes {
-    /// Chunks were added or removed.
-    text: bool,
-    /// Everything committed before is dropped.
-    cleared: bool,
-    files: BTreeMap<String, Option<FileRecord>>,
-    /// Committed chunks that are gone.
-    removed: HashSet<u64>,
-    /// A space other than the committed one.
-    space: Option<Space>,
-    rows: Rows,
-    /// Content key of each row.
-    keys: Vec<[u8; 32]>,
-    /// Chunks that the rows embed.
-    embedded: Bitmap,
-    /// Segments that are replaced by one that maintenance built.
-    replaced: Option<Built>,
-    next_chunk_id: u64,
 }
 
 impl Store {
@@ -303,59 +282,6 @@ impl Store {
         self.cache.files_within(paths)
     }
 
-    /// Records that the content is the same and only its size and time are news. Makes no generation.
-    pub fn touch_file(&mut self, rel: &str, record: FileRecord) {
-        self.changes.files.insert(rel.to_string(), Some(record));
-    }
-
-    /// Replaces all chunks of a file.
-    pub fn put_file(&mut self, rel: &str, language: &str, record: FileRecord, chunks: &[NewChunk]) -> Result<()> {
-        self.changing(|store| {
-            store.drop_chunks(rel)?;
-            for chunk in chunks {
-                let stored = StoredChunk {
-                    chunk_id: store.changes.next_chunk_id,
-                    rel: rel.to_string(),
-                    language: language.to_string(),
-                    file_hash: record.hash,
-                    bytes: chunk.bytes.clone(),
-                    first_line: chunk.first_line,
-                    last_line: chunk.last_line,
-                    scope: chunk.scope.to_string(),
-                    symbols: chunk.symbols.iter().map(stored_symbol).collect(),
-                    key: chunk.key,
-                };
-                store.text.add(&stored, chunk.text)?;
-                store.changes.next_chunk_id += 1;
-            }
-            store.changes.files.insert(rel.to_string(), Some(record));
-            Ok(())
-        })
-    }
-
-    /// Removes a file and its chunks; nothing happens when it is not there.
-    pub fn remove_file(&mut self, rel: &str) -> Result<()> {
-        self.changing(|store| {
-            store.drop_chunks(rel)?;
-            store.changes.files.insert(rel.to_string(), None);
-            Ok(())
-        })
-    }
-
-    /// Says which space the vectors belong to. Another space than before drops all vectors at the next commit.
-    pub fn set_space(&mut self, space: &Space) -> Result<()> {
-        self.changing(|store| {
-            if store.space().as_ref() != Some(space) {
-                let changes = &mut store.changes;
-                changes.rows = Rows::new(space.dim);
-                changes.keys.clear();
-                changes.embedded = Bitmap::default();
-                changes.space = (store.reader.snapshot().space().as_ref() != Some(space)).then(|| space.clone());
-            }
-            Ok(())
-        })
-    }
-
     /// Committed chunks without a vector in the current space, by file in path order.
     pub fn pending(&self) -> Result<Vec<PendingFile>> {
         if self.changes.cleared {
@@ -382,49 +308,6 @@ impl Store {
     pub fn cached(&self, space: &Space, keys: &[[u8; 32]]) -> Result<Vec<Option<Vec<f32>>>> {
         let keys: Vec<_> = keys.iter().map(|key| vector_key(&space.id, key)).collect();
         self.ask(|cache| cache.vectors(&keys, space.dim))
-    }
-
-    /// Takes vectors of committed chunks: chunk id, content key, values. They are scaled to length 1.
-    ///
-    /// A chunk that is gone by now, or has its vector already, is passed over. Errors, before anything is taken:
-    /// [`Error::Shape`] when a vector does not fit the space or none is set, [`Error::NotFinite`].
-    pub fn put_vectors(&mut self, rows: &[(u64, [u8; 32], &[f32])]) -> Result<()> {
-        let dim = self.space().map_or(0, |space| space.dim);
-        for (i, (_, _, vector)) in rows.iter().enumerate() {
-            if vector.len() != dim || dim == 0 {
-                return Err(dimension_error("vector", dim, vector.len()));
-            }
-            if crate::vector::normalised(vector).is_none() {
-                return Err(Error::NotFinite { text_idx: i });
-            }
-        }
-        self.changing(|store| {
-            let snapshot = store.snapshot();
-            for &(id, key, vector) in rows {
-                let changes = &store.changes;
-                let has_vector =
-                    changes.embedded.contains(id) || (changes.space.is_none() && snapshot.vectors.contains(id));
-                let gone = changes.cleared || changes.removed.contains(&id) || !snapshot.text.contains(id)?;
-                if !has_vector && !gone && store.changes.rows.push(id, vector) {
-                    store.changes.keys.push(key);
-                    store.changes.embedded.insert(id);
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Drops every file, chunk and vector at the next commit. The space stays, and so do the stored embeddings: what
-    /// they were computed from is in their keys.
-    pub fn clear(&mut self) -> Result<()> {
-        self.text.abandon();
-        self.forget_changes();
-        self.changing(|store| {
-            store.text.remove_all()?;
-            store.changes.text = true;
-            store.changes.cleared = true;
-            Ok(())
-        })
     }
 
     /// Ends the full-text writer and frees its memory, when nothing waits to be committed. The next change starts one.
@@ -469,40 +352,6 @@ impl Store {
     pub fn on_step(&mut self, hook: impl FnMut(Step) -> std::io::Result<()> + Send + 'static) {
         self.hook = Some(Box::new(hook));
     }
-
-    /// Runs a change. When it fails, the store goes back to the last commit.
-    fn changing<T>(&mut self, change: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
-        if self.noted_clean {
-            files::unmark_clean(&self.folder)?;
-            self.noted_clean = false;
-        }
-        if self.unsound {
-            self.recover()?;
-        }
-        self.reconcile_files()?;
-        let result = change(self);
-        if result.is_err() {
-            self.unsound = true;
-            // When even reading fails, the next change tries again and says why.
-            let _ = self.recover();
-        }
-        result
-    }
-
-    fn drop_chunks(&mut self, rel: &str) -> Result<()> {
-        if !self.changes.cleared {
-            self.changes.removed.extend(self.snapshot().text.ids_of_path(rel)?);
-        }
-        self.text.remove_path(rel)?;
-        self.changes.text = true;
-        Ok(())
-    }
-
-    fn forget_changes(&mut self) {
-        let dim = self.manifest.dim as usize;
-        let next_chunk_id = self.manifest.next_chunk_id;
-        self.changes = Changes { rows: Rows::new(dim), next_chunk_id, ..Changes::default() };
-    }
 }
 
 /// An orderly stop: the next owner need not read everything.
@@ -514,19 +363,4 @@ impl Drop for Store {
             let _ = files::mark_clean(&self.folder, self.manifest.generation);
         }
     }
-}
-
-impl Changes {
-    fn is_empty(&self) -> bool {
-        !self.text
-            && !self.cleared
-            && self.space.is_none()
-            && self.rows.is_empty()
-            && self.replaced.is_none()
-            && self.files.is_empty()
-    }
-}
-
-fn stored_symbol(&(name, kind, line): &(&str, &str, u32)) -> StoredSymbol {
-    StoredSymbol { name: name.into(), kind: kind.into(), line }
 }

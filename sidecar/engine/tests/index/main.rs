@@ -1,0 +1,6 @@
+//! The index as its user sees it.
+
+#![allow(clippy::print_stdout)] // seeds and figures of a run
+
+mod maintain;
+mod store;
