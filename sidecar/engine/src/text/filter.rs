@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::Gitignore;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, SegmentReader, TERMINATED, TantivyError, Term};
 
 use super::TextReader;
-use crate::error::shortened;
+use crate::Result;
 use crate::vector::Bitmap;
-use crate::walk;
-use crate::{Error, Result};
+use crate::walk::globs;
 
 /// What a search is narrowed to. Empty lists do not narrow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,15 +91,7 @@ pub(crate) struct Globs {
 
 impl Globs {
     pub(crate) fn new(globs: &[String]) -> Result<Globs> {
-        let invalid =
-            |glob: &str, e: ignore::Error| Error::Glob { glob: shortened(glob), problem: shortened(&e.to_string()) };
-        walk::check_globs(globs, MAX_GLOBS)?;
-        let mut builder = GitignoreBuilder::new("");
-        builder.allow_unclosed_class(false); // a typing mistake must not match nothing in silence
-        for glob in globs {
-            builder.add_line(None, glob).map_err(|e| invalid(glob, e))?;
-        }
-        let matcher = builder.build().map_err(|e| invalid(&walk::summary(globs), e))?;
+        let matcher = globs::compile(globs, MAX_GLOBS, true)?; // a typing mistake must not match nothing in silence
         let otherwise = matcher.num_ignores() == 0;
         Ok(Globs { matcher, otherwise })
     }

@@ -96,10 +96,20 @@ impl RowSource for Rows {
     }
 }
 
-/// `vector` scaled to length 1; `None` when it is not finite or has no length.
-pub fn normalised(vector: &[f32]) -> Option<Vec<f32>> {
+/// Scales `vector` to length 1; `None`, and nothing is changed, when it is not finite or has no length.
+pub fn normalise(vector: &mut [f32]) -> Option<()> {
     let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-    (norm.is_finite() && norm > 0.0).then(|| vector.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
+    if !norm.is_finite() || norm <= 0.0 {
+        return None;
+    }
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    Some(())
+}
+
+/// A copy of `vector` scaled to length 1, as [`normalise`] does.
+pub fn normalised(vector: &[f32]) -> Option<Vec<f32>> {
+    let mut unit = vector.to_vec();
+    normalise(&mut unit).map(|()| unit)
 }
 
 /// Padded int8 row and its scale, `max |x| / 127`.

@@ -4,23 +4,24 @@
 //! not depend on the user's environment: a global git configuration is not read. Hidden files are left out.
 //! Nothing but a regular file is ever opened, never through a link, and no file is read past a limit.
 
+pub(crate) mod globs;
 mod rules;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use sha2::{Digest, Sha256};
+use ignore::gitignore::Gitignore;
 
 use self::rules::{Rules, Verdict};
-use crate::disk::{Entry, Kind, Tree, is_link};
-use crate::error::shortened;
+use self::source::{reason_by_name, reason_of};
+use crate::disk::{Entry, Kind, Tree};
 use crate::{Error, Result};
 
 /// One candidate file.
@@ -94,44 +95,8 @@ pub struct Walk {
     pub folders: Vec<String>,
 }
 
-/// SHA-256 of a file's bytes.
-pub type ContentHash = [u8; 32];
-
 /// Folders never entered, ignored or not.
 pub const PRUNED: &[&str] = &[".git", ".hg", ".svn", ".offheap", "node_modules", "__pycache__"];
-
-/// Files that tools write for tools, by whole name.
-const GENERATED: &[&str] = &[
-    "Cargo.lock",
-    "Gemfile.lock",
-    "Pipfile.lock",
-    "bun.lock",
-    "composer.lock",
-    "flake.lock",
-    "go.sum",
-    "npm-shrinkwrap.json",
-    "package-lock.json",
-    "pdm.lock",
-    "pnpm-lock.yaml",
-    "poetry.lock",
-    "uv.lock",
-    "yarn.lock",
-];
-
-/// The same, by the end of the lower-cased name.
-const GENERATED_ENDS: &[&str] =
-    &[".min.js", ".min.mjs", ".min.cjs", ".min.css", ".bundle.js", ".js.map", ".mjs.map", ".cjs.map", ".css.map"];
-
-/// Extensions that are never text: not opened to find out.
-#[rustfmt::skip] // a table
-const BINARY: &[&str] = &[
-    "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "db", "dll", "dmg", "doc", "docx", "dylib", "eot",
-    "exe", "flac", "gguf", "gif", "gz", "heic", "icns", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mkv", "mov",
-    "mp3", "mp4", "node", "npy", "npz", "o", "obj", "ogg", "onnx", "otf", "parquet", "pdf", "png", "ppt", "pptx",
-    "psd", "pt", "pth", "pyc", "pyd", "pyo", "rar", "rlib", "rmeta", "safetensors", "so", "sqlite", "sqlite3", "tar",
-    "tgz", "tif", "tiff", "ttf", "war", "wasm", "wav", "webm", "webp", "woff", "woff2", "xls", "xlsx", "xz", "zip",
-    "zst",
-];
 
 /// The names the walker reads rules from: a change of one may change what belongs to the project.
 pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
@@ -140,12 +105,10 @@ pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 pub const EXCLUDE: &str = "exclude";
 
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
+pub use self::source::{ContentHash, content_hash, read_source};
 
 /// Longer absolute paths cannot be opened by any program that is given one, and not be watched.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
-
-/// How much of a file is searched for a NUL.
-const BINARY_PROBE_BYTES: usize = 8 * 1024;
 
 impl SkipReason {
     /// A stable name for reports.
@@ -385,107 +348,19 @@ impl Walker<'_> {
     }
 }
 
+/// Globs of a project's configuration.
+const MAX_GLOBS: usize = 100;
+
+/// The matcher of a project's globs; `None` without any.
+fn globs(globs: &[String]) -> Result<Option<Gitignore>> {
+    (!globs.is_empty()).then(|| globs::compile(globs, MAX_GLOBS, false)).transpose()
+}
+
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// The text of the file `rel` below the root, byte for byte (a byte-order mark stays), or why it is not source.
-pub fn read_source(tree: &Tree, rel: &str, rules: &WalkRules) -> std::result::Result<String, SkipReason> {
-    let failed = |error: io::Error| reason_of(&error);
-    let mut file = tree.open_file(Path::new(rel)).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if rules.max_file_bytes < length {
-        return Err(SkipReason::TooLarge);
-    }
-    let mut bytes = Vec::with_capacity((length as usize).min(BINARY_PROBE_BYTES));
-    (&mut file).take(BINARY_PROBE_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.contains(&0) {
-        return Err(SkipReason::Binary); // a sparse file of the longest length is not read
-    }
-    bytes.reserve_exact((length as usize + 1).saturating_sub(bytes.len()));
-    let rest = (rules.max_file_bytes - bytes.len().min(rules.max_file_bytes as usize) as u64).saturating_add(1);
-    file.take(rest).read_to_end(&mut bytes).map_err(failed)?; // one more, to notice a file that grows meanwhile
-    if rules.max_file_bytes < bytes.len() as u64 {
-        return Err(SkipReason::TooLarge);
-    }
-    String::from_utf8(bytes).map_err(|_| SkipReason::NotUtf8)
-}
-
-/// The identity of a file's content.
-pub fn content_hash(bytes: &[u8]) -> ContentHash {
-    Sha256::digest(bytes).into()
-}
-
-fn reason_by_name(rel: &str) -> Option<SkipReason> {
-    let name = rel.rsplit('/').next().unwrap_or(rel);
-    let lower = name.to_ascii_lowercase();
-    if GENERATED.contains(&name) || GENERATED_ENDS.iter().any(|end| lower.ends_with(end)) {
-        return Some(SkipReason::Generated);
-    }
-    let (_, extension) = lower.rsplit_once('.')?;
-    BINARY.binary_search(&extension).is_ok().then_some(SkipReason::Binary)
-}
-
-fn globs(patterns: &[String]) -> Result<Option<Gitignore>> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let refuse = |glob: &str, error: ignore::Error| Error::Glob {
-        glob: shortened(glob),
-        problem: shortened(&error.to_string()),
-    };
-    check_globs(patterns, MAX_GLOBS)?;
-    let mut builder = GitignoreBuilder::new("");
-    for glob in patterns {
-        builder.add_line(None, glob).map_err(|error| refuse(glob, error))?;
-    }
-    builder.build().map(Some).map_err(|error| refuse(&summary(patterns), error))
-}
-
-/// Globs of a project's configuration. They are compiled into one automaton, whose size grows with their product.
-const MAX_GLOBS: usize = 100;
-/// Longest glob.
-const MAX_GLOB_BYTES: usize = 1_000;
-/// Braces in braces: compiling takes a stack frame for each.
-const MAX_BRACES: usize = 8;
-
-/// Refuses globs that take more to compile than anybody needs.
-pub(crate) fn check_globs(globs: &[String], max_globs: usize) -> Result<()> {
-    let refuse = |glob: &str, problem: String| Err(Error::Glob { glob: shortened(glob), problem });
-    if globs.len() > max_globs {
-        return refuse(&summary(globs), format!("more than {max_globs} globs"));
-    }
-    for glob in globs {
-        if glob.len() > MAX_GLOB_BYTES {
-            return refuse(glob, format!("longer than {MAX_GLOB_BYTES} bytes"));
-        }
-        if glob.bytes().filter(|byte| *byte == b'{').count() > MAX_BRACES {
-            return refuse(glob, format!("more than {MAX_BRACES} braces"));
-        }
-    }
-    Ok(())
-}
-
-/// A list of globs as a message can show it.
-pub(crate) fn summary(globs: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let shown = globs.iter().take(SHOWN).map(|glob| shortened(glob)).collect::<Vec<_>>().join(", ");
-    if globs.len() > SHOWN { format!("{shown} and {} more", globs.len() - SHOWN) } else { shown }
 }
 
 /// Whether a glob matches the path or a folder above it.
 fn covers(globs: &Gitignore, rel: &str, is_dir: bool) -> bool {
     globs.matched_path_or_any_parents(rel, is_dir).is_ignore()
-}
-
-fn reason_of(error: &io::Error) -> SkipReason {
-    match error.kind() {
-        _ if is_link(error) => SkipReason::Symlink,
-        io::ErrorKind::NotFound => SkipReason::Vanished,
-        io::ErrorKind::Unsupported | io::ErrorKind::IsADirectory => SkipReason::NotAFile,
-        io::ErrorKind::NotADirectory => SkipReason::Symlink, // a folder that was exchanged, or its path goes through a file
-        io::ErrorKind::FileTooLarge => SkipReason::TooLarge,
-        io::ErrorKind::InvalidFilename => SkipReason::PathTooLong,
-        _ => SkipReason::Unreadable,
-    }
 }

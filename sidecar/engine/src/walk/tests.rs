@@ -183,7 +183,7 @@ fn cancelled_and_missing_roots_are_errors() {
 
 #[test]
 fn tables_are_sorted_and_hashes_are_sha256() {
-    assert!(BINARY.is_sorted(), "binary_search needs it");
+    assert!(source::BINARY.is_sorted(), "binary_search needs it");
     let hex: String = content_hash(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
