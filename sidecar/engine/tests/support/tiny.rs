@@ -53,7 +53,7 @@ impl Tiny {
     };
 
     /// Metadata and weights, still to be changed by a test that wants them wrong.
-    pub fn parts(&self) -> Parts {
+    pub fn parts(&self) -> ModelParts {
         let size = |n: usize| Value::U32(n as u32);
         let key = |name: &str| format!("{}.{name}", self.architecture);
         let norms_first = self.architecture == "qwen2";
@@ -78,7 +78,7 @@ impl Tiny {
         if self.architecture != "bert" {
             keys.push((key("rope.freq_base"), Value::F32(1000.0)));
         }
-        let mut parts = Parts { keys, tensors: Vec::new(), noise: Noise(self.seed) };
+        let mut parts = ModelParts { keys, tensors: Vec::new(), noise: Noise(self.seed) };
         let (hidden, ffn) = (self.hidden, self.ffn);
         let kv = if self.kv_heads == 0 { hidden } else { hidden / self.heads * self.kv_heads };
         parts.matrix("token_embd.weight", self.vocab, hidden, self.type_id);
@@ -134,7 +134,7 @@ fn vocabulary(n_tokens: usize) -> Vec<String> {
 
 /// A tensor, not yet packed.
 #[derive(Clone)]
-pub struct Part {
+pub struct UnpackedTensor {
     pub name: String,
     /// Outermost first.
     pub shape: Vec<usize>,
@@ -144,25 +144,25 @@ pub struct Part {
 
 /// What a file is made of.
 #[derive(Clone)]
-pub struct Parts {
+pub struct ModelParts {
     pub keys: Vec<(String, Value)>,
-    pub tensors: Vec<Part>,
+    pub tensors: Vec<UnpackedTensor>,
     noise: Noise,
 }
 
-impl Parts {
+impl ModelParts {
     /// Adds a matrix of random weights.
     pub fn matrix(&mut self, name: &str, rows: usize, cols: usize, type_id: u32) {
         // Large enough for every part to matter, small enough for attention not to pick a single token.
         let scale = 2.0 / (cols as f32).sqrt();
         let values = (0..rows * cols).map(|_| scale * self.noise.next()).collect();
-        self.tensors.push(Part { name: name.into(), shape: vec![rows, cols], type_id, values });
+        self.tensors.push(UnpackedTensor { name: name.into(), shape: vec![rows, cols], type_id, values });
     }
 
     /// Adds a vector of random numbers around `center`.
     pub fn vector(&mut self, name: &str, n: usize, center: f32) {
         let values = (0..n).map(|_| center + 0.3 * self.noise.next()).collect();
-        self.tensors.push(Part { name: name.into(), shape: vec![n], type_id: F32, values });
+        self.tensors.push(UnpackedTensor { name: name.into(), shape: vec![n], type_id: F32, values });
     }
 
     fn norm(&mut self, name: &str, n: usize) {
@@ -171,7 +171,7 @@ impl Parts {
     }
 
     /// The tensor, to be changed.
-    pub fn tensor(&mut self, name: &str) -> &mut Part {
+    pub fn tensor(&mut self, name: &str) -> &mut UnpackedTensor {
         self.tensors.iter_mut().find(|part| part.name == name).expect("a tensor of the model")
     }
 

@@ -1,61 +1,61 @@
-//! Byte-level BPE against Hugging Face `tokenizers`, and vocabularies and texts that nobody should send.
+//! Byte-level BPE against Hugging Face `tokenizers`, and with damaged vocabularies and giant texts.
 //!
-//! `fixtures/bpe.json` has a small vocabulary and what the library makes of it; `fixtures/bpe.py` wrote it.
-
-mod support;
+//! `fixtures/bpe.json`, written by `fixtures/bpe.py`, has a small vocabulary and the ids that the library gives.
 
 use std::sync::LazyLock;
 use std::time::Instant;
 
 use offheap_engine::Error;
-use offheap_engine::gguf::Gguf;
 use offheap_engine::tokenizer::{Encoding, Specials, Tokenizer};
 use serde::Deserialize;
-use support::{Value, Writer};
 
+use super::support::{Value, Writer};
+use super::tokenizer_of;
+
+/// Names of the splitting rules, as model files have them.
 const PRE: [&str; 4] = ["qwen2", "llama-bpe", "gpt-2", "modern-bert"];
 
 #[derive(Deserialize)]
 struct Fixture {
-    /// Separated by spaces.
+    /// Texts of the tokens, separated by spaces.
     tokens: String,
-    /// One a line.
+    /// Merges, one on each line.
     merges: String,
     control: Vec<String>,
     user: Vec<String>,
-    cases: Vec<Case>,
-    long: Vec<Long>,
-    /// With `{}` where each code point goes.
+    cases: Vec<ExpectedIds>,
+    long: Vec<LongText>,
+    /// A text with `{}` in the place of a code point.
     template: String,
-    /// Hashes of the ids of 4,096 code points each.
+    /// Hashes of ids, each of the template with 4,096 consecutive code points.
     blocks: String,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct ExpectedIds {
     text: String,
-    /// With qwen2's rules, special tokens being text.
+    /// Ids with the rules of qwen2, special tokens read as text.
     ids: Vec<u32>,
-    /// The same where they are not, if that is different.
+    /// Ids with the rules of qwen2, special tokens parsed; `None` if equal to `ids`.
     parsed: Option<Vec<u32>>,
-    /// Of both together, with the other rules of `PRE`.
+    /// For each of the other rules of [`PRE`]: the hash of both lists of ids, concatenated.
     hashes: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Long {
+struct LongText {
     repeat: Option<Vec<(String, usize)>>,
     letters: Option<usize>,
-    /// How many with each of `PRE`, special tokens parsed, and their hash.
+    /// For each of [`PRE`]: the number of ids with special tokens parsed, and their hash.
     ids: Vec<(usize, String)>,
 }
 
 static FIXTURE: LazyLock<Fixture> =
-    LazyLock::new(|| serde_json::from_str(include_str!("fixtures/bpe.json")).expect("the fixture is sound"));
+    LazyLock::new(|| serde_json::from_str(include_str!("../fixtures/bpe.json")).expect("the fixture is valid"));
 
-static QWEN2: LazyLock<Tokenizer> = LazyLock::new(|| tokenizer_of(&file("qwen2")).expect("the fixture is sound"));
+static QWEN2: LazyLock<Tokenizer> = LazyLock::new(|| tokenizer_of(&file("qwen2")).expect("the fixture is valid"));
 
-/// The fixture's vocabulary as a model file without a first or a last token.
+/// A model file with the fixture's vocabulary, whose texts have no special token at the start or end.
 fn file(pre: &'static str) -> Writer {
     let fixture = &*FIXTURE;
     let texts: Vec<String> = fixture.tokens.split(' ').map(String::from).collect();
@@ -81,13 +81,7 @@ fn without(mut file: Writer, key: &str) -> Writer {
     file
 }
 
-fn tokenizer_of(file: &Writer) -> offheap_engine::Result<Tokenizer> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tiny.gguf");
-    std::fs::write(&path, file.bytes()).unwrap();
-    Tokenizer::from_gguf(&Gguf::open(&path)?)
-}
-
+/// All ids of a text.
 fn all(tokenizer: &Tokenizer, text: &str, specials: Specials) -> Vec<u32> {
     let encoding = tokenizer.encode(text, specials, usize::MAX);
     assert!(!encoding.truncated);
@@ -95,6 +89,7 @@ fn all(tokenizer: &Tokenizer, text: &str, specials: Specials) -> Vec<u32> {
     encoding.ids
 }
 
+/// FNV-1a hash of the ids, starting from `seed`.
 fn hash(ids: &[u32], seed: u64) -> u64 {
     let bytes = ids.iter().flat_map(|id| id.to_le_bytes());
     bytes.fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -102,7 +97,7 @@ fn hash(ids: &[u32], seed: u64) -> u64 {
 
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// As the fixture has it.
+/// The upper half of a hash in hexadecimal, as in the fixture.
 fn short(hash: u64) -> String {
     format!("{:08x}", hash >> 32)
 }
@@ -113,9 +108,9 @@ fn ids_equal_the_reference() {
     assert!(fixture.cases.len() > 80);
     for (idx, pre) in PRE.into_iter().enumerate() {
         let tokenizer = tokenizer_of(&file(pre)).unwrap();
-        for Case { text, ids, parsed, hashes } in &fixture.cases {
+        for ExpectedIds { text, ids, parsed, hashes } in &fixture.cases {
             if text.is_empty() {
-                continue; // the library gives none, and we one: see below
+                continue; // the library returns no id, this crate one: tested below
             }
             let (found, found_parsed) = (all(&tokenizer, text, Specials::Text), all(&tokenizer, text, Specials::Parse));
             match idx.checked_sub(1) {
@@ -135,23 +130,23 @@ fn ids_equal_the_reference() {
 #[test]
 fn every_code_point_is_read_as_the_reference_reads_it() {
     let fixture = &*FIXTURE;
-    for (block, wanted) in fixture.blocks.split(' ').enumerate() {
+    for (block, expected) in fixture.blocks.split(' ').enumerate() {
         let points = (0x1000 * block as u32..).take(0x1000).filter_map(char::from_u32);
         let found = points.fold(SEED, |seed, c| {
             let text = fixture.template.replace("{}", c.encode_utf8(&mut [0; 4]));
             hash(&all(&QWEN2, &text, Specials::Text), seed)
         });
-        assert_eq!(short(found), wanted, "U+{block:X}000 to U+{block:X}FFF");
+        assert_eq!(short(found), expected, "U+{block:X}000 to U+{block:X}FFF");
     }
     assert_eq!(fixture.blocks.split(' ').count(), 0x110);
 }
 
-/// Pieces of more than one window, and white space that is decided a long way behind its beginning.
+/// Pieces longer than a window, and white space whose split depends on text far after its start.
 #[test]
 fn long_texts_equal_the_reference() {
     for (idx, pre) in PRE.into_iter().enumerate() {
         let tokenizer = tokenizer_of(&file(pre)).unwrap();
-        for Long { repeat, letters, ids } in &FIXTURE.long {
+        for LongText { repeat, letters, ids } in &FIXTURE.long {
             let text = match (repeat, letters) {
                 (Some(parts), _) => parts.iter().map(|(part, n)| part.repeat(*n)).collect(),
                 (_, n) => random_letters(n.unwrap_or_default()),
@@ -163,7 +158,7 @@ fn long_texts_equal_the_reference() {
     }
 }
 
-/// As the generator makes them.
+/// Pseudo-random letters, the same as those of `fixtures/bpe.py`.
 fn random_letters(n: usize) -> String {
     let mut state = 1_u64;
     let mut next = || {
@@ -183,19 +178,19 @@ fn truncation_is_a_prefix_that_says_so() {
             let ids = all(&QWEN2, text, specials);
             for max_tokens in 0..ids.len() + 3 {
                 let n_ids = max_tokens.clamp(1, ids.len());
-                let wanted = Encoding { ids: ids[..n_ids].into(), truncated: n_ids < ids.len() };
-                assert_eq!(QWEN2.encode(text, specials, max_tokens), wanted, "{text:?} in {max_tokens}");
+                let expected = Encoding { ids: ids[..n_ids].into(), truncated: n_ids < ids.len() };
+                assert_eq!(QWEN2.encode(text, specials, max_tokens), expected, "{text:?} in {max_tokens}");
 
                 let n_ids = max_tokens.saturating_sub(1).min(ids.len());
-                let wanted = Encoding { ids: [&ids[..n_ids], &[eos]].concat(), truncated: n_ids < ids.len() };
-                assert_eq!(ended.encode(text, specials, max_tokens), wanted, "{text:?} in {max_tokens}, ended");
+                let expected = Encoding { ids: [&ids[..n_ids], &[eos]].concat(), truncated: n_ids < ids.len() };
+                assert_eq!(ended.encode(text, specials, max_tokens), expected, "{text:?} in {max_tokens}, ended");
             }
         }
     }
 }
 
 #[test]
-fn the_file_says_what_stands_around_a_text() {
+fn the_file_determines_the_tokens_around_a_text() {
     let id = |key: &str, id: u32| (format!("tokenizer.ggml.{key}_token_id"), Value::U32(id));
     let add = |key: &str, on: bool| (format!("tokenizer.ggml.add_{key}_token"), Value::Bool(on));
     let check = |pre, keys: &[(String, Value)], empty: &[u32], one: &[u32]| {
@@ -205,11 +200,11 @@ fn the_file_says_what_stands_around_a_text() {
         let ids = |text| tokenizer.encode(text, Specials::Text, 9).ids;
         let names: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!((&ids("")[..], &ids("!")[..]), (empty, one), "{pre} with {names:?}");
-        // However little room there is, they are there.
+        // They are kept however few tokens are allowed.
         let cut = tokenizer.encode("!!!!!!!", Specials::Text, 0);
         assert!(cut.truncated && cut.ids.len() == empty.len().max(1), "{pre} with {names:?}: {cut:?}");
     };
-    let (exclamation, space) = (0, 220); // places in the byte alphabet
+    let (exclamation, space) = (0, 220); // their ids in the byte alphabet
     check("qwen2", &[], &[space], &[exclamation]);
     check("qwen2", &[id("bos", 5)], &[5], &[exclamation]);
     check("qwen2", &[id("bos", 5), id("padding", 6)], &[6], &[exclamation]);
@@ -217,26 +212,26 @@ fn the_file_says_what_stands_around_a_text() {
     check("qwen2", &[add("eos", true), id("eos", 7), id("bos", 5)], &[7], &[exclamation, 7]);
     check("qwen2", &[add("bos", true), id("eos", 7), id("bos", 5)], &[5], &[5, exclamation]);
     check("qwen2", &[add("bos", true), add("eos", true), id("bos", 5), id("eos", 7)], &[5, 7], &[5, exclamation, 7]);
-    // As files of the modern-bert family are: both are asked for, and there is one end.
+    // Files of the modern-bert family ask for both an end and a separator; a text gets only one of them.
     let all = [add("bos", true), add("eos", true), add("sep", true)];
     let ids = [id("cls", 3), id("seperator", 4)];
     check("modern-bert", &[all.as_slice(), &ids].concat(), &[3, 4], &[3, exclamation, 4]);
     let ids = [id("cls", 3), id("seperator", 4), id("bos", 5), id("eos", 7)];
     check("modern-bert", &[all.as_slice(), &ids].concat(), &[5, 7], &[5, exclamation, 7]);
     check("gpt-2", &[add("sep", true), id("seperator", 4)], &[4], &[exclamation, 4]);
-    check("llama-bpe", &[id("bos", 5)], &[5], &[5, exclamation]); // unless the file says no
+    check("llama-bpe", &[id("bos", 5)], &[5], &[5, exclamation]); // the default of this family
     check("llama-bpe", &[add("bos", false), id("bos", 5)], &[5], &[exclamation]);
 }
 
 #[test]
-fn text_of_strangers_never_becomes_a_control_token() {
+fn untrusted_text_never_becomes_a_control_token() {
     let n_texts = FIXTURE.tokens.split(' ').count() as u32;
     let control = n_texts..n_texts + FIXTURE.control.len() as u32;
-    for Case { text, .. } in &FIXTURE.cases {
+    for ExpectedIds { text, .. } in &FIXTURE.cases {
         assert!(all(&QWEN2, text, Specials::Text).iter().all(|id| !control.contains(id)), "{text:?}");
     }
     assert!(all(&QWEN2, "a<|endoftext|>b", Specials::Parse).contains(&control.start));
-    // Not even when the file has a merge for it.
+    // A merge that would produce one is an error.
     let mut tokens: Vec<String> = FIXTURE.tokens.split(' ').map(String::from).collect();
     tokens.push("!~".into());
     let kinds = [vec![1; tokens.len() - 1], vec![3]].concat();
@@ -252,9 +247,9 @@ fn strings(items: &[&str]) -> Value {
 fn rejects(file: Writer, field: &str, problem: &str) {
     match tokenizer_of(&file) {
         Err(Error::Gguf { field: found, problem: text, .. }) => {
-            assert!(found == field && text.contains(problem), "wanted {field}: {problem}, found {found}: {text}");
+            assert!(found == field && text.contains(problem), "expected {field}: {problem}, found {found}: {text}");
         }
-        other => panic!("wanted {field}: {problem}, found {other:?}"),
+        other => panic!("expected {field}: {problem}, found {other:?}"),
     }
 }
 
@@ -297,10 +292,10 @@ fn rejects_what_cannot_be_a_vocabulary() {
 }
 
 #[test]
-fn refuses_rules_that_it_does_not_know() {
-    let check = |file: Writer, wanted: &str, value: &str| match tokenizer_of(&file) {
+fn unknown_rules_are_refused() {
+    let check = |file: Writer, expected: &str, value: &str| match tokenizer_of(&file) {
         Err(Error::Unsupported { what, found, supported, .. }) => {
-            assert_eq!((what, found.as_str()), (wanted, value));
+            assert_eq!((what, found.as_str()), (expected, value));
             assert!(!supported.is_empty());
         }
         other => panic!("{other:?}"),
@@ -324,7 +319,7 @@ fn giant_texts() {
         assert!(elapsed.as_millis() < max_ms, "{elapsed:?} for {:?}...", text.chars().take(20).collect::<String>());
         found
     };
-    // Times that a slow machine with other work keeps, and a search through all of the text or all pairs does not.
+    // Limits that a slow, busy machine keeps, and that an algorithm reading the whole text or all pairs exceeds.
     for unit in ["x", "ab c", "中", "e\u{301}", "\u{301}", "=", "\n", "1"] {
         let text = unit.repeat(N / unit.len());
         assert!(check(&text, 512, 500).truncated, "{unit:?}");

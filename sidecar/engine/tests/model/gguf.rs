@@ -1,6 +1,4 @@
-//! The reader of model files, against files that lie.
-
-mod support;
+//! The reader of model files, with valid and with damaged files.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +6,15 @@ use std::path::Path;
 use offheap_engine::Error;
 use offheap_engine::gguf::Gguf;
 use offheap_engine::quant::DType;
-use support::{Value, Writer, array, id, model_path};
+
+use super::support::{Value, Writer, array, id, model_path};
 
 const F32: u32 = 0;
 const Q8_0: u32 = 8;
 const IQ4_XS: u32 = 23;
 
-/// A sound file with one of everything.
-fn sound() -> Writer {
+/// A valid file with every kind of value, and tensors of three formats.
+fn valid() -> Writer {
     let rows: Vec<u8> = (0..2 * 34).collect();
     Writer::new()
         .key("general.architecture", Value::Str("bert"))
@@ -35,13 +34,13 @@ fn open_bytes(bytes: &[u8]) -> offheap_engine::Result<Gguf> {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("model.gguf");
     fs::write(&path, bytes).expect("write the model");
-    // On unix the map outlives the directory entry.
+    // On Unix the map stays valid when the file is removed.
     Gguf::open(&path)
 }
 
 #[test]
 fn reads_metadata() {
-    let file = open_bytes(&sound().bytes()).unwrap();
+    let file = open_bytes(&valid().bytes()).unwrap();
     assert_eq!(file.str("general.architecture").unwrap(), Some("bert"));
     assert_eq!(file.require_str("general.architecture").unwrap(), "bert");
     assert_eq!(file.u32("bert.block_count").unwrap(), Some(6));
@@ -58,7 +57,7 @@ fn reads_metadata() {
 
 #[test]
 fn wrong_types_and_missing_keys_are_errors_that_name_the_key() {
-    let file = open_bytes(&sound().bytes()).unwrap();
+    let file = open_bytes(&valid().bytes()).unwrap();
     let check = |error: Error, field: &str, problem: &str| assert_damaged(&error, field, problem);
     check(file.str("bert.block_count").unwrap_err(), "bert.block_count", "expected a string, found a number");
     check(file.u32("negative").unwrap_err(), "negative", "expected an integer from 0");
@@ -74,7 +73,7 @@ fn wrong_types_and_missing_keys_are_errors_that_name_the_key() {
 
 #[test]
 fn reads_tensors() {
-    let file = open_bytes(&sound().bytes()).unwrap();
+    let file = open_bytes(&valid().bytes()).unwrap();
     let weight = file.tensor("weight").unwrap();
     assert_eq!((weight.name, weight.dtype, &weight.shape[..]), ("weight", DType::Q8_0, &[2, 32][..]));
     assert_eq!(weight.data, (0..68).collect::<Vec<u8>>());
@@ -88,7 +87,7 @@ fn reads_tensors() {
 
 #[test]
 fn a_tensor_of_an_unknown_quantisation_is_an_error_only_when_asked_for() {
-    let file = open_bytes(&sound().bytes()).unwrap();
+    let file = open_bytes(&valid().bytes()).unwrap();
     assert!(file.tensors().any(|t| t.name == "odd" && t.dtype.is_none() && t.type_id == IQ4_XS));
     match file.tensor("odd").unwrap_err() {
         Error::Unsupported { what: "quantisation", found, .. } => assert_eq!(found, "type 23 of tensor odd"),
@@ -98,9 +97,9 @@ fn a_tensor_of_an_unknown_quantisation_is_an_error_only_when_asked_for() {
 
 #[test]
 fn version_2_is_read_and_others_are_not() {
-    assert!(open_bytes(&Writer { version: 2, ..sound() }.bytes()).is_ok());
+    assert!(open_bytes(&Writer { version: 2, ..valid() }.bytes()).is_ok());
     for (version, text) in [(1, "1"), (4, "4"), (3_u32.swap_bytes(), "3, big endian")] {
-        match open_bytes(&Writer { version, ..sound() }.bytes()).unwrap_err() {
+        match open_bytes(&Writer { version, ..valid() }.bytes()).unwrap_err() {
             Error::Unsupported { what: "GGUF version", found, .. } => assert_eq!(found, text),
             other => panic!("{other}"),
         }
@@ -114,7 +113,7 @@ fn rejects_damaged_files() {
     let raw_key = |type_id, bytes: &[u8]| one_key(Value::Raw(type_id, bytes.to_vec()));
     let tensor = |dims: &[u64], type_id| Writer::new().tensor("t", dims, type_id, &[0; 64]);
     let edit = |change: fn(&mut Writer)| {
-        let mut file = sound();
+        let mut file = valid();
         change(&mut file);
         file.bytes()
     };
@@ -171,8 +170,8 @@ fn rejects_damaged_files() {
 }
 
 #[test]
-fn every_prefix_of_a_sound_file_is_rejected() {
-    let bytes = sound().bytes();
+fn every_prefix_of_a_valid_file_is_rejected() {
+    let bytes = valid().bytes();
     assert!(open_bytes(&bytes).is_ok());
     for len in 0..bytes.len() {
         assert!(open_bytes(&bytes[..len]).is_err(), "the first {len} of {} bytes", bytes.len());
@@ -181,11 +180,11 @@ fn every_prefix_of_a_sound_file_is_rejected() {
 
 #[test]
 fn flipped_bytes_never_panic() {
-    let sound = sound().bytes();
+    let valid = valid().bytes();
     let mut random = Random(0x5eed);
     let mut n_opened = 0;
     for _ in 0..20_000 {
-        let mut bytes = sound.clone();
+        let mut bytes = valid.clone();
         for _ in 0..1 + random.below(4) {
             let at = random.below(bytes.len());
             bytes[at] = random.below(256) as u8;
@@ -203,7 +202,7 @@ fn flipped_bytes_never_panic() {
             assert_eq!(tensor.data.len(), n_values / tensor.dtype.block_len() * tensor.dtype.block_bytes());
         }
     }
-    assert!(n_opened > 1_000, "only {n_opened} files were sound enough to be looked into");
+    assert!(n_opened > 1_000, "only {n_opened} of the files could be opened");
 }
 
 #[test]
@@ -219,13 +218,13 @@ fn what_is_not_a_file_is_an_io_error() {
 fn notices_that_the_file_was_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let (path, next) = (folder.path().join("model.gguf"), folder.path().join("next"));
-    fs::write(&path, sound().bytes()).unwrap();
-    fs::write(&next, sound().bytes()).unwrap();
+    fs::write(&path, valid().bytes()).unwrap();
+    fs::write(&next, valid().bytes()).unwrap();
     let file = Gguf::open(&path).unwrap();
     assert!(file.unchanged());
     fs::rename(&next, &path).unwrap();
     assert!(!file.unchanged());
-    assert_eq!(file.u32("bert.block_count").unwrap(), Some(6)); // the old file is still mapped
+    assert_eq!(file.u32("bert.block_count").unwrap(), Some(6)); // from the old file, which is still mapped
     fs::remove_file(&path).unwrap();
     assert!(!file.unchanged());
 }
@@ -259,13 +258,13 @@ fn assert_damaged(error: &Error, field: &str, problem: &str) {
     match error {
         Error::Gguf { field: found, problem: text, path } => {
             assert_ne!(path, Path::new(""));
-            assert!(found == field && text.contains(problem), "wanted {field}: ..{problem}.., found {found}: {text}");
+            assert!(found == field && text.contains(problem), "expected {field}: ..{problem}.., found {found}: {text}");
         }
-        other => panic!("wanted {field}: {problem}, found {other}"),
+        other => panic!("expected {field}: {problem}, found {other}"),
     }
 }
 
-/// Numbers that are the same in every run (xorshift64).
+/// Pseudo-random numbers (xorshift64) with a fixed seed.
 struct Random(u64);
 
 impl Random {

@@ -1,6 +1,4 @@
-//! Token ids against the reference, and texts that nobody meant to be tokenised.
-
-mod support;
+//! WordPiece against the reference libraries, and with unusual texts.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -10,7 +8,9 @@ use offheap_engine::Error;
 use offheap_engine::gguf::Gguf;
 use offheap_engine::tokenizer::{Specials, Tokenizer};
 use serde::Deserialize;
-use support::{Value, Writer, model_path};
+
+use super::support::{Value, Writer, model_path};
+use super::tokenizer_of;
 
 const UNK: u32 = 100;
 const CLS: u32 = 101;
@@ -21,7 +21,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::from_gguf(&file).expect("the test model has a tokenizer")
 });
 
-/// Ids of a text, no limit.
+/// All ids of a text.
 fn ids(text: &str) -> Vec<u32> {
     let encoding = TOKENIZER.encode(text, Specials::Text, usize::MAX);
     assert!(!encoding.truncated);
@@ -39,12 +39,11 @@ struct ParityItem {
     token_ids: Vec<u32>,
 }
 
-/// `parity-all-minilm-l6-v2.json`: texts written for this purpose, with the ids (and the embeddings, for the tests of the
-/// model) that the original float32 weights give in sentence-transformers, cut at 512 tokens with `[CLS]` and `[SEP]`.
-/// The first items are the awkward ones.
+/// `parity-all-minilm-l6-v2.json` has texts with the ids (and the vectors, for the tests of the model) of
+/// sentence-transformers, truncated to 512 tokens with `[CLS]` and `[SEP]`. The first texts are difficult on purpose.
 #[test]
 fn ids_equal_the_reference() {
-    let parity: Parity = serde_json::from_str(include_str!("fixtures/parity-all-minilm-l6-v2.json")).unwrap();
+    let parity: Parity = serde_json::from_str(include_str!("../fixtures/parity-all-minilm-l6-v2.json")).unwrap();
     assert_eq!(parity.items.len(), 68);
     for (idx, ParityItem { text, token_ids }) in parity.items.iter().enumerate() {
         let found = TOKENIZER.encode(text, Specials::Parse, 512);
@@ -54,13 +53,13 @@ fn ids_equal_the_reference() {
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct ExpectedIds {
     text: String,
     ids: Vec<u32>,
 }
 
-/// Hand-made and random Unicode, with the ids of Hugging Face `tokenizers` 0.23 (`encode_special_tokens`, no limit).
-/// `OFFHEAP_TOKEN_CASES` names another file of the same form, such as a sweep over all code points.
+/// Texts of mixed and random Unicode, with the ids of Hugging Face `tokenizers` 0.23 (`encode_special_tokens`, not
+/// truncated). `OFFHEAP_TOKEN_CASES` names another file in this format, such as one with all code points.
 #[test]
 fn ids_equal_the_reference_on_mixed_scripts() {
     let fixture = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens-all-minilm-l6-v2.jsonl");
@@ -68,11 +67,11 @@ fn ids_equal_the_reference_on_mixed_scripts() {
     let lines = std::fs::read_to_string(&path).expect("the cases are there");
     let mut wrong = Vec::new();
     for line in lines.lines() {
-        let case: Case = serde_json::from_str(line).unwrap();
+        let case: ExpectedIds = serde_json::from_str(line).unwrap();
         let found = ids(&case.text);
         assert!(found.iter().all(|&id| (id as usize) < TOKENIZER.vocab_len()));
         if found != case.ids {
-            wrong.push(format!("{:?}\n  wanted {:?}\n  found  {found:?}", case.text, case.ids));
+            wrong.push(format!("{:?}\n  expected {:?}\n  found  {found:?}", case.text, case.ids));
         }
     }
     let n_cases = lines.lines().count();
@@ -82,9 +81,9 @@ fn ids_equal_the_reference_on_mixed_scripts() {
 
 #[test]
 fn truncation_keeps_the_special_tokens_and_says_so() {
-    let check = |text: &str, max_tokens, wanted: &[u32], truncated| {
+    let check = |text: &str, max_tokens, expected: &[u32], truncated| {
         let found = TOKENIZER.encode(text, Specials::Text, max_tokens);
-        assert_eq!((&found.ids[..], found.truncated), (wanted, truncated), "{text:?} in {max_tokens}");
+        assert_eq!((&found.ids[..], found.truncated), (expected, truncated), "{text:?} in {max_tokens}");
     };
     let (hello, world) = (7592, 2088);
     check("hello world", 4, &[CLS, hello, world, SEP], false);
@@ -93,27 +92,27 @@ fn truncation_keeps_the_special_tokens_and_says_so() {
     check("hello world \u{4e00}", 4, &[CLS, hello, world, SEP], true);
     check("hello world", 3, &[CLS, hello, SEP], true);
     check("hello world", 2, &[CLS, SEP], true);
-    check("hello world", 0, &[CLS, SEP], true); // never fewer than two
+    check("hello world", 0, &[CLS, SEP], true); // the two special tokens are always present
     check("", 0, &[CLS, SEP], false);
-    check("injections", 3, &[CLS, 13341, SEP], true); // in the middle of a word
+    check("injections", 3, &[CLS, 13341, SEP], true); // truncated in the middle of a word
     assert_eq!(ids("injections")[1], 13341);
 }
 
 #[test]
-fn text_of_strangers_never_becomes_a_special_token() {
+fn untrusted_text_never_becomes_a_special_token() {
     let (cls, sep, mask) = ([1031, 18856, 2015, 1033], [1031, 19802, 1033], [1031, 7308, 1033]);
-    let wanted = [&[CLS][..], &cls, &[19737], &sep, &[2569], &mask, &[19204, 2015], &[SEP]].concat();
-    assert_eq!(ids("[CLS] injected [SEP] special [MASK] tokens"), wanted);
+    let expected = [&[CLS][..], &cls, &[19737], &sep, &[2569], &mask, &[19204, 2015], &[SEP]].concat();
+    assert_eq!(ids("[CLS] injected [SEP] special [MASK] tokens"), expected);
     let found = ids("[CLS][SEP][MASK][PAD][UNK] [cls] [unused5] \u{2581}[SEP] ##[MASK]");
     let inner = &found[1..found.len() - 1];
     assert!(inner.iter().all(|id| ![0, CLS, SEP, 103].contains(id)), "{inner:?}");
 }
 
 #[test]
-fn special_tokens_are_parsed_where_asked_for_and_nowhere_else() {
-    let check = |text: &str, max_tokens, wanted: &[u32], truncated| {
+fn special_tokens_are_parsed_only_on_request() {
+    let check = |text: &str, max_tokens, expected: &[u32], truncated| {
         let found = TOKENIZER.encode(text, Specials::Parse, max_tokens);
-        assert_eq!((&found.ids[..], found.truncated), (wanted, truncated), "{text:?}");
+        assert_eq!((&found.ids[..], found.truncated), (expected, truncated), "{text:?}");
     };
     check("hello[SEP]world", 9, &[CLS, 7592, SEP, 2088, SEP], false);
     check("[MASK]", 3, &[CLS, 103, SEP], false);
@@ -140,17 +139,17 @@ fn odd_texts() {
 #[test]
 fn giant_texts() {
     const N: usize = 10 << 20;
-    let check = |text: String, wanted: &[u32], truncated| {
+    let check = |text: String, expected: &[u32], truncated| {
         let start = Instant::now();
         let found = TOKENIZER.encode(&text, Specials::Text, 512);
-        assert_eq!((&found.ids[..], found.truncated), (wanted, truncated));
+        assert_eq!((&found.ids[..], found.truncated), (expected, truncated));
         start.elapsed()
     };
     check("x".repeat(N), &[CLS, UNK, SEP], false);
     check(" ".repeat(N), &[CLS, SEP], false);
     check(" ".repeat(N) + "a", &[CLS, 1037, SEP], false);
     check("\u{301}".repeat(N / 2), &[CLS, SEP], false);
-    check("e".to_owned() + &"\u{1d165}".repeat(N / 4), &[CLS, UNK, SEP], false); // a mark that is reordered, not dropped
+    check("e".to_owned() + &"\u{1d165}".repeat(N / 4), &[CLS, UNK, SEP], false); // a combining mark that is reordered, not removed
     let mut many = vec![CLS];
     many.resize(511, 1037);
     many.push(SEP);
@@ -171,7 +170,7 @@ fn the_same_text_gives_the_same_ids() {
     assert_eq!(other.vocab_len(), 30_522);
 }
 
-/// A vocabulary of a few words.
+/// A model file with a vocabulary of a few words.
 fn tiny() -> Writer {
     let tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁he", "llo", "▁Hé", "▁!"].map(String::from);
     Writer::new()
@@ -179,28 +178,21 @@ fn tiny() -> Writer {
         .key("tokenizer.ggml.tokens", Value::Strings(tokens.into()))
 }
 
-fn tokenizer_of(file: &Writer) -> offheap_engine::Result<Tokenizer> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tiny.gguf");
-    std::fs::write(&path, file.bytes()).unwrap();
-    Tokenizer::from_gguf(&Gguf::open(&path)?)
-}
-
 #[test]
-fn files_without_ids_and_types_fall_back_on_the_spelling() {
+fn files_without_ids_and_types_use_the_spelling_of_tokens() {
     let tokenizer = tokenizer_of(&tiny()).unwrap();
     assert_eq!(tokenizer.encode("HÉLLO!", Specials::Text, 9).ids, [2, 4, 5, 7, 3]);
     assert_eq!(tokenizer.encode("llo he", Specials::Text, 9).ids, [2, 1, 4, 3]);
 }
 
 #[test]
-fn the_normaliser_is_what_the_file_says() {
-    let check = |lowercase: bool, strip: Option<bool>, text: &str, wanted: &[u32]| {
+fn the_file_configures_the_normaliser() {
+    let check = |lowercase: bool, strip: Option<bool>, text: &str, expected: &[u32]| {
         let mut file = tiny().key("tokenizer.ggml.normalizer.lowercase", Value::Bool(lowercase));
         if let Some(strip) = strip {
             file = file.key("tokenizer.ggml.normalizer.strip_accents", Value::Bool(strip));
         }
-        assert_eq!(tokenizer_of(&file).unwrap().encode(text, Specials::Text, 9).ids, wanted);
+        assert_eq!(tokenizer_of(&file).unwrap().encode(text, Specials::Text, 9).ids, expected);
     };
     check(false, None, "Héllo", &[2, 6, 5, 3]);
     check(false, None, "He", &[2, 1, 3]);
@@ -213,9 +205,9 @@ fn the_normaliser_is_what_the_file_says() {
 fn rejects_what_cannot_be_a_vocabulary() {
     let check = |file: Writer, field: &str, problem: &str| match tokenizer_of(&file) {
         Err(Error::Gguf { field: found, problem: text, .. }) => {
-            assert!(found == field && text.contains(problem), "wanted {field}: {problem}, found {found}: {text}");
+            assert!(found == field && text.contains(problem), "expected {field}: {problem}, found {found}: {text}");
         }
-        other => panic!("wanted {field}: {problem}, found {other:?}"),
+        other => panic!("expected {field}: {problem}, found {other:?}"),
     };
     let bert = || Writer::new().key("tokenizer.ggml.model", Value::Str("bert"));
     let strings = |items: &[&str]| Value::Strings(items.iter().map(|&s| s.to_owned()).collect());

@@ -1,33 +1,22 @@
-//! The default model against the float32 reference, on every kernel that this processor runs.
-#![expect(clippy::print_stdout, reason = "how far off is worth reading, with `--nocapture`")]
+//! The default model against the vectors of the original `f32` weights, on every kernel that this processor can run.
+#![expect(clippy::print_stdout, reason = "the measured similarity is useful to read, with `--nocapture`")]
 
-mod common;
+use offheap_engine::embedder::Embedder;
 
-use common::{cosine, model_path, parity_items};
-use offheap_engine::embedder::{Embedder, Options};
-use offheap_engine::kernel;
+use super::parity_set::{cosine, parity_items};
+use super::support::model_path;
+use super::{embed, kernels, open};
 
-/// Names of the kernels that run here, best first.
-fn kernels() -> Vec<&'static str> {
-    kernel::choose(Some("none of them")).err().expect("no kernel has this name")
-}
-
-fn open(kernel: &str, threads: usize) -> Embedder {
-    let options = Options { kernel: Some(kernel), threads, sha256: None, ..Options::default() };
-    Embedder::open(&model_path(), &options).expect("the default model opens")
-}
-
-fn embed(embedder: &mut Embedder, batch: &[&[u32]]) -> Vec<f32> {
-    let mut rows = vec![0.0; batch.len() * embedder.info().dim];
-    embedder.embed(batch, &mut rows).expect("finite");
-    rows
+/// Opens the default model on one kernel.
+fn open_default(kernel: &str, threads: usize) -> Embedder {
+    open(&model_path(), kernel, threads)
 }
 
 #[test]
 fn every_text_is_near_the_reference_on_every_kernel() {
     let items = parity_items();
     for kernel in kernels() {
-        let mut embedder = open(kernel, 2);
+        let mut embedder = open_default(kernel, 2);
         let (mut worst, mut sum) = ((1.0, 0), 0.0);
         for (i, item) in items.iter().enumerate() {
             let row = embed(&mut embedder, &[&item.token_ids]);
@@ -50,8 +39,8 @@ fn a_vector_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() 
     let all: Vec<&[u32]> = items.iter().map(|item| &item.token_ids[..]).collect();
     let backwards: Vec<&[u32]> = all.iter().rev().copied().collect();
     for kernel in kernels() {
-        let mut one_thread = open(kernel, 1);
-        let mut three_threads = open(kernel, 3);
+        let mut one_thread = open_default(kernel, 1);
+        let mut three_threads = open_default(kernel, 3);
         let dim = one_thread.info().dim;
         let batch = embed(&mut three_threads, &all);
         let reversed = embed(&mut three_threads, &backwards);
@@ -69,13 +58,13 @@ fn a_vector_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() 
 #[test]
 fn kernels_agree_with_the_portable_one() {
     let items = parity_items();
-    let mut portable = open("portable", 1);
+    let mut portable = open_default("portable", 1);
     for name in kernels() {
-        let mut embedder = open(name, 2);
+        let mut embedder = open_default(name, 2);
         for (i, item) in items.iter().enumerate() {
             let (ours, truth) = (embed(&mut embedder, &[&item.token_ids]), embed(&mut portable, &[&item.token_ids]));
             let similarity = cosine(&ours, &truth);
-            // bfloat16 keeps 8 bits of each factor; words keep about 12 of a block of columns.
+            // bfloat16 keeps 8 bits of each factor, 16-bit integers about 12 bits of a column block.
             let bound = match name {
                 "portable" | "neon" => 0.999_999,
                 "amx" => 0.9999,
