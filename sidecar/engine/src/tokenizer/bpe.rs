@@ -1,62 +1,66 @@
-//! Byte-level BPE, as GPT-2 began it: cut the text by a rule, then merge the bytes of each piece into known tokens.
+//! Byte-level BPE, the tokenizer of GPT-2: split the text into pieces by rules, then merge the bytes of each piece into
+//! tokens of the vocabulary.
 //!
 //! Gives the ids of Hugging Face `tokenizers` with the same vocabulary; [`Specials::Text`] is its
 //! `encode_special_tokens`, so tokens that the file calls user-defined are found in every text, and control tokens only
-//! with [`Specials::Parse`]. What a GGUF file cannot say is taken to be off: added tokens that swallow the white space
-//! around them or must be whole words.
+//! with [`Specials::Parse`]. Options that a GGUF file cannot express are off: added tokens that include the white space
+//! around them, or that must be whole words.
 //! Sources: Neural Machine Translation of Rare Words with Subword Units, arXiv 1508.07909; GPT-2's byte alphabet.
 //!
-//! One pass, a few kilobytes of the text in memory, and nothing read that is not needed. A piece of more than
-//! [`WINDOW`] bytes is merged in windows, of which the first half is kept: what follows a window can change its end, but
-//! reaches back through the other half only along a chain of pairs whose ranks fall all the way, which no text has.
+//! Reads the text once, a few kilobytes at a time, and only as far as needed. A piece of more than [`WINDOW`] bytes is merged
+//! in windows, and only the tokens in the first half of a window are used. Text after a window can change tokens near its
+//! end; to change the first half it would need a chain of pairs with falling ranks through the second half, which real
+//! text does not have.
 
-use super::merges::{Merges, Symbols};
-use super::pretokenize::{Piece, Rules, Run};
-use super::source::{Added, Source};
+use super::merges::{MergeBuffer, Merges};
+use super::pretokenize::{Piece, Rules, RunKind};
+use super::sections::{AddedTokens, SectionReader};
 use super::vocab::{Flooded, NORMAL, TOKENS, Table, Tokens, USER, hash_text};
 use super::{Encoding, Specials};
+use crate::Result;
 use crate::gguf::Gguf;
-use crate::{Error, Result};
 
-/// Bytes of one piece that are merged together.
+/// Most bytes of a piece that are merged at once.
 const WINDOW: usize = 64 << 10;
 
 /// The tokenizer of GPT-2, Llama 3, Qwen and the embedding models made from them.
 #[derive(Debug)]
 pub struct Bpe {
     tokens: Tokens,
-    added: Added,
+    added: AddedTokens,
     rules: Rules,
-    /// Whether texts are brought into Unicode's composed form first.
+    /// Whether texts are converted to Unicode's composed form (NFC) first.
     compose: bool,
-    /// Of each byte.
+    /// The token of each byte.
     byte_ids: [u32; 256],
     merges: Merges,
-    /// Where a piece that is a token is that token, whatever the merges say: ids by their text.
+    /// Ids by text, if the model uses a token for a piece with the token's text without applying merges.
     whole: Option<Table>,
+    /// Special token at the start of every text.
     first: Option<u32>,
+    /// Special token at the end of every text.
     last: Option<u32>,
-    /// What stands for a text without tokens where there is neither a first nor a last one.
+    /// Token of a text without tokens, if there is neither a first nor a last special token.
     empty: u32,
 }
 
-/// Where in a piece the text that is ready begins.
+/// Where the text that is ready starts, in terms of pieces.
 #[derive(Clone, Copy)]
-enum Place {
+enum PiecePosition {
+    /// At the start of a piece.
     Start,
-    /// Behind a window, in a piece that goes on as long as this does.
-    Run(Run),
-    /// Behind a window or before the first one, in a piece that goes on for so many bytes.
-    Bytes(usize),
+    /// Inside a piece, after a window; the piece continues as long as this kind of run.
+    InRun(RunKind),
+    /// Inside a piece of white space that has this many bytes left.
+    InSpaces(usize),
 }
 
 impl Bpe {
     pub(super) fn from_gguf(file: &Gguf) -> Result<Bpe> {
         let unsupported = |what, found: &str, supported| {
-            let found = found.chars().take(80).collect();
-            Err(Error::Unsupported { path: file.path().into(), what, found, supported })
+            Err(file.unsupported(what, found.chars().take(80).collect::<String>(), supported))
         };
-        // Names as in the files. Only those whose rules, normalisation included, are known to be these.
+        // The names of pre-tokenizers in the files; only those that are known to have these rules and normalisation.
         let (rules, compose, is_llama) = match file.require_str("tokenizer.ggml.pre")? {
             "qwen2" => (Rules::Cl100k { max_digits: 1 }, true, false),
             "llama-bpe" => (Rules::Cl100k { max_digits: 3 }, false, true),
@@ -71,17 +75,17 @@ impl Bpe {
         let texts = texts(file, &tokens)?;
         let merges = Merges::from_gguf(file, &tokens, &texts)?;
         let byte_ids = byte_ids(file, &tokens, &texts)?;
-        let added = Added::from_tokens(file, &tokens)?;
+        let added = AddedTokens::from_tokens(file, &tokens)?;
 
         let special = |switch: &str, default: bool, keys: &[&str]| match file.bool(switch)?.unwrap_or(default) {
             true => tokens.id_under(keys)?.map(Some).ok_or_else(|| file.damaged(keys[0], "missing")),
             false => Ok(None),
         };
         let (bos, eos) = ("tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id");
-        // The format's own spelling; the right one is for writers that know better.
+        // The specification spells it "seperator"; some writers correct the spelling.
         let (sep, separator) = ("tokenizer.ggml.seperator_token_id", "tokenizer.ggml.separator_token_id");
         let first = special("tokenizer.ggml.add_bos_token", is_llama, &[bos, "tokenizer.ggml.cls_token_id"])?;
-        // One text has one end: where a file asks for a separator too, that is for pairs of texts.
+        // A text gets one token at its end: if the file also asks for a separator, that is meant for pairs of texts.
         let last = match special("tokenizer.ggml.add_eos_token", false, &[eos, sep, separator])? {
             Some(last) => Some(last),
             None => special("tokenizer.ggml.add_sep_token", false, &[sep, separator, eos])?,
@@ -100,11 +104,11 @@ impl Bpe {
         let n_specials = usize::from(self.first.is_some()) + usize::from(self.last.is_some());
         let end = max_tokens.max(n_specials).max(1) - usize::from(self.last.is_some());
         let mut output = Output { ids: self.first.into_iter().collect(), end, truncated: false };
-        let mut source = Source::new(&self.tokens, &self.added, specials, self.compose, text);
-        let mut symbols = Symbols::default();
+        let mut reader = SectionReader::new(&self.tokens, &self.added, specials, self.compose, text);
+        let mut buffer = MergeBuffer::default();
         while !output.truncated {
-            self.section(&mut source, &mut symbols, &mut output);
-            match source.next_section() {
+            self.section(&mut reader, &mut buffer, &mut output);
+            match reader.next_section() {
                 Some(id) => output.push(id),
                 None => break,
             }
@@ -116,68 +120,72 @@ impl Bpe {
         Encoding { ids: output.ids, truncated: output.truncated }
     }
 
-    /// The text up to the next added token, or as much of it as there is room for.
-    fn section(&self, source: &mut Source<'_>, symbols: &mut Symbols, output: &mut Output) {
-        let mut place = Place::Start;
+    /// Tokenises one section, the text up to the next added token, until the output is full.
+    fn section(&self, reader: &mut SectionReader<'_>, buffer: &mut MergeBuffer, output: &mut Output) {
+        let mut position = PiecePosition::Start;
         while !output.truncated {
-            let text = source.ready();
+            let text = reader.ready();
             if text.is_empty() {
-                if source.is_section_read() {
+                if reader.is_section_read() {
                     return;
                 }
-                source.read();
+                reader.read();
                 continue;
             }
-            let Piece { len, is_open, run } = match place {
-                Place::Start => self.rules.piece(text),
-                Place::Run(run) => self.rules.rest_of_piece(run, text),
-                Place::Bytes(n) => Piece { len: n.min(text.len()), is_open: text.len() < n, run: Run::Spaces },
+            let Piece { len, is_open, run } = match position {
+                PiecePosition::Start => self.rules.piece(text),
+                PiecePosition::InRun(run) => self.rules.rest_of_piece(run, text),
+                PiecePosition::InSpaces(n) => {
+                    Piece { len: n.min(text.len()), is_open: text.len() < n, run: RunKind::Spaces }
+                }
             };
-            let is_whole = !is_open || source.is_section_read();
+            let is_whole = !is_open || reader.is_section_read();
             if !is_whole && text.len() < WINDOW {
-                source.read();
+                reader.read();
                 continue;
             }
-            if let (false, Place::Start, Run::Spaces) = (is_whole, place, run) {
-                let (ahead, ends_text) = source.spaces_ahead();
-                place = Place::Bytes(self.rules.len_of_spaces(source.ready(), ahead, ends_text));
+            if let (false, PiecePosition::Start, RunKind::Spaces) = (is_whole, position, run) {
+                let (ahead, ends_text) = reader.spaces_ahead();
+                position = PiecePosition::InSpaces(self.rules.len_of_spaces(reader.ready(), ahead, ends_text));
                 continue;
             }
             if len == 0 {
-                place = Place::Start; // the piece ended with its last window
+                position = PiecePosition::Start; // the piece ended with the last window
                 continue;
             }
             if output.ids.len() == output.end {
-                output.truncated = true; // whatever the piece is, it is at least one token
+                output.truncated = true; // any piece is at least one token
                 return;
             }
             let piece = &text[..len];
-            if let (true, Place::Start, Some(id)) = (is_whole, place, self.whole(piece)) {
+            if let (true, PiecePosition::Start, Some(id)) = (is_whole, position, self.whole(piece)) {
                 output.push(id);
-                source.skip(len);
+                reader.skip(len);
                 continue;
             }
-            symbols.set(piece.as_bytes(), &self.byte_ids);
-            self.merges.apply(symbols);
+            buffer.set(piece.as_bytes(), &self.byte_ids);
+            self.merges.apply(buffer);
             if is_whole {
-                symbols.tokens().for_each(|(id, _)| output.push(id));
-                source.skip(len);
-                place = Place::Start;
+                buffer.tokens().for_each(|(id, _)| output.push(id));
+                reader.skip(len);
+                position = PiecePosition::Start;
                 continue;
             }
-            let n_kept = n_kept(symbols, piece);
-            let n_bytes = symbols.tokens().take(n_kept).map(|(_, n_bytes)| n_bytes).sum();
-            symbols.tokens().take(n_kept).for_each(|(id, _)| output.push(id));
-            place = match (place, run) {
-                (Place::Bytes(n), _) => Place::Bytes(n - n_bytes),
-                (_, Run::Others) if piece[..n_bytes].ends_with(['\r', '\n']) => Place::Run(Run::LineEnds),
-                _ => Place::Run(run),
+            let n_kept = n_kept(buffer, piece);
+            let n_bytes = buffer.tokens().take(n_kept).map(|(_, n_bytes)| n_bytes).sum();
+            buffer.tokens().take(n_kept).for_each(|(id, _)| output.push(id));
+            position = match (position, run) {
+                (PiecePosition::InSpaces(n), _) => PiecePosition::InSpaces(n - n_bytes),
+                (_, RunKind::Others) if piece[..n_bytes].ends_with(['\r', '\n']) => {
+                    PiecePosition::InRun(RunKind::LineEnds)
+                }
+                _ => PiecePosition::InRun(run),
             };
-            source.skip(n_bytes);
+            reader.skip(n_bytes);
         }
     }
 
-    /// The id of a piece that needs no merging.
+    /// The token with the text of the piece, if the model uses such tokens without merging.
     fn whole(&self, piece: &str) -> Option<u32> {
         let texts = self.whole.as_ref()?;
         let spelled: String = piece.bytes().map(spelling).collect();
@@ -185,12 +193,12 @@ impl Bpe {
     }
 }
 
-/// How many tokens of a window to keep: those of its first half, up to a character's end. One that has none there is a
-/// text of tokens that all end within characters, or a single giant token; it is kept as it is.
-fn n_kept(symbols: &Symbols, window: &str) -> usize {
+/// How many tokens of a window to use: those of its first half, up to the end of a character. All of them if no token of
+/// the first half ends at the end of a character.
+fn n_kept(buffer: &MergeBuffer, window: &str) -> usize {
     let mut end = 0;
-    let mut kept = symbols.tokens().count();
-    for (n_tokens, (_, n_bytes)) in (1..).zip(symbols.tokens()) {
+    let mut kept = buffer.tokens().count();
+    for (n_tokens, (_, n_bytes)) in (1..).zip(buffer.tokens()) {
         end += n_bytes;
         if window.len() / 2 < end {
             break;
@@ -202,13 +210,16 @@ fn n_kept(symbols: &Symbols, window: &str) -> usize {
     kept
 }
 
+/// The ids so far.
 struct Output {
     ids: Vec<u32>,
-    end: usize, // length of `ids` at which only the last special token may follow
+    /// Length of `ids` after which only the last special token fits.
+    end: usize,
     truncated: bool,
 }
 
 impl Output {
+    /// Appends an id, or notes that it does not fit.
     fn push(&mut self, id: u32) {
         self.truncated |= self.ids.len() == self.end;
         if !self.truncated {
@@ -217,14 +228,14 @@ impl Output {
     }
 }
 
-/// The ids of the tokens that text may become, by their bytes. A control token is not among them, whatever a merge says.
+/// The ids of normal and user-defined tokens by their text. Control tokens are left out, so merges cannot produce them.
 fn texts(file: &Gguf, tokens: &Tokens) -> Result<Table> {
     let mut table = Table::with_room_for(tokens.len());
-    for wanted in [NORMAL, USER] {
-        for (id, _) in tokens.kinds()?.filter(|&(_, kind)| kind == wanted) {
+    for token_kind in [NORMAL, USER] {
+        for (id, _) in tokens.kinds()?.filter(|&(_, kind)| kind == token_kind) {
             let text = tokens.get(id);
             match table.insert(hash_text(text.iter().copied()), id, |other| tokens.get(other) == text) {
-                Ok(Some(other)) if wanted == NORMAL => {
+                Ok(Some(other)) if token_kind == NORMAL => {
                     return Err(file.damaged(TOKENS, format!("tokens {other} and {id} have the same text")));
                 }
                 Ok(_) => {}
@@ -238,7 +249,7 @@ fn texts(file: &Gguf, tokens: &Tokens) -> Result<Table> {
     Ok(table)
 }
 
-/// The token that each byte is: a vocabulary without one of them could not read every text.
+/// The token of each byte; an error if the vocabulary lacks one, because it could not encode every text.
 fn byte_ids(file: &Gguf, tokens: &Tokens, texts: &Table) -> Result<[u32; 256]> {
     let mut ids = [0; 256];
     for (byte, id) in (0..=u8::MAX).zip(&mut ids) {
@@ -249,8 +260,8 @@ fn byte_ids(file: &Gguf, tokens: &Tokens, texts: &Table) -> Result<[u32; 256]> {
     Ok(ids)
 }
 
-/// How the tokens of the file spell a byte: the printable characters of Latin-1 stand for themselves, and the others, in
-/// their order, are the characters from U+0100 on. Source: GPT-2.
+/// The character that represents a byte in the texts of tokens: printable characters of Latin-1 represent themselves, the
+/// other bytes are represented, in order, by the characters from U+0100 on. Source: GPT-2.
 fn spelling(byte: u8) -> char {
     let n = u32::from(byte);
     let spelled = match byte {

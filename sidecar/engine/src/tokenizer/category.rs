@@ -1,13 +1,14 @@
-//! What kind of character is this? As BERT's reference tokenizer answers, not as the newest Unicode does.
+//! Character classes of BERT's reference tokenizer, which follow Unicode 8.
 //!
-//! The models were trained on the ids of tokenizers whose tables stand at Unicode 8: a mark or a punctuation sign
-//! that is younger is an ordinary character there, and so is everything unassigned. A library that follows Unicode
-//! would change the ids of some 500 characters, so the tables are frozen here: observed code point by code point
-//! from Hugging Face `tokenizers` 0.23.
+//! The models were trained with that tokenizer: marks and punctuation that are newer than Unicode 8, and unassigned code
+//! points, are ordinary characters there. A library that follows newer versions would change the ids of some 500
+//! characters, so the tables are fixed here. They were recorded code point by code point from Hugging Face `tokenizers`
+//! 0.23.
 
 use std::cmp::Ordering;
 
-/// Dropped from the text before anything else. Tab and line ends are not control characters here, but white space.
+/// Whether the character is removed from the text first: control characters, except tab and line ends, which are white
+/// space.
 pub(super) fn is_dropped(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => false,
@@ -16,24 +17,25 @@ pub(super) fn is_dropped(c: char) -> bool {
     }
 }
 
-/// An accent or another mark without width, dropped after decomposition.
+/// Whether the character is a nonspacing mark, such as an accent, which is removed after decomposition.
 pub(super) fn is_nonspacing_mark(c: char) -> bool {
     !c.is_ascii() && contains(NONSPACING_MARK, c)
 }
 
-/// A word of its own, and the end of the word before it.
+/// Whether the character is punctuation, which is a word of its own.
 pub(super) fn is_punctuation(c: char) -> bool {
     c.is_ascii_punctuation() || (!c.is_ascii() && contains(PUNCTUATION, c))
 }
 
-/// An ideograph, which is a word of its own: the blocks that BERT names, with its gap from U+2B820 to U+2B91F.
+/// Whether the character is an ideograph, which is a word of its own: the blocks in BERT's code, which lack U+2B820 to
+/// U+2B91F.
 pub(super) fn is_ideograph(c: char) -> bool {
     matches!(u32::from(c),
         0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x2a6df | 0x2a700..=0x2b81f
         | 0x2b920..=0x2ceaf | 0x2f800..=0x2fa1f)
 }
 
-/// Whether one of the sorted `ranges`, ends included, has `c`.
+/// Whether one of the sorted `ranges`, whose ends are included, contains `c`.
 pub(super) fn contains(ranges: &[(u32, u32)], c: char) -> bool {
     let c = u32::from(c);
     let order = |&(first, last): &(u32, u32)| match () {
@@ -44,7 +46,7 @@ pub(super) fn contains(ranges: &[(u32, u32)], c: char) -> bool {
     ranges.binary_search_by(order).is_ok()
 }
 
-/// Control, format and private-use characters (Cc, Cf, Co). Unassigned ones are not among them.
+/// Control, format and private-use characters (Cc, Cf, Co), without unassigned code points.
 #[rustfmt::skip]
 const CONTROL: &[(u32, u32)] = &[
     (0x1, 0x8), (0xb, 0xc), (0xe, 0x1f), (0x7f, 0x9f), (0xad, 0xad), (0x600, 0x605), (0x61c, 0x61c), (0x6dd, 0x6dd),
@@ -53,7 +55,7 @@ const CONTROL: &[(u32, u32)] = &[
     (0xe0001, 0xe0001), (0xe0020, 0xe007f), (0xf0000, 0xffffd), (0x100000, 0x10fffd),
 ];
 
-/// Category Mn.
+/// Nonspacing marks (category Mn).
 #[rustfmt::skip]
 const NONSPACING_MARK: &[(u32, u32)] = &[
     (0x300, 0x36f), (0x483, 0x487), (0x591, 0x5bd), (0x5bf, 0x5bf), (0x5c1, 0x5c2), (0x5c4, 0x5c5), (0x5c7, 0x5c7),
@@ -103,7 +105,7 @@ const NONSPACING_MARK: &[(u32, u32)] = &[
     (0x1e8d0, 0x1e8d6), (0xe0100, 0xe01ef),
 ];
 
-/// Category P, above ASCII.
+/// Punctuation (category P) outside ASCII.
 #[rustfmt::skip]
 const PUNCTUATION: &[(u32, u32)] = &[
     (0xa1, 0xa1), (0xa7, 0xa7), (0xab, 0xab), (0xb6, 0xb7), (0xbb, 0xbb), (0xbf, 0xbf), (0x37e, 0x37e),

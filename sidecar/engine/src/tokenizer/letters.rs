@@ -1,13 +1,13 @@
-//! Letters, numbers, and marks that are too young: Unicode as the byte-level tokenizers know it.
+//! Character classes of the byte-level tokenizers: letters, numbers, and marks that their normalisation does not know.
 //!
-//! Their splitting rules ask for `\p{L}` and `\p{N}`, which no method of `char` answers: `is_alphabetic` also takes in
-//! marks and letter-like numbers. And as in `category.rs`, a library that follows Unicode would change ids with it. So
-//! the tables are frozen here: observed code point by code point from Hugging Face `tokenizers` 0.23, whose regular
-//! expressions stand at Unicode 16 and whose NFC stands at Unicode 9.
+//! Their splitting rules use `\p{L}` and `\p{N}`, for which `char` has no methods: `is_alphabetic` includes marks and
+//! letter-like numbers. A library that follows Unicode would change ids with each version. So the tables are fixed here,
+//! recorded code point by code point from Hugging Face `tokenizers` 0.23, whose regular expressions follow Unicode 16 and
+//! whose NFC follows Unicode 9.
 
 use super::category::contains;
 
-/// `\p{L}`.
+/// Whether the character is a letter, `\p{L}`.
 pub(super) fn is_letter(c: char) -> bool {
     match c {
         'a'..='z' | 'A'..='Z' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => true,
@@ -15,17 +15,17 @@ pub(super) fn is_letter(c: char) -> bool {
     }
 }
 
-/// `\p{N}`.
+/// Whether the character is a number, `\p{N}`.
 pub(super) fn is_number(c: char) -> bool {
     c.is_ascii_digit() || (!c.is_ascii() && contains(NUMBER, c))
 }
 
-/// Reordered or composed by today's NFC, but an ordinary character to the tokenizers' own.
-pub(super) fn is_too_young_to_compose(c: char) -> bool {
-    '\u{5c8}' <= c && contains(YOUNG, c)
+/// Whether the character is reordered or composed by the NFC of today's Unicode, but not by that of Unicode 9.
+pub(super) fn is_composed_only_since_unicode_9(c: char) -> bool {
+    '\u{5c8}' <= c && contains(NEWER, c)
 }
 
-/// Categories Lu, Ll, Lt, Lm and Lo from U+0080 on.
+/// Letters (categories Lu, Ll, Lt, Lm and Lo) from U+0080 on.
 #[rustfmt::skip]
 const LETTER: &[(u32, u32)] = &[
     (0xaa, 0xaa), (0xb5, 0xb5), (0xba, 0xba), (0xc0, 0xd6), (0xd8, 0xf6), (0xf8, 0x2c1), (0x2c6, 0x2d1), (0x2e0, 0x2e4),
@@ -149,7 +149,7 @@ const LETTER: &[(u32, u32)] = &[
     (0x2f800, 0x2fa1d), (0x30000, 0x3134a), (0x31350, 0x323af),
 ];
 
-/// Categories Nd, Nl and No from U+0080 on.
+/// Numbers (categories Nd, Nl and No) from U+0080 on.
 #[rustfmt::skip]
 const NUMBER: &[(u32, u32)] = &[
     (0xb2, 0xb3), (0xb9, 0xb9), (0xbc, 0xbe), (0x660, 0x669), (0x6f0, 0x6f9), (0x7c0, 0x7c9), (0x966, 0x96f),
@@ -180,9 +180,9 @@ const NUMBER: &[(u32, u32)] = &[
     (0x1ed01, 0x1ed2d), (0x1ed2f, 0x1ed3d), (0x1f100, 0x1f10c), (0x1fbf0, 0x1fbf9),
 ];
 
-/// Younger than Unicode 9, and either of a combining class that is not 0 or part of a composition.
+/// Characters newer than Unicode 9 that have a combining class other than 0 or are part of a composition.
 #[rustfmt::skip]
-const YOUNG: &[(u32, u32)] = &[
+const NEWER: &[(u32, u32)] = &[
     (0x5c8, 0x5c9), (0x7fd, 0x7fd), (0x897, 0x89f), (0x8ca, 0x8d3), (0x9fe, 0x9fe), (0xc3c, 0xc3c), (0xd3b, 0xd3c),
     (0xeba, 0xeba), (0x1715, 0x1715), (0x1abf, 0x1af0), (0x1df6, 0x1dfa), (0xa82c, 0xa82c), (0x105c9, 0x105c9),
     (0x105d2, 0x105d2), (0x105da, 0x105da), (0x105e4, 0x105e4), (0x10d24, 0x10d27), (0x10d69, 0x10d6d),

@@ -1,7 +1,7 @@
 //! The merges of byte-pair encoding, and how a piece of text is merged.
 //!
-//! Of all neighbours the pair of the lowest rank is merged first, and of equal ones the leftmost: the order of Hugging
-//! Face's BPE, found by looking at every pair of a short piece, and in a heap for a long one.
+//! The pair of neighbours with the lowest rank is merged first, and the leftmost of several: the order of Hugging Face's
+//! BPE. It is found by comparing all pairs of a short piece, and with a heap for a long one.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,16 +10,18 @@ use super::vocab::{Flooded, MAX_TOKENS, Table, Tokens, hash_text};
 use crate::Result;
 use crate::gguf::Gguf;
 
+/// Metadata key of the merges.
 const MERGES: &str = "tokenizer.ggml.merges";
-/// Up to here a search through all pairs takes less time than a heap.
+/// Most symbols in a piece for which comparing all pairs is faster than a heap.
 const MAX_SHORT: usize = 64;
+/// The rank of a pair that cannot be merged.
 const NONE: u32 = u32::MAX;
 
-/// What `tokenizer.ggml.merges` says, as ids. A merge's rank is its place in the list.
+/// The merges of `tokenizer.ggml.merges`, as ids. The rank of a merge is its position in the list.
 #[derive(Debug)]
 pub(super) struct Merges {
     by_rank: Vec<Merge>,
-    /// Ranks by the pair.
+    /// Ranks by pair.
     table: Table,
 }
 
@@ -31,7 +33,7 @@ struct Merge {
 }
 
 impl Merges {
-    /// Reads the list. `texts` has the ids of the tokens that text may become.
+    /// Reads the list. `texts` has the ids of the tokens that merges may produce.
     pub(super) fn from_gguf(file: &Gguf, tokens: &Tokens, texts: &Table) -> Result<Merges> {
         let Some(lines) = file.strings(MERGES)? else { return Err(file.damaged(MERGES, "missing")) };
         if MAX_TOKENS < lines.len() {
@@ -46,14 +48,14 @@ impl Merges {
                 return damaged("is not two tokens with a space between");
             };
             let id = |left: &str, right: &str| {
-                let is_it = |id| tokens.get(id).strip_prefix(left.as_bytes()) == Some(right.as_bytes());
-                texts.find(hash_text(left.bytes().chain(right.bytes())), is_it)
+                let matches = |id| tokens.get(id).strip_prefix(left.as_bytes()) == Some(right.as_bytes());
+                texts.find(hash_text(left.bytes().chain(right.bytes())), matches)
             };
             let (Some(left), Some(right), Some(merged)) = (id(left, ""), id("", right), id(left, right)) else {
                 return damaged("names a token that does not exist");
             };
-            let is_it = |rank: u32| merges.by_rank[rank as usize].is(left, right);
-            match merges.table.insert(hash_pair(left, right), rank as u32, is_it) {
+            let matches = |rank: u32| merges.by_rank[rank as usize].is(left, right);
+            match merges.table.insert(hash_pair(left, right), rank as u32, matches) {
                 Ok(None) => merges.by_rank.push(Merge { left, right, merged }),
                 Ok(Some(_)) => return damaged("is there twice"),
                 Err(Flooded) => return damaged("has the same hash as too many others"),
@@ -62,14 +64,14 @@ impl Merges {
         Ok(merges)
     }
 
-    /// NONE if the two are not merged.
+    /// The rank of a pair; [`NONE`] if it cannot be merged.
     fn rank(&self, left: u32, right: u32) -> u32 {
-        let is_it = |rank: u32| self.by_rank[rank as usize].is(left, right);
-        self.table.find(hash_pair(left, right), is_it).unwrap_or(NONE)
+        let matches = |rank: u32| self.by_rank[rank as usize].is(left, right);
+        self.table.find(hash_pair(left, right), matches).unwrap_or(NONE)
     }
 
-    /// Merges the bytes of a piece until no two neighbours can be.
-    pub(super) fn apply(&self, piece: &mut Symbols) {
+    /// Merges the symbols of a piece until no pair can be merged.
+    pub(super) fn apply(&self, piece: &mut MergeBuffer) {
         let symbols = &mut piece.list;
         for at in 1..symbols.len() {
             symbols[at - 1].rank = self.rank(symbols[at - 1].id, symbols[at].id);
@@ -81,8 +83,9 @@ impl Merges {
         }
     }
 
-    fn apply_to_short(&self, symbols: &mut Vec<Symbol>) {
-        while let Some((at, &Symbol { rank, .. })) = symbols.iter().enumerate().min_by_key(|(_, symbol)| symbol.rank)
+    fn apply_to_short(&self, symbols: &mut Vec<MergeSymbol>) {
+        while let Some((at, &MergeSymbol { rank, .. })) =
+            symbols.iter().enumerate().min_by_key(|(_, symbol)| symbol.rank)
             && rank != NONE
         {
             let right = symbols.remove(at + 1);
@@ -95,10 +98,10 @@ impl Merges {
         }
     }
 
-    /// In n log n: symbols are linked, and those merged away are only marked.
-    fn apply_to_long(&self, piece: &mut Symbols) {
-        let Symbols { list: symbols, links, queue } = piece;
-        let n_symbols = symbols.len() as u32; // no more than the bytes of a window
+    /// Takes O(n log n): symbols form a linked list, and a symbol that was merged into another one is only marked.
+    fn apply_to_long(&self, piece: &mut MergeBuffer) {
+        let MergeBuffer { list: symbols, links, queue } = piece;
+        let n_symbols = symbols.len() as u32; // at most the bytes of a window
         links.clear();
         links.extend((0..n_symbols).map(|at| Link { prev: at.wrapping_sub(1), next: at + 1 }));
         queue.clear();
@@ -106,7 +109,8 @@ impl Merges {
         while let Some(Reverse((rank, at))) = queue.pop()
             && rank != NONE
         {
-            // A rank stands for one pair, and a pair never comes back where it was: this is all that can have changed.
+            // Skip outdated entries. A rank identifies a pair, and a merged pair never reappears at the same symbol, so this
+            // comparison finds all of them.
             if symbols[at as usize].len == 0 || symbols[at as usize].rank != rank {
                 continue;
             }
@@ -116,7 +120,7 @@ impl Merges {
             symbols[right as usize].len = 0;
             symbols[at as usize].id = self.by_rank[rank as usize].merged;
             links[at as usize].next = next;
-            let mut pair = |left: u32, right: u32| {
+            let mut push_pair = |left: u32, right: u32| {
                 let rank = self.rank(symbols[left as usize].id, symbols[right as usize].id);
                 symbols[left as usize].rank = rank;
                 if rank != NONE {
@@ -125,10 +129,10 @@ impl Merges {
             };
             let Link { prev, .. } = links[at as usize];
             if prev < n_symbols {
-                pair(prev, at);
+                push_pair(prev, at);
             }
             if next < n_symbols {
-                pair(at, next);
+                push_pair(at, next);
                 links[next as usize].prev = at;
             } else {
                 symbols[at as usize].rank = NONE;
@@ -148,36 +152,36 @@ fn hash_pair(left: u32, right: u32) -> u64 {
     u64::from(left) << 32 | u64::from(right)
 }
 
-/// A piece of text on its way from bytes to tokens, and the memory for it, which the next one uses again.
+/// The symbols of a piece, from bytes to tokens, and memory that is reused for the next piece.
 #[derive(Default)]
-pub(super) struct Symbols {
-    list: Vec<Symbol>,
+pub(super) struct MergeBuffer {
+    list: Vec<MergeSymbol>,
     links: Vec<Link>,
     queue: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
-struct Symbol {
+struct MergeSymbol {
     id: u32,
-    /// Bytes; 0 for a symbol that was merged into the one before it.
+    /// Length in bytes; 0 for a symbol that was merged into the one before it.
     len: u32,
-    /// Of this symbol and the next.
+    /// Rank of the pair of this symbol and the next.
     rank: u32,
 }
 
-/// Places of the neighbours; no symbol has the number beyond the ends.
+/// Indexes of the neighbours. At the ends of the list they are out of range.
 struct Link {
     prev: u32,
     next: u32,
 }
 
-impl Symbols {
-    /// Each byte a symbol.
+impl MergeBuffer {
+    /// Starts a piece: each byte becomes a symbol.
     pub(super) fn set(&mut self, bytes: &[u8], ids: &[u32; 256]) {
         self.list.clear();
-        self.list.extend(bytes.iter().map(|&byte| Symbol { id: ids[usize::from(byte)], len: 1, rank: NONE }));
+        self.list.extend(bytes.iter().map(|&byte| MergeSymbol { id: ids[usize::from(byte)], len: 1, rank: NONE }));
     }
 
-    /// The ids, each with its bytes.
+    /// The ids, each with its length in bytes.
     pub(super) fn tokens(&self) -> impl Iterator<Item = (u32, usize)> {
         self.list.iter().map(|symbol| (symbol.id, symbol.len as usize))
     }

@@ -1,72 +1,70 @@
 //! Text to token ids, from the model file alone.
 //!
-//! The vocabulary stays in the map: a tokenizer holds positions and a hash table of ids, not strings. Whether text that
-//! spells a special token becomes one is the caller's choice: see [`Specials`].
+//! The vocabulary stays in the mapped file: a tokenizer has offsets and a hash table of ids, no strings. The caller decides
+//! whether text that spells a special token becomes that token: see [`Specials`].
 
 mod wordpiece;
 mod bpe;
 mod pretokenize;
-mod source;
+mod sections;
 mod merges;
 mod vocab;
 mod category;
 mod letters;
 
+use crate::Result;
 use crate::gguf::Gguf;
-use crate::{Error, Result};
 pub use bpe::Bpe;
 pub use wordpiece::WordPiece;
 
 /// The tokenizer that a model file asks for.
 #[derive(Debug)]
 pub enum Tokenizer {
-    /// BERT's: whole words and pieces of words, lower-cased and without accents if the model wants it.
+    /// The tokenizer of BERT: words, or the longest known pieces of words; lower-cased and without accents if the file says
+    /// so.
     WordPiece(WordPiece),
-    /// GPT-2's and Qwen's: pieces of text as bytes, and the merges that make tokens of them.
+    /// Byte-level BPE, the tokenizer of GPT-2 and Qwen: the bytes of each piece of text, merged into tokens.
     Bpe(Box<Bpe>),
 }
 
-/// What `[SEP]` or `<|endoftext|>` in a text means.
+/// How the spelling of a special token in a text is read, such as `[SEP]` or `<|endoftext|>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Specials {
-    /// The special token, as the models' own libraries read it by default. For texts of the caller's own.
+    /// As the special token, which is the default of the models' own libraries. For texts that the caller trusts.
     Parse,
-    /// Characters like any others. For texts of strangers: files of a project, queries over them.
+    /// As ordinary characters. For untrusted texts: files of a project, and queries.
     Text,
 }
 
-/// A text as a model reads it.
+/// The token ids of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {
-    /// Rows of the token table, special tokens included; each is less than [`Tokenizer::vocab_len`].
+    /// Token ids, special tokens included; each is less than [`Tokenizer::vocab_len`].
     pub ids: Vec<u32>,
-    /// Whether the text has tokens that are not in `ids`.
+    /// Whether the text has more tokens than `ids`.
     pub truncated: bool,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.ggml.*`. The file stays mapped as long as the tokenizer lives.
+    /// Reads the metadata `tokenizer.ggml.*`. The tokenizer keeps the file mapped.
     ///
-    /// Errors: [`Error::Unsupported`] for another kind of tokenizer, [`Error::Gguf`] for a vocabulary that cannot be.
+    /// Errors: [`Error::Unsupported`](crate::Error::Unsupported) for another kind of tokenizer,
+    /// [`Error::Gguf`](crate::Error::Gguf) for an invalid vocabulary.
     pub fn from_gguf(file: &Gguf) -> Result<Tokenizer> {
         match file.require_str("tokenizer.ggml.model")? {
             "bert" => WordPiece::from_gguf(file).map(Tokenizer::WordPiece),
             "gpt2" => Bpe::from_gguf(file).map(|bpe| Tokenizer::Bpe(Box::new(bpe))),
-            other => Err(Error::Unsupported {
-                path: file.path().into(),
-                what: "tokenizer",
-                found: other.to_owned(),
-                supported: "bert, gpt2",
-            }),
+            other => Err(file.unsupported("tokenizer", other, "bert, gpt2")),
         }
     }
 
-    /// The first `max_tokens` ids of `text`, special tokens counted and always there, and never none at all.
+    /// The token ids of `text`, at most `max_tokens`. The special tokens at the start and end count and are always present;
+    /// there is at least one id.
     ///
-    /// WordPiece has two special tokens. With BPE the file says which; an empty text in a model without any is its end
-    /// of text, or else its padding, beginning of text, or the token of a space.
+    /// WordPiece has two special tokens. With BPE the file determines them; without any, an empty text becomes the end-of-text
+    /// token, or else the padding token, the beginning-of-text token, or the token of a space.
     ///
-    /// Reads no more of the text than it needs to fill `max_tokens` and to find whether anything follows.
+    /// Reads only as much of the text as it needs to fill `max_tokens` and to know whether there are more tokens.
     pub fn encode(&self, text: &str, specials: Specials, max_tokens: usize) -> Encoding {
         match self {
             Tokenizer::WordPiece(tokenizer) => tokenizer.encode(text, specials, max_tokens),
@@ -74,7 +72,7 @@ impl Tokenizer {
         }
     }
 
-    /// How many ids there are.
+    /// Number of tokens in the vocabulary.
     pub fn vocab_len(&self) -> usize {
         match self {
             Tokenizer::WordPiece(tokenizer) => tokenizer.vocab_len(),

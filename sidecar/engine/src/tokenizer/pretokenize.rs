@@ -1,46 +1,47 @@
-//! Where may a token of byte-level BPE not reach across? The splitting rules of the model families, as scanners.
+//! The splitting rules of byte-level BPE: no token extends across the boundary of a piece. One scanner for each family.
 //!
-//! Each rule is published as a regular expression; its alternatives are tried in order, here as there, but by looking
-//! at most two characters ahead of a run and never back. The text of a scan may be the beginning of a longer one: a
-//! [`Piece`] says whether more of it could have changed the answer.
+//! The rules are published as regular expressions. A scanner tries the alternatives in the same order, but looks at most
+//! two characters ahead of a run and never back. The scanned text may be the start of a longer text: a [`Piece`] says
+//! whether more text could change the result.
 
 use super::letters::{is_letter, is_number};
 
-/// How a model family splits its texts.
+/// How a family of models splits texts. Each variant gives its regular expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rules {
     /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
     Gpt2,
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|
-    /// \s+(?!\S)|\s+`, where the number of digits is given.
+    /// \s+(?!\S)|\s+`, where the number of digits varies.
     Cl100k { max_digits: usize },
 }
 
-/// What a text begins with.
+/// A piece at the start of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Bytes. At least one, unless it is the rest of a piece.
+    /// Bytes: at least one, except for the rest of a piece.
     pub(super) len: usize,
-    /// The scan saw the end of the text: more text might make the piece longer, or end it elsewhere.
+    /// Whether the scan reached the end of the text, so that more text could change the length of the piece.
     pub(super) is_open: bool,
-    /// What the piece ends with, which an open one may go on with.
-    pub(super) run: Run,
+    /// The kind of characters at the end of the piece, with which an open piece may continue.
+    pub(super) run: RunKind,
 }
 
-/// Characters of one kind.
+/// The kind of characters in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Run {
+pub(super) enum RunKind {
     Letters,
     Numbers,
-    /// Punctuation, symbols, marks, and then line ends if the rules have them there.
+    /// Punctuation, symbols and marks, and line ends after them if the rules include those.
     Others,
-    /// Line ends after others.
+    /// Line ends after [`RunKind::Others`].
     LineEnds,
     Spaces,
-    /// A piece that ends where it does, whatever follows.
+    /// No run: the piece is complete whatever text follows.
     Nothing,
 }
 
+/// The kind of a single character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Letter,
@@ -71,27 +72,27 @@ impl Rules {
         Piece { len, is_open: scan.saw_end, run }
     }
 
-    /// How much of `text` still belongs to a piece that began before it and was in `run`, not one of spaces.
-    pub(super) fn rest_of_piece(self, run: Run, text: &str) -> Piece {
+    /// The part of `text` that belongs to a piece that started before it and ended in `run`; not for spaces.
+    pub(super) fn rest_of_piece(self, run: RunKind, text: &str) -> Piece {
         let mut scan = Scan { text, at: 0, saw_end: false };
         match run {
-            Run::Letters => scan.eat(Class::Letter),
-            Run::Numbers => scan.eat(Class::Number),
-            Run::Others => {
+            RunKind::Letters => scan.eat(Class::Letter),
+            RunKind::Numbers => scan.eat(Class::Number),
+            RunKind::Others => {
                 scan.eat(Class::Other);
                 if self != Rules::Gpt2 {
                     scan.eat(Class::LineEnd);
                 }
             }
-            Run::LineEnds => scan.eat(Class::LineEnd),
-            Run::Spaces | Run::Nothing => {}
+            RunKind::LineEnds => scan.eat(Class::LineEnd),
+            RunKind::Spaces | RunKind::Nothing => {}
         }
         Piece { len: scan.at, is_open: scan.saw_end, run }
     }
 
-    /// How long the piece is that begins a run of white space, which is `head` and then `tail`.
+    /// Length of the first piece of a run of white space, which is `head` followed by `tail`.
     ///
-    /// `\s*[\r\n]+` where the rules have it, then `\s+(?!\S)`, then `\s+`.
+    /// Implements `\s*[\r\n]+` if the rules have it, then `\s+(?!\S)`, then `\s+`.
     pub(super) fn len_of_spaces(self, head: &str, tail: &str, ends_text: bool) -> usize {
         let after_line_end = |text: &str| match self {
             Rules::Gpt2 => None,
@@ -102,11 +103,11 @@ impl Rules {
         }
         let len = head.len() + tail.len();
         let last = tail.chars().next_back().or(head.chars().next_back()).map_or(0, char::len_utf8);
-        if ends_text || last == len { len } else { len - last } // the last one goes with what follows
+        if ends_text || last == len { len } else { len - last } // the last space belongs to the next piece
     }
 }
 
-/// A place in a text, and whether anybody has wanted to know what stands behind its end.
+/// A position in a text, and whether the scan has reached the end of the text.
 struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -114,27 +115,29 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn gpt2(&mut self) -> (usize, Run) {
+    /// The first piece by [`Rules::Gpt2`].
+    fn gpt2(&mut self) -> (usize, RunKind) {
         if let Some(len) = self.contraction(|c| c) {
-            return (len, Run::Nothing);
+            return (len, RunKind::Nothing);
         }
         let (first, width) = self.first();
         self.at = if first == ' ' { width } else { 0 };
         let run = match self.peek().map(class) {
-            Some(class @ Class::Letter) => (class, Run::Letters),
-            Some(class @ Class::Number) => (class, Run::Numbers),
-            Some(class @ Class::Other) => (class, Run::Others),
+            Some(class @ Class::Letter) => (class, RunKind::Letters),
+            Some(class @ Class::Number) => (class, RunKind::Numbers),
+            Some(class @ Class::Other) => (class, RunKind::Others),
             _ => return self.spaces(Rules::Gpt2),
         };
         self.eat(run.0);
         (self.at, run.1)
     }
 
-    fn cl100k(&mut self, max_digits: usize) -> (usize, Run) {
-        // Besides its own capital, the only other spelling of a letter of these is that of the long s.
+    /// The first piece by [`Rules::Cl100k`].
+    fn cl100k(&mut self, max_digits: usize) -> (usize, RunKind) {
+        // Case folding of the contractions' letters: besides capitals, only the long s (U+017F) folds to one of them.
         let fold = |c: char| if c == '\u{17f}' { 's' } else { c.to_ascii_lowercase() };
         if let Some(len) = self.contraction(fold) {
-            return (len, Run::Nothing);
+            return (len, RunKind::Nothing);
         }
         let (first, width) = self.first();
         let class_of_first = class(first);
@@ -146,13 +149,13 @@ impl Scan<'_> {
                     _ => break,
                 }
             }
-            return (self.at, Run::Nothing);
+            return (self.at, RunKind::Nothing);
         }
         let next = if class_of_first == Class::LineEnd { None } else { self.peek().map(class) };
         match (class_of_first, next) {
             (Class::Letter, _) | (_, Some(Class::Letter)) => {
                 self.eat(Class::Letter);
-                (self.at, Run::Letters)
+                (self.at, RunKind::Letters)
             }
             (Class::Other, _) => self.others(),
             (Class::Space, Some(Class::Other)) if first == ' ' => self.others(),
@@ -160,22 +163,23 @@ impl Scan<'_> {
         }
     }
 
-    fn others(&mut self) -> (usize, Run) {
+    /// Characters of [`Class::Other`], then line ends.
+    fn others(&mut self) -> (usize, RunKind) {
         self.eat(Class::Other);
         self.eat(Class::LineEnd);
-        (self.at, Run::Others)
+        (self.at, RunKind::Others)
     }
 
-    /// The text begins with white space, which nothing has claimed.
-    fn spaces(&mut self, rules: Rules) -> (usize, Run) {
+    /// White space at the start of the text, after no other alternative has matched.
+    fn spaces(&mut self, rules: Rules) -> (usize, RunKind) {
         self.at = 0;
         while let Some(c) = self.peek().filter(|c| c.is_whitespace()) {
             self.at += c.len_utf8();
         }
-        (rules.len_of_spaces(&self.text[..self.at], "", self.at == self.text.len()), Run::Spaces)
+        (rules.len_of_spaces(&self.text[..self.at], "", self.at == self.text.len()), RunKind::Spaces)
     }
 
-    /// One of `'s 't 'm 'd 're 've 'll`.
+    /// Length of a contraction at the start of the text: one of `'s 't 'm 'd 're 've 'll`.
     fn contraction(&mut self, fold: impl Fn(char) -> char) -> Option<usize> {
         let rest = self.text.strip_prefix('\'')?;
         let mut chars = rest.chars();
@@ -195,20 +199,23 @@ impl Scan<'_> {
         Some(1 + len)
     }
 
+    /// The first character and its length.
     fn first(&self) -> (char, usize) {
         let first = self.text.chars().next().unwrap_or_default();
         (first, first.len_utf8())
     }
 
+    /// The next character, without moving; notes the end of the text.
     fn peek(&mut self) -> Option<char> {
         let next = self.text[self.at..].chars().next();
         self.saw_end |= next.is_none();
         next
     }
 
-    fn eat(&mut self, wanted: Class) {
+    /// Moves past all characters of a class.
+    fn eat(&mut self, expected: Class) {
         while let Some(c) = self.peek()
-            && class(c) == wanted
+            && class(c) == expected
         {
             self.at += c.len_utf8();
         }

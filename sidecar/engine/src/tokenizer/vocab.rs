@@ -1,26 +1,31 @@
-//! What the tokenizers have in common: the tokens of the file, left where they stand, and a table that finds ids by hash.
+//! What both tokenizers use: the token texts in the mapped file, and a hash table that finds their ids.
 
 use crate::Result;
 use crate::gguf::{Gguf, Strings};
 
+/// Metadata key of the token texts.
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+/// Most tokens in a vocabulary.
 pub(super) const MAX_TOKENS: usize = 1 << 22;
 
-// Of `tokenizer.ggml.token_type`.
+/// Value of `tokenizer.ggml.token_type` for a normal token.
 pub(super) const NORMAL: i32 = 1;
+/// Value of `tokenizer.ggml.token_type` for a control token.
 pub(super) const CONTROL: i32 = 3;
+/// Value of `tokenizer.ggml.token_type` for a user-defined token.
 pub(super) const USER: i32 = 4;
 
 /// The texts of `tokenizer.ggml.tokens`, by id.
 #[derive(Debug)]
 pub(super) struct Tokens {
     file: Gguf,
-    /// Where each token stands, counted from `base`.
+    /// Position of each token's text in the file, relative to `base`.
     offsets: Vec<u32>,
     base: usize,
 }
 
 impl Tokens {
+    /// Records the position of every token's text.
     pub(super) fn from_gguf(file: &Gguf) -> Result<Tokens> {
         let Some(mut texts) = file.strings(TOKENS)? else { return Err(file.damaged(TOKENS, "missing")) };
         let (n_tokens, base) = (texts.len(), texts.pos());
@@ -37,15 +42,17 @@ impl Tokens {
         Ok(Tokens { file: file.clone(), offsets, base })
     }
 
+    /// Number of tokens.
     pub(super) fn len(&self) -> usize {
         self.offsets.len()
     }
 
+    /// The text of token `id`, which must be less than [`Tokens::len`].
     pub(super) fn get(&self, id: u32) -> &[u8] {
         Strings::at(&self.file, self.base + self.offsets[id as usize] as usize)
     }
 
-    /// All ids, with the kind of each. Where the file has no kinds, every token is text.
+    /// All ids with their kinds. If the file has no kinds, all tokens are normal.
     pub(super) fn kinds(&self) -> Result<impl Iterator<Item = (u32, i32)>> {
         const TYPES: &str = "tokenizer.ggml.token_type";
         let mut kinds = self.file.i32s(TYPES)?;
@@ -55,7 +62,7 @@ impl Tokens {
         Ok((0..self.len() as u32).map(move |id| (id, kinds.as_mut().and_then(Iterator::next).unwrap_or(NORMAL))))
     }
 
-    /// The id under the first of `keys` that is there.
+    /// The id under the first of `keys` that the file has.
     pub(super) fn id_under(&self, keys: &[&str]) -> Result<Option<u32>> {
         for key in keys {
             match self.file.u32(key)? {
@@ -71,35 +78,39 @@ impl Tokens {
     }
 }
 
-/// A hash table of numbers below [`MAX_TOKENS`], whose keys are wherever the owner says.
+/// A hash table of numbers below [`MAX_TOKENS`]. The keys are not in the table: the caller compares them.
 ///
-/// Open addressing, at least half free: at the place that the key's hash says or the next free one after it stands
-/// `n + 1` in the low bits and a part of the hash in the high ones, so that other keys are seldom looked at. 0 is free.
+/// Open addressing with linear probing, at least half of the slots free. A slot has `n + 1` in its low bits and part of the
+/// key's hash in its high bits, so that other keys are seldom compared; 0 is a free slot.
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<u32>,
-    /// How far the farthest number stands from where its hash says, so that no search goes on for longer.
+    /// Largest distance of a number from the slot of its hash, which limits every search.
     reach: usize,
 }
 
+/// Low bits of a slot, which hold a number plus 1.
 const N_BITS: u32 = MAX_TOKENS.ilog2() + 1;
+/// Mask of the low bits of a slot.
 const N_MASK: u32 = (1 << N_BITS) - 1;
 
-/// More than [`Table::MAX_REACH`] keys fall on the same place. Half the table is free, so no vocabulary of words comes
-/// near that: these were chosen to make us slow.
+/// The error of inserting a key more than [`Table::MAX_REACH`] slots from the slot of its hash.
+///
+/// Half of the slots are free, so no real vocabulary comes near that: its keys were chosen to collide.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flooded;
 
 impl Table {
+    /// Largest distance of a number from the slot of its hash.
     pub(super) const MAX_REACH: usize = 1 << 10;
 
-    /// A table with room for `n` numbers.
+    /// A table for up to `n` numbers.
     pub(super) fn with_room_for(n: usize) -> Table {
         Table { slots: vec![0; (2 * n).next_power_of_two()], reach: 0 }
     }
 
-    /// The number with this hash that `is_it` says yes to.
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// The number inserted with this hash for which `matches` returns true.
+    pub(super) fn find(&self, hash: u64, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
         let (start, tag) = finish(hash);
         for step in 0..=self.reach {
             let slot = self.slots[self.at(start + step)];
@@ -107,16 +118,21 @@ impl Table {
                 return None;
             }
             let n = (slot & N_MASK) - 1;
-            if slot >> N_BITS == tag && is_it(n) {
+            if slot >> N_BITS == tag && matches(n) {
                 return Some(n);
             }
         }
         None
     }
 
-    /// Puts `n` in the table, unless `is_it` says yes to a number that is there, which is returned.
-    pub(super) fn insert(&mut self, hash: u64, n: u32, is_it: impl FnMut(u32) -> bool) -> Result<Option<u32>, Flooded> {
-        if let Some(other) = self.find(hash, is_it) {
+    /// Inserts `n`, unless the table has a number for which `matches` returns true: returns that number.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        n: u32,
+        matches: impl FnMut(u32) -> bool,
+    ) -> Result<Option<u32>, Flooded> {
+        if let Some(other) = self.find(hash, matches) {
             return Ok(Some(other));
         }
         let (start, tag) = finish(hash);
@@ -127,23 +143,27 @@ impl Table {
         Ok(None)
     }
 
-    fn at(&self, place: usize) -> usize {
-        place & (self.slots.len() - 1)
+    /// The index of a slot, wrapped around the end of the table.
+    fn at(&self, slot: usize) -> usize {
+        slot & (self.slots.len() - 1)
     }
 }
 
-/// FNV-1a, 64 bits: one multiplication a byte, and the hash of each prefix comes for free.
+/// The initial value of an FNV-1a hash of 64 bits, which has the hashes of all prefixes as intermediate results.
 pub(super) const HASH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
+/// The FNV-1a hash extended by one byte.
 pub(super) fn hash_step(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
+/// The FNV-1a hash of a text.
 pub(super) fn hash_text(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(HASH_SEED, hash_step)
 }
 
-/// Where a search begins, and the part of the hash that is kept. The high bits hold what the low ones have not mixed.
+/// The first slot of a search, and the part of the hash that is stored in the slot. Both are from the high bits, because
+/// the low ones are mixed less.
 fn finish(hash: u64) -> (usize, u32) {
     let mixed = (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed >> 32) as usize, (mixed >> 32) as u32 >> N_BITS)
@@ -154,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_chosen_to_have_one_hash_are_refused_before_they_make_us_slow() {
+    fn keys_chosen_to_collide_are_refused() {
         let mut table = Table::with_room_for(5_000);
         for n in 0..=Table::MAX_REACH as u32 {
             assert_eq!(table.insert(7, n, |other| other == n), Ok(None));

@@ -1,9 +1,10 @@
-//! BERT's WordPiece: clean, split into words, then cut each word greedily into the longest known pieces.
+//! WordPiece, the tokenizer of BERT: normalise the text, split it into words, then divide each word greedily into the longest
+//! known pieces.
 //!
 //! Gives the ids of Hugging Face `BertNormalizer` + `BertPreTokenizer` + `WordPiece`; [`Specials::Text`] is its
 //! `encode_special_tokens`. Source: BERT, arXiv 1810.04805; the character classes are in `category.rs`.
 //!
-//! One pass, one character at a time, one word in memory: a text of any size needs a buffer of 100 characters.
+//! Reads the text once, one character at a time, and keeps one word in memory, at most 100 characters.
 
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
@@ -13,12 +14,12 @@ use super::{Encoding, Specials};
 use crate::Result;
 use crate::gguf::Gguf;
 
-/// A word of more characters than this is unknown as a whole.
+/// A word of more characters than this becomes one unknown token.
 const MAX_WORD_CHARS: usize = 100;
-/// What a token of the file begins with when it can begin a word (the others continue one).
+/// The prefix of tokens in the file that start a word; tokens without it continue a word.
 const WORD_START: &str = "\u{2581}";
 
-/// The tokenizer of BERT and its family.
+/// The tokenizer of BERT and related models.
 #[derive(Debug)]
 pub struct WordPiece {
     vocab: Vocab,
@@ -27,7 +28,7 @@ pub struct WordPiece {
     cls: u32,
     sep: u32,
     unknown: u32,
-    /// Spellings that [`Specials::Parse`] looks for, with their ids.
+    /// Spellings and ids of the special tokens that [`Specials::Parse`] recognises.
     specials: Vec<(String, u32)>,
 }
 
@@ -36,7 +37,7 @@ impl WordPiece {
         let vocab = Vocab::from_gguf(file)?;
         let special = |keys: &[&str], text: &str| special_id(file, &vocab.tokens, keys, text);
         let cls = special(&["tokenizer.ggml.cls_token_id", "tokenizer.ggml.bos_token_id"], "[CLS]")?;
-        // The format's own spelling; the right one is for writers that know better.
+        // The specification spells it "seperator"; some writers correct the spelling.
         let sep = special(&["tokenizer.ggml.seperator_token_id", "tokenizer.ggml.separator_token_id"], "[SEP]")?;
         let unknown = special(&["tokenizer.ggml.unknown_token_id"], "[UNK]")?;
         let lowercase = file.bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
@@ -83,13 +84,13 @@ impl WordPiece {
 }
 
 impl WordPiece {
-    /// The special token that `text` begins with.
+    /// The special token at the start of `text`.
     fn special(&self, text: &str) -> Option<&(String, u32)> {
         self.specials.iter().find(|(spelled, _)| text.starts_with(spelled.as_str()))
     }
 }
 
-/// The id under the first of `keys` that is there, else that of the token spelled `text`.
+/// The id under the first of `keys` that the file has, or else the id of the token with this text.
 fn special_id(file: &Gguf, tokens: &Tokens, keys: &[&str], text: &str) -> Result<u32> {
     if let Some(id) = tokens.id_under(keys)? {
         return Ok(id);
@@ -98,17 +99,18 @@ fn special_id(file: &Gguf, tokens: &Tokens, keys: &[&str], text: &str) -> Result
     found.map(|id| id as u32).ok_or_else(|| file.damaged(keys[0], format!("missing, and no token is spelled {text}")))
 }
 
-/// The text so far: finished ids, and the word that is being read.
+/// The state of one [`WordPiece::encode`]: ids of finished words, and the current word.
 struct Output<'a> {
     tokenizer: &'a WordPiece,
     ids: Vec<u32>,
-    end: usize, // length of `ids` at which the last special token must follow
+    /// Length of `ids` after which only the last special token fits.
+    end: usize,
     truncated: bool,
     word: Word,
 }
 
 impl Output<'_> {
-    /// A special token that the text spells, as it is.
+    /// Appends a special token that the text spells.
     fn special(&mut self, id: u32) {
         self.end_word();
         self.truncated |= self.ids.len() == self.end;
@@ -117,7 +119,7 @@ impl Output<'_> {
         }
     }
 
-    /// A character of the text.
+    /// Reads a character of the text: removes control characters, splits at white space and around ideographs.
     fn raw(&mut self, c: char) {
         if is_dropped(c) {
         } else if c.is_whitespace() {
@@ -131,6 +133,7 @@ impl Output<'_> {
         }
     }
 
+    /// Decomposes a character and removes combining marks, if accents are to be removed.
     fn decomposed(&mut self, c: char) {
         if c.is_ascii() || !self.tokenizer.strip_accents {
             return self.lowered(c);
@@ -142,6 +145,7 @@ impl Output<'_> {
         });
     }
 
+    /// Converts a character to lower case, if the file says so.
     fn lowered(&mut self, c: char) {
         match (self.tokenizer.lowercase, c.is_ascii()) {
             (false, _) => self.normal(c),
@@ -150,7 +154,7 @@ impl Output<'_> {
         }
     }
 
-    /// A character of the normalised text.
+    /// Adds a normalised character to the word; punctuation is a word of its own.
     fn normal(&mut self, c: char) {
         if c.is_whitespace() {
             return self.end_word();
@@ -161,11 +165,12 @@ impl Output<'_> {
             return self.end_word();
         }
         if self.word.n_chars == 0 && self.ids.len() == self.end {
-            self.truncated = true; // whatever the word will be, it is at least one token
+            self.truncated = true; // any word is at least one token
         }
         self.word.push(c, self.tokenizer.strip_accents);
     }
 
+    /// Appends the ids of the current word and starts a new one.
     fn end_word(&mut self) {
         if self.word.n_chars != 0 && !self.truncated {
             let before = self.ids.len();
@@ -180,7 +185,7 @@ impl Output<'_> {
     }
 }
 
-/// The word that is being read, as far as it is worth keeping.
+/// The current word: its text up to [`MAX_WORD_CHARS`], and its length in characters.
 struct Word {
     text: String,
     n_chars: usize,
@@ -191,13 +196,13 @@ impl Word {
         Word { text: String::with_capacity(4 * MAX_WORD_CHARS), n_chars: 0 }
     }
 
-    /// Appends; with `reorder`, marks stand in the canonical order of a decomposed text.
+    /// Appends a character; with `reorder`, combining marks are kept in Unicode's canonical order.
     ///
-    /// That order is a stable sort within each run of marks, so it can be kept while marks of category Mn are left out.
+    /// That order is a stable sort within each run of marks, so it also holds if marks of category Mn were removed before.
     fn push(&mut self, c: char, reorder: bool) {
         self.n_chars += 1;
         if MAX_WORD_CHARS < self.n_chars {
-            return; // unknown, in any order
+            return; // the word is unknown whatever it contains
         }
         let class = if c.is_ascii() || !reorder { 0 } else { canonical_combining_class(c) };
         if class == 0 {
@@ -214,12 +219,12 @@ impl Word {
     }
 }
 
-/// The tokens of the file that text can give, found by their bytes.
+/// The tokens that text can become, by their text.
 #[derive(Debug)]
 struct Vocab {
     tokens: Tokens,
     table: Table,
-    /// Bytes of the longest piece, without its mark.
+    /// Bytes of the longest piece, without the prefix [`WORD_START`].
     max_bytes: usize,
 }
 
@@ -235,12 +240,12 @@ impl Vocab {
             if !matches!(kind, NORMAL | USER) || is_bracketed || token.is_empty() {
                 continue;
             }
-            let (is_start, piece) = split_mark(token);
+            let (is_start, piece) = split_prefix(token);
             let hash = piece.iter().fold(seed(is_start), |hash, &byte| hash_step(hash, byte));
-            // Of two equal tokens the first stays.
-            table.insert(hash, id, |other| split_mark(tokens.get(other)) == (is_start, piece)).map_err(|Flooded| {
-                file.damaged(TOKENS, format!("more than {} tokens have the same hash", Table::MAX_REACH))
-            })?;
+            // If two tokens have the same text, the first is used.
+            table.insert(hash, id, |other| split_prefix(tokens.get(other)) == (is_start, piece)).map_err(
+                |Flooded| file.damaged(TOKENS, format!("more than {} tokens have the same hash", Table::MAX_REACH)),
+            )?;
             any_start |= is_start;
             max_bytes = max_bytes.max(piece.len());
         }
@@ -254,7 +259,7 @@ impl Vocab {
         self.tokens.len()
     }
 
-    /// Appends the word's pieces; false if the word is unknown.
+    /// Appends the ids of the word's pieces; returns false if the word is unknown.
     fn pieces(&self, word: &Word, ids: &mut Vec<u32>) -> bool {
         if MAX_WORD_CHARS < word.n_chars {
             return false;
@@ -269,8 +274,9 @@ impl Vocab {
         true
     }
 
+    /// The longest piece at the start of `text`: its id and its length in bytes. `is_start`: whether it starts a word.
     fn longest_prefix(&self, text: &str, is_start: bool) -> Option<(u32, usize)> {
-        // Hash all prefixes in one go, then look them up from the longest down.
+        // Hash all prefixes in one pass, then look them up from the longest to the shortest.
         let mut ends = [(0_u64, 0_usize); MAX_WORD_CHARS];
         let mut n_ends = 0;
         let mut hash = seed(is_start);
@@ -283,20 +289,22 @@ impl Vocab {
         }
         ends[..n_ends].iter().rev().find_map(|&(hash, end)| {
             let piece = &text.as_bytes()[..end];
-            let id = self.table.find(hash, |id| split_mark(self.tokens.get(id)) == (is_start, piece))?;
+            let id = self.table.find(hash, |id| split_prefix(self.tokens.get(id)) == (is_start, piece))?;
             Some((id, end))
         })
     }
 }
 
-/// Whether the token begins a word, and its text. A token that is nothing but the mark continues a word with it.
-fn split_mark(token: &[u8]) -> (bool, &[u8]) {
+/// Whether the token starts a word, and its text without [`WORD_START`]. A token that consists of the prefix only continues
+/// a word.
+fn split_prefix(token: &[u8]) -> (bool, &[u8]) {
     match token.strip_prefix(WORD_START.as_bytes()) {
         Some(piece) if !piece.is_empty() => (true, piece),
         _ => (false, token),
     }
 }
 
+/// The initial hash of a piece: pieces that start a word differ from those that continue one.
 fn seed(is_start: bool) -> u64 {
     HASH_SEED ^ u64::from(is_start)
 }
