@@ -1,28 +1,28 @@
-//! Frames and messages as bytes. No sockets; the only file that knows bincode.
+//! Preambles, frame headers and messages as bytes. No sockets; the only file that uses bincode.
 //!
-//! Nothing is allocated for a length before that length was checked against its limit.
+//! A length is checked against its limit before anything is allocated for it.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes of a [`Header`].
+/// Length of an encoded [`Header`], bytes.
 pub const HEADER_BYTES: usize = 24;
-/// Largest control part.
+/// Largest control part, bytes: 4 MiB.
 pub const MAX_CONTROL: u32 = 4 << 20;
-/// Largest body.
+/// Largest body, bytes: 64 MiB.
 pub const MAX_BODY: u32 = 64 << 20;
-/// Largest body of one request's texts that the client sends in one frame; larger ones are split.
+/// Largest body that the client makes for one `Embed` request, bytes: 8 MiB. It splits longer lists of texts.
 pub const MAX_TEXTS_BODY: usize = 8 << 20;
 
-/// "OFHP" in the byte order of the wire.
+/// The first four bytes of a frame, "OFHP", as a number.
 const MAGIC: u32 = u32::from_le_bytes(*b"OFHP");
 
-/// First bytes in both directions. These 32 bytes never change, whatever becomes of the rest.
+/// The first 32 bytes that each side sends. Their layout never changes in later protocol versions.
 ///
 /// | bytes | what |
 /// |---|---|
 /// | 0..8 | `OFFHEAP` and a zero |
 /// | 8 | preamble version, 1 |
-/// | 9 | what this connection is for, see [`Purpose`] |
+/// | 9 | purpose of the connection, see [`Purpose`] |
 /// | 10..12 | oldest protocol spoken, u16 LE |
 /// | 12..14 | newest protocol spoken, u16 LE |
 /// | 14..16 | zero |
@@ -33,29 +33,29 @@ pub struct Preamble {
     pub proto_min: u16,
     /// Newest protocol version spoken.
     pub proto_max: u16,
-    /// What the connection is for; in an answer, whether that is granted.
+    /// From the client, what the connection is for; from the daemon, what it agrees to.
     pub purpose: Purpose,
-    /// Which build this is: the package version, zero-padded.
+    /// The build: the package version in ASCII, padded with zeros.
     pub build: [u8; 16],
 }
 
-/// What a connection is for. Part of the bytes that never change: two releases that share no protocol can still hand
-/// over to each other.
+/// What a connection is for. Part of the preamble, so that a daemon can be replaced by a release that shares no protocol with
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Frames follow.
     Talk = 0,
-    /// A newer client asks the daemon to finish and leave, so that it can start its own. The daemon answers with the
-    /// same when it does, and the end of the connection is its end; with `Talk` when it refuses.
+    /// A newer client asks the daemon to finish and exit, so that it can start its own. The daemon answers with `HandOver` if
+    /// it agrees, and the end of the connection is then the end of the daemon; with `Talk` if it refuses.
     HandOver = 1,
 }
 
 impl Preamble {
-    /// Bytes of a preamble.
+    /// Length of an encoded preamble.
     pub const BYTES: usize = 32;
     const MAGIC: &[u8; 8] = b"OFFHEAP\0";
 
-    /// This build's.
+    /// The preamble of this build, with purpose [`Purpose::Talk`].
     pub fn ours() -> Self {
         let mut build = [0; 16];
         let version = env!("CARGO_PKG_VERSION").as_bytes();
@@ -65,7 +65,7 @@ impl Preamble {
         Preamble { proto_min, proto_max, purpose: Purpose::Talk, build }
     }
 
-    /// The bytes.
+    /// The preamble as bytes.
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];
         out[..8].copy_from_slice(Self::MAGIC);
@@ -77,7 +77,7 @@ impl Preamble {
         out
     }
 
-    /// `None` where the peer is something else.
+    /// A preamble from bytes; `None` where they do not begin with `OFFHEAP` and a zero. An unknown purpose is [`Purpose::Talk`].
     pub fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         if bytes[..8] != *Self::MAGIC {
             return None;
@@ -90,45 +90,46 @@ impl Preamble {
         })
     }
 
-    /// The newest version that both speak.
+    /// The newest protocol version that both sides speak; `None` where there is none.
     pub fn common(&self, other: &Preamble) -> Option<u16> {
         let newest = self.proto_max.min(other.proto_max);
         (newest >= self.proto_min.max(other.proto_min)).then_some(newest)
     }
 
-    /// Whether this build replaces `other` as owner of an endpoint: strictly newer, so that of any two builds at most one
-    /// ever asks the other to leave, and versions that alternate cannot push each other out in turns.
+    /// Whether this build replaces `other` as the daemon of an endpoint: its newest protocol is newer, or is the same and the
+    /// package version is newer. At most one of two builds is newer, so builds that are used in turns do not replace
+    /// each other again and again.
     pub fn is_newer_than(&self, other: &Preamble) -> bool {
         (self.proto_max, self.version()) > (other.proto_max, other.version())
     }
 
-    /// `None` sorts below every version: a build that does not say its version is replaced by one that does.
+    /// The package version; `None`, which sorts below every version, where the build id is not a version.
     fn version(&self) -> Option<semver::Version> {
         semver::Version::parse(self.build_name()).ok()
     }
 
-    /// The build id as text.
+    /// The build id as text; empty where it is not UTF-8.
     pub fn build_name(&self) -> &str {
         let end = self.build.iter().position(|byte| *byte == 0).unwrap_or(self.build.len());
         std::str::from_utf8(&self.build[..end]).unwrap_or_default()
     }
 }
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Client to daemon: a [`crate::Request`] with its deadline.
+    /// Client to daemon: an [`Envelope`], with the texts of an `Embed` request as its body.
     Request = 1,
-    /// Daemon to client: the final [`crate::Response`].
+    /// Daemon to client: a [`crate::Response`], the final answer, with the rows of vectors as its body.
     Response = 2,
-    /// Daemon to client: the final [`crate::Fault`].
+    /// Daemon to client: a [`crate::Fault`], the final answer.
     Fault = 3,
-    /// Daemon to client: a [`crate::Progress`]; more will come.
+    /// Daemon to client: a [`crate::Progress`]; the final answer follows later.
     Progress = 4,
-    /// Client to daemon: stop working on this id. No control part.
+    /// Client to daemon: stop working on the request with this id. No control part.
     Cancel = 5,
-    /// Daemon to client: no further requests, this one is leaving. Id 0, no control part.
+    /// Daemon to client: the daemon is leaving and takes no further requests. Id 0, no control part.
     GoingAway = 6,
 }
 
@@ -140,7 +141,7 @@ impl Kind {
     }
 }
 
-/// The fixed part of a frame.
+/// The beginning of a frame. The control part follows it, then the body.
 ///
 /// | bytes | what |
 /// |---|---|
@@ -153,18 +154,18 @@ impl Kind {
 /// | 20..24 | bytes of the body, u32 LE |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What follows.
+    /// The kind of the frame.
     pub kind: Kind,
-    /// Which request it belongs to.
+    /// The request that the frame belongs to. The client chooses ids and uses each once per connection.
     pub id: u64,
-    /// Bytes of the control part.
+    /// Length of the control part, bytes; at most [`MAX_CONTROL`].
     pub control: u32,
-    /// Bytes of the body behind it.
+    /// Length of the body, bytes; at most [`MAX_BODY`].
     pub body: u32,
 }
 
 impl Header {
-    /// The bytes.
+    /// The header as bytes.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -175,7 +176,9 @@ impl Header {
         out
     }
 
-    /// Refuses what is not a frame of ours or is larger than the limits.
+    /// A header from bytes.
+    ///
+    /// Errors: [`Error::Magic`], [`Error::Kind`], [`Error::FrameTooLarge`].
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Error> {
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         if u32_at(0) != MAGIC {
@@ -191,30 +194,30 @@ impl Header {
     }
 }
 
-/// Why bytes are no frame or no message.
+/// Why bytes are not a frame or a message, or why a message cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something else is talking.
+    /// The peer does not speak this protocol.
     #[error("the frame does not begin with OFHP")]
     Magic,
-    /// A newer peer, or garbage.
+    /// The frame's kind is none of [`Kind`].
     #[error("frame kind {0} is unknown")]
     Kind(u8),
-    /// Larger than any frame of ours.
-    #[error("a frame of {control} + {body} bytes is over the limits")]
+    /// The control part is longer than [`MAX_CONTROL`] or the body longer than [`MAX_BODY`].
+    #[error("a frame with a control part of {control} bytes and a body of {body} bytes is over the limits")]
     FrameTooLarge {
-        /// Announced control bytes.
+        /// Length of the control part, bytes.
         control: u32,
-        /// Announced body bytes.
+        /// Length of the body, bytes.
         body: u32,
     },
-    /// The control part does not decode.
+    /// The control part is not a message.
     #[error("the control part is malformed")]
     Decode(#[source] bincode::error::DecodeError),
-    /// The control part decodes, and something is left over.
-    #[error("{0} bytes are left over behind the control part")]
+    /// The control part is longer than its message by this many bytes.
+    #[error("the control part has {0} bytes behind its message")]
     Trailing(usize),
-    /// A message that is too large to send.
+    /// The message cannot be encoded.
     #[error("the message cannot be encoded")]
     Encode(#[source] bincode::error::EncodeError),
 }
@@ -224,16 +227,20 @@ fn config() -> impl bincode::config::Config {
 }
 
 /// A message as a control part.
+///
+/// Errors: [`Error::FrameTooLarge`], [`Error::Encode`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
     let control = bincode::serde::encode_to_vec(message, config()).map_err(Error::Encode)?;
-    // bincode's limit holds for decoding only; what the peer would refuse must not be sent.
+    // bincode applies its limit to decoding only, and the peer would refuse a longer control part.
     match u32::try_from(control.len()) {
         Ok(len) if len <= MAX_CONTROL => Ok(control),
         len => Err(Error::FrameTooLarge { control: len.unwrap_or(u32::MAX), body: 0 }),
     }
 }
 
-/// A control part as a message; every byte must be used.
+/// A message from a control part.
+///
+/// Errors: [`Error::Decode`]; [`Error::Trailing`] where bytes are left over.
 pub fn decode<T: DeserializeOwned>(control: &[u8]) -> Result<T, Error> {
     let (message, used) = bincode::serde::decode_from_slice(control, config()).map_err(Error::Decode)?;
     match control.len() - used {
@@ -242,12 +249,12 @@ pub fn decode<T: DeserializeOwned>(control: &[u8]) -> Result<T, Error> {
     }
 }
 
-/// A request on the wire: the deadline travels with it, so that the daemon drops what nobody waits for.
+/// The control part of a request. It carries the deadline, so that the daemon drops work that no caller waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct Envelope {
-    /// Milliseconds the caller waits from now; 0 is forever.
+    /// How long the caller waits from now, milliseconds; 0 is for ever.
     pub deadline_ms: u32,
-    /// What is asked.
+    /// The request.
     pub request: crate::Request,
 }
 

@@ -1,7 +1,8 @@
-//! Where the socket and its lock live, and who may use them.
+//! Where a daemon's socket, lock and other files are, and who may use them.
 //!
-//! `<runtime directory>/<16 hex>.sock`, at most [`MAX_SOCKET_BYTES`] long, beside it `<16 hex>.lock` (held by the
-//! daemon for its whole life, never unlinked) and `<16 hex>.log`. On Windows the socket is a named pipe.
+//! All are in the user's runtime directory and begin with the endpoint's id, 16 hexadecimal digits: `<id>.sock` (on Windows
+//! a named pipe instead), `<id>.lock` (locked by the daemon as long as it runs), `<id>.log`, `<id>.runs` and, where
+//! local sockets are refused, `<id>.tcp`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use sha2::{Digest, Sha256};
 
 use crate::message::{Code, Fault};
 
-/// macOS allows 103 bytes and gives odd errors beyond; this leaves room.
+/// Longest path of a socket, bytes. The strictest system, macOS, allows 103 and gives misleading errors above that.
 pub const MAX_SOCKET_BYTES: usize = 95;
 
-/// The directory that marks a project's root and holds its configuration and index.
+/// Name of the directory in a project's root that holds its configuration and its index.
 pub const PROJECT_DIR: &str = ".offheap";
 
-/// The daemon of one project, or the user's project-less one.
+/// The place where clients meet the daemon of one project, or the user's daemon without a project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     dir: PathBuf,
@@ -24,14 +25,19 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint for a canonical project root ([`find_project`]), or for none, under the user's runtime directory.
+    /// The endpoint for a project's root, or for no project, in the user's runtime directory: `OFFHEAP_RUNTIME_DIR`, or a
+    /// default of the system. The root must be canonical, as [`find_project`] and [`canonical`] give it.
+    ///
+    /// Errors: [`Code::InvalidArgument`] where the socket's path is longer than [`MAX_SOCKET_BYTES`].
     pub fn new(project: Option<PathBuf>) -> Result<Self, Fault> {
         let dir = runtime_dir(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
-        let dir = std::path::absolute(&dir).unwrap_or(dir); // the daemon works from another directory
+        let dir = std::path::absolute(&dir).unwrap_or(dir); // a daemon runs in another working directory
         Self::under(dir, project)
     }
 
-    /// The same under a given runtime directory.
+    /// The endpoint for a canonical project root, or for no project, in the runtime directory `dir`.
+    ///
+    /// Errors: [`Code::InvalidArgument`] where the socket's path is longer than [`MAX_SOCKET_BYTES`].
     pub fn under(dir: PathBuf, project: Option<PathBuf>) -> Result<Self, Fault> {
         let mut hash = Sha256::new();
         match &project {
@@ -53,7 +59,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The project's root.
+    /// The project's root; `None` for the daemon without a project.
     pub fn project(&self) -> Option<&Path> {
         self.project.as_deref()
     }
@@ -63,11 +69,12 @@ impl Endpoint {
         &self.dir
     }
 
-    /// The socket, or on Windows the pipe.
+    /// Path of the socket; on Windows, name of the pipe.
     pub fn socket(&self) -> PathBuf {
         #[cfg(windows)]
         {
-            // Pipes of all users have one set of names. Where the user is unknown nothing can be opened anyway.
+            // All users share the names of pipes, so the name contains the user. Where the user is unknown, opening the pipe
+            // fails anyway.
             let mut hash = Sha256::new_with_prefix(crate::windows::user().unwrap_or_default());
             hash.update([0]);
             hash.update(self.dir.as_os_str().to_ascii_lowercase().as_encoded_bytes());
@@ -77,27 +84,29 @@ impl Endpoint {
         self.dir.join(format!("{}.sock", self.id))
     }
 
-    /// The file whose lock makes ownership of the socket atomic.
+    /// Path of the lock file. Only the process that holds its lock may bind the socket.
     pub fn lock(&self) -> PathBuf {
         self.dir.join(format!("{}.lock", self.id))
     }
 
-    /// The file that says how to reach a daemon over TCP, where the system refuses local sockets.
+    /// Path of the TCP file, which says how to reach the daemon where the system refuses local sockets.
     pub fn door(&self) -> PathBuf {
         self.dir.join(format!("{}.tcp", self.id))
     }
 
-    /// How often a daemon began here and how often it ended without a word.
+    /// Path of the file that counts this endpoint's starts and crashes.
     pub fn runs(&self) -> PathBuf {
         self.dir.join(format!("{}.runs", self.id))
     }
 
-    /// The daemon's log.
+    /// Path of the daemon's log.
     pub fn log(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.id))
     }
 
-    /// Makes the runtime directory if it is missing, and refuses one that others own or can enter.
+    /// Makes the runtime directory if it is missing, for the current user alone.
+    ///
+    /// Errors: [`Code::Forbidden`] where it cannot be made, is a link, belongs to another user, or can be entered by others.
     pub fn prepare_dir(&self) -> Result<(), Fault> {
         let refuse = |why: String| {
             Fault::new(Code::Forbidden, format!("the runtime directory `{}` {why}", self.dir.display()))
@@ -116,17 +125,17 @@ impl Endpoint {
         create().map_err(|error| refuse(format!("cannot be made: {error}")))?;
         let meta = std::fs::symlink_metadata(&self.dir).map_err(|error| refuse(format!("cannot be read: {error}")))?;
         if !meta.is_dir() {
-            return Err(refuse("is not a directory of its own (a link?)".to_owned()));
+            return Err(refuse("is a link or not a directory".to_owned()));
         }
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
             let us = crate::unix::user();
             if meta.uid() != us {
-                return Err(refuse(format!("belongs to user {}, not to you ({us})", meta.uid())));
+                return Err(refuse(format!("belongs to user {}, not to user {us}", meta.uid())));
             }
             if meta.mode() & 0o077 != 0 {
-                return Err(refuse(format!("is open to others (mode {:o})", meta.mode() & 0o777)));
+                return Err(refuse(format!("can be entered by other users (mode {:o})", meta.mode() & 0o777)));
             }
         }
         Ok(())
@@ -138,9 +147,10 @@ fn short_hex(hash: Sha256) -> String {
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The user's runtime directory: `OFFHEAP_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/offheap`, or a short per-user one.
+/// The user's runtime directory: `OFFHEAP_RUNTIME_DIR`; else `$XDG_RUNTIME_DIR/offheap` where that leaves room for a socket's
+/// name; else `/tmp/offheap-<uid>`. On Windows `%LOCALAPPDATA%\offheap\run`.
 ///
-/// Not `$TMPDIR`: it differs between sandboxes and sessions of one user, and cleaners empty it.
+/// Not `$TMPDIR`, because it differs between sandboxes and sessions of one user, and is emptied by cleaners.
 fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     if let Some(dir) = var("OFFHEAP_RUNTIME_DIR") {
         return dir;
@@ -152,7 +162,7 @@ fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     }
     #[cfg(not(windows))]
     {
-        // Longer bases than this would leave no room for the name.
+        // Longest XDG_RUNTIME_DIR that leaves room for the name of a socket.
         const ROOM: usize = MAX_SOCKET_BYTES - "/offheap/0123456789abcdef.sock".len();
         let usable = |dir: &PathBuf| dir.is_absolute() && dir.is_dir() && dir.as_os_str().len() <= ROOM;
         if let Some(dir) = var("XDG_RUNTIME_DIR").filter(usable) {
@@ -162,18 +172,23 @@ fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     }
 }
 
-/// The project that `start` is in: the nearest directory upwards that holds `.offheap`, links resolved.
+/// The root of the project that the directory `start` is in: itself or its nearest parent that has `.offheap/config.json`, with
+/// links resolved. `None` where no project is around it.
+///
+/// Errors: [`Code::InvalidArgument`] where `start` is not a directory that can be opened.
 pub fn find_project(start: &Path) -> Result<Option<PathBuf>, Fault> {
     let start = canonical(start)?;
-    // The home directory's own `.offheap` (caches) does not make the home directory a project. A link does, so that it is
-    // refused by name and not passed over for a project further up.
+    // The home directory has a `.offheap` for caches, so the directory alone does not mark a project. A link called
+    // `config.json` does, so that it is refused with its name later and no project further up is taken instead.
     let is_root = |dir: &&Path| {
         std::fs::symlink_metadata(dir.join(PROJECT_DIR).join("config.json")).is_ok_and(|file| !file.is_dir())
     };
     Ok(start.ancestors().find(is_root).map(Path::to_path_buf))
 }
 
-/// An existing directory with its links resolved.
+/// The absolute path of an existing directory, with links resolved.
+///
+/// Errors: [`Code::InvalidArgument`] where `dir` is not a directory that can be opened.
 pub fn canonical(dir: &Path) -> Result<PathBuf, Fault> {
     let path = std::fs::canonicalize(dir).map_err(|error| {
         Fault::new(Code::InvalidArgument, format!("cannot open directory `{}`: {error}", dir.display()))

@@ -1,8 +1,8 @@
-//! What two processes must agree on: messages, frames, where the socket lives, and the client.
+//! What two processes must agree on: messages, frames, where the socket is, and the client.
 //!
-//! Reading order: [`message`] says what can be asked and answered, [`codec`] how that becomes bytes,
-//! [`endpoint`] where the socket and its lock live and who may use them, [`connection`] turns a socket into whole
-//! frames, [`client`] keeps many requests in flight on one of them. The byte tables are in `README.md`.
+//! Reading order: [`message`] has the requests and responses, [`codec`] encodes them, [`endpoint`] says where the socket and
+//! its lock are and who may use them, [`connection`] sends and receives whole frames over a socket, [`client`] keeps many
+//! requests in flight on one connection. The bytes are documented in `README.md`.
 
 pub mod message;
 pub mod codec;

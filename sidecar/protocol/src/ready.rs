@@ -1,25 +1,25 @@
-//! The ready line: what a starting daemon tells whoever started it, once, on its standard output.
+//! The ready line: what a daemon that starts tells the process that started it, once, on its standard output.
 //!
-//! One line of JSON, so that JavaScript can read it without this crate.
+//! It is one line of JSON, so that JavaScript can read it without this crate.
 
 use serde::{Deserialize, Serialize};
 
-/// The line's three shapes.
+/// The content of the ready line: `{"ready":{...}}`, `"already_running"` or `{"error":{...}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ready {
-    /// The socket is bound and answers.
+    /// The daemon listens at its endpoint.
     Ready {
         /// The daemon's process id.
         pid: u32,
-        /// Its version.
+        /// Version of the daemon's package.
         version: String,
     },
-    /// Another daemon holds the endpoint and answers there.
+    /// Another daemon owns the endpoint and answers there; the one that was started has exited.
     AlreadyRunning,
-    /// It could not start.
+    /// The daemon could not start.
     Error {
-        /// A [`crate::Code`] by name.
+        /// Name of a [`crate::Code`].
         code: String,
         /// What happened.
         message: String,

@@ -1,6 +1,6 @@
-//! Who is who on Windows: the user of this process, what only that user may open, and who is behind a pipe.
+//! The current user on Windows, security descriptors for that user alone, and the users at the two ends of a pipe.
 //!
-//! Users are security identifiers in their text form (`S-1-5-21-...`), which is unique and easy to compare and log.
+//! A user is a security identifier (SID) in its text form (`S-1-5-21-...`), which is unique and easy to compare and log.
 
 use std::ffi::c_void;
 use std::io;
@@ -29,44 +29,45 @@ use windows_sys::Win32::System::Threading::{
     PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
-/// The user of this process.
+/// The SID of the current user.
 pub fn user() -> io::Result<&'static str> {
     static USER: OnceLock<String> = OnceLock::new();
     if let Some(user) = USER.get() {
         return Ok(user);
     }
-    // SAFETY: a constant that stands for this process; nothing to close.
+    // SAFETY: gives a pseudo handle of this process, which need not be closed.
     let user = user_of_token(&token_of(unsafe { GetCurrentProcess() })?)?;
     Ok(USER.get_or_init(|| user))
 }
 
-/// A security descriptor: who owns an object, and who may do what with it.
+/// A security descriptor: the owner of an object and the access rights of others.
 pub struct Descriptor(PSECURITY_DESCRIPTOR);
 
-// SAFETY: memory that nobody changes after it was made.
+// SAFETY: the memory is never changed after it was made, and may be freed by any thread.
 unsafe impl Send for Descriptor {}
-// SAFETY: as above.
+// SAFETY: the memory is never changed after it was made.
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
-    /// Everything for this process's user and for the system, nothing for anybody else, nothing inherited from a
-    /// parent. Owned by the user itself: objects of an elevated process would otherwise belong to all administrators,
-    /// and the user's other processes could not tell whose they are.
+    /// Full access for the current user and for the system, none for others, nothing inherited. The owner is the user, because
+    /// objects of an elevated process would otherwise belong to the administrators, and the user's other processes could
+    /// not tell whose they are.
     pub fn private() -> io::Result<Self> {
         Self::parse(&Self::private_text(user()?))
     }
 
-    /// The same for a directory and all that will be made in it.
+    /// Like [`private`](Self::private), for a directory; files and directories made in it inherit the access rights.
     fn private_dir() -> io::Result<Self> {
         let user = user()?;
         Self::parse(&format!("O:{user}D:P(A;OICI;FA;;;{user})(A;OICI;FA;;;SY)"))
     }
 
-    /// `GA` is "everything", `SY` the system, `P` shuts out what a parent would pass on.
+    /// The descriptor as text: `GA` is full access, `SY` the system, `P` prevents inheritance from the parent.
     fn private_text(user: &str) -> String {
         format!("O:{user}D:P(A;;GA;;;{user})(A;;GA;;;SY)")
     }
 
+    /// Reads a descriptor from its text form (SDDL).
     pub(crate) fn parse(text: &str) -> io::Result<Self> {
         let wide: Vec<u16> = text.encode_utf16().chain([0]).collect();
         let mut descriptor = null_mut();
@@ -82,7 +83,7 @@ impl Descriptor {
         Ok(Descriptor(descriptor))
     }
 
-    /// What the system's functions take. Valid while `self` is.
+    /// The form that the functions of the system take. Must not be used after `self` was dropped.
     pub fn attributes(&self) -> SECURITY_ATTRIBUTES {
         SECURITY_ATTRIBUTES {
             nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
@@ -91,7 +92,7 @@ impl Descriptor {
         }
     }
 
-    /// The owner and the list of who may do what, as the system writes them down.
+    /// The owner and the access rights in their text form (SDDL).
     pub fn text(&self) -> io::Result<String> {
         let mut text = null_mut();
         let which = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
@@ -116,7 +117,7 @@ impl Drop for Descriptor {
     }
 }
 
-/// Who owns an open pipe, and its whole descriptor.
+/// The SID of an open pipe's owner, and the pipe's descriptor.
 pub fn pipe_owner(pipe: BorrowedHandle<'_>) -> io::Result<(String, Descriptor)> {
     let (mut owner, mut descriptor): (PSID, PSECURITY_DESCRIPTOR) = (null_mut(), null_mut());
     let which = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
@@ -129,11 +130,11 @@ pub fn pipe_owner(pipe: BorrowedHandle<'_>) -> io::Result<(String, Descriptor)> 
     owner_of(error, owner, descriptor)
 }
 
-/// Does the server's end of this pipe belong to our user? To be asked before anything is sent.
+/// Whether the server's end of a pipe belongs to the current user. A client must check it before it sends anything.
 ///
-/// The pipe's owner is what counts: only the user itself (or an administrator) can make a pipe that it owns, and nobody
-/// else can add an instance to one. The server's process must not contradict it where it lets itself be looked at,
-/// which an elevated one may not.
+/// The owner of the pipe decides: only that user or an administrator can make a pipe with this owner, and no other user can
+/// add an instance to it. The user of the server's process must be the same where it can be read; an elevated process
+/// may refuse that.
 pub fn server_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     let us = user()?;
     let (owner, _) = pipe_owner(pipe)?;
@@ -147,7 +148,7 @@ pub fn server_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     }
 }
 
-/// The process that made a pipe.
+/// The id of the process at the server's end of a pipe.
 pub fn server_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
     let mut process = 0;
     // SAFETY: the handle is open.
@@ -155,7 +156,7 @@ pub fn server_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
     Ok(process)
 }
 
-/// The process that opened a pipe.
+/// The id of the process at the client's end of a pipe.
 pub fn client_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
     let mut process = 0;
     // SAFETY: the handle is open.
@@ -163,11 +164,12 @@ pub fn client_process(pipe: BorrowedHandle<'_>) -> io::Result<u32> {
     Ok(process)
 }
 
-/// Is the client of this pipe our user? To be asked after something was read from it: before that the system does not
-/// know.
+/// Whether the client of a pipe runs as the current user. Fails before something was read from the client, because the system
+/// does not know it earlier.
 pub fn client_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     let mut token: HANDLE = null_mut();
-    // SAFETY: the handle is open. Between the calls this thread does nothing else, and it never goes on as the client.
+    // SAFETY: the handle is open. Between the calls this thread does nothing else; if it cannot stop impersonating the client,
+    // the process aborts.
     let opened = unsafe {
         check(ImpersonateNamedPipeClient(raw(pipe)))?;
         let as_ourselves = 1;
@@ -183,22 +185,23 @@ pub fn client_is_us(pipe: BorrowedHandle<'_>) -> io::Result<bool> {
     Ok(user_of_token(&token)? == user()?)
 }
 
-/// A path as people write it, where that means the same: without the `\\?\` that `canonicalize` puts before it. In paths
-/// with it `/` is a letter like others, and few programs take it.
+/// A path without the `\\?\` that `canonicalize` puts before it, where that names the same file. With this prefix, `/` does not
+/// separate names, and few programs accept such a path.
 pub fn without_prefix(path: PathBuf) -> PathBuf {
     let Some(text) = path.to_str() else { return path };
     let short = match text.strip_prefix(r"\\?\UNC\") {
         Some(share) => format!(r"\\{share}"),
         None => text.strip_prefix(r"\\?\").unwrap_or(text).to_owned(),
     };
-    // Not so for names that end in dots or are those of devices.
+    // It names another file where a name ends in a dot or is that of a device.
     match std::fs::canonicalize(&short) {
         Ok(same) if same == path => PathBuf::from(short),
         _ => path,
     }
 }
 
-/// Makes a directory that only this user can enter. One that exists must belong to the user or to the system's own.
+/// Makes a directory, and its parents, that only the current user can enter. One that exists must belong to the user, to the
+/// administrators or to the system.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
         std::fs::create_dir_all(parent)?;
@@ -211,7 +214,7 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
         other => return other,
     }
     let owner = dir_owner(&wide)?;
-    // What an elevated process makes belongs to the administrators, who can do everything anyway.
+    // Directories made by an elevated process belong to the administrators, who have access to everything anyway.
     const ADMINISTRATORS: &str = "S-1-5-32-544";
     const SYSTEM: &str = "S-1-5-18";
     if [user()?, ADMINISTRATORS, SYSTEM].contains(&owner.as_str()) {
@@ -231,14 +234,14 @@ fn dir_owner(path: &[u16]) -> io::Result<String> {
     owner_of(error, owner, descriptor).map(|(owner, _)| owner)
 }
 
-/// What the two functions above got. They return the error instead of setting it.
+/// The outcome of `GetSecurityInfo` and `GetNamedSecurityInfoW`, which return their error instead of setting it.
 fn owner_of(error: u32, owner: PSID, descriptor: PSECURITY_DESCRIPTOR) -> io::Result<(String, Descriptor)> {
     if error != 0 {
         return Err(io::Error::from_raw_os_error(error as i32));
     }
     let descriptor = Descriptor(descriptor);
     if owner.is_null() {
-        return Ok((String::new(), descriptor)); // nobody's: equal to no user
+        return Ok((String::new(), descriptor)); // no owner: equal to no user
     }
     Ok((sid_text(owner)?, descriptor))
 }
@@ -264,31 +267,31 @@ fn token_of(process: HANDLE) -> io::Result<OwnedHandle> {
 }
 
 fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
-    let mut room = [0u64; 16]; // a `TOKEN_USER` and the longest identifier have 84 bytes; words, for the alignment
+    let mut buffer = [0u64; 16]; // a `TOKEN_USER` and the longest SID have 84 bytes; `u64` for the alignment
     let mut length = 0;
-    // SAFETY: the room is as long as said and aligned; the identifier that is pointed to lies in it.
+    // SAFETY: the buffer has the length that is passed and the alignment; the SID that is pointed to lies in it.
     unsafe {
-        let at = room.as_mut_ptr().cast::<c_void>();
+        let at = buffer.as_mut_ptr().cast::<c_void>();
         let token = raw(token.as_handle());
-        check(GetTokenInformation(token, TokenUser, at, size_of_val(&room) as u32, &mut length))?;
+        check(GetTokenInformation(token, TokenUser, at, size_of_val(&buffer) as u32, &mut length))?;
         sid_text((*at.cast::<TOKEN_USER>()).User.Sid)
     }
 }
 
 fn sid_text(sid: PSID) -> io::Result<String> {
     let mut text = null_mut();
-    // SAFETY: callers give a valid identifier; on success the text is ours to free, which `take_text` does.
+    // SAFETY: callers pass a valid SID; on success the text is ours to free, which `take_text` does.
     unsafe {
         check(ConvertSidToStringSidW(sid, &mut text))?;
         Ok(take_text(text))
     }
 }
 
-/// Copies a text of the system and frees it.
+/// Copies a text that the system allocated, and frees it.
 ///
 /// # Safety
 ///
-/// It ends in a zero and was allocated for us.
+/// The text ends in a zero, was allocated with `LocalAlloc` for the caller, and is not used afterwards.
 unsafe fn take_text(text: *mut u16) -> String {
     // SAFETY: reads up to the zero, which the caller promises, then frees once.
     unsafe {
@@ -312,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_has_an_identifier_and_private_means_that_user_and_the_system() {
+    fn a_private_descriptor_names_the_user_and_the_system() {
         let user = user().expect("every process has one");
         assert!(user.starts_with("S-1-5-"), "{user}");
         let text = Descriptor::private().expect("well formed").text().expect("printable");
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_made_for_the_user_alone() {
+    fn a_private_directory_is_made_with_its_parents() {
         let temp = tempfile::tempdir().expect("temporary directory");
         let dir = temp.path().join("a").join("run");
         private_dir(&dir).expect("makes it with its parents");
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_as_people_write_them() {
+    fn paths_lose_the_prefix_of_canonicalize() {
         let temp = tempfile::tempdir().expect("temporary directory");
         let long = temp.path().canonicalize().expect("exists");
         let short = without_prefix(long.clone());

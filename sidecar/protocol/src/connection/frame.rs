@@ -1,4 +1,4 @@
-//! Whole frames from a stream, and to one.
+//! Reads frames from a stream and writes them to one.
 
 use std::io;
 use std::time::Duration;
@@ -8,33 +8,34 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use super::Error;
 use crate::codec::{self, HEADER_BYTES, Header, Kind};
 
-/// A frame as it came from the peer.
+/// A frame that was received.
 #[derive(Debug)]
 pub struct Frame {
-    /// What and for whom.
+    /// Kind, request id and lengths.
     pub header: Header,
-    /// The control part, still encoded.
+    /// The control part, to be decoded with [`codec::decode`].
     pub control: Vec<u8>,
-    /// The body.
+    /// The body, in the form that was asked for.
     pub body: Body,
 }
 
-/// A body, in the form its reader asked for.
+/// The body of a received frame.
 #[derive(Debug, Default)]
 pub enum Body {
-    /// No body.
+    /// The frame has no body.
     #[default]
     None,
-    /// Bytes of texts.
+    /// UTF-8 of texts, one after another.
     Bytes(Vec<u8>),
-    /// Rows of vectors, read straight into place.
+    /// Values of vectors, row after row.
     Floats(Vec<f32>),
 }
 
 /// Reads whole frames.
 pub struct FrameReader {
     stream: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
-    patience: Option<Duration>,
+    /// The longest time from the first to the last byte of a frame.
+    max_frame_time: Option<Duration>,
 }
 
 /// Writes whole frames.
@@ -44,49 +45,51 @@ pub struct FrameWriter {
 
 impl FrameReader {
     pub(super) fn new(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        FrameReader { stream: BufReader::with_capacity(64 << 10, Box::new(stream)), patience: None }
+        FrameReader { stream: BufReader::with_capacity(64 << 10, Box::new(stream)), max_frame_time: None }
     }
 
-    /// Bytes that are no frame: secrets and preambles.
+    /// Reads `N` bytes that are not a frame: a secret or a preamble.
     pub(super) async fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.stream.read_exact(&mut bytes).await?;
         Ok(bytes)
     }
 
-    /// Reads and drops everything up to the end of the stream.
+    /// Reads and ignores everything up to the end of the stream.
     pub(super) async fn drain(&mut self) {
         let mut waste = [0; 1024];
         while matches!(self.stream.read(&mut waste).await, Ok(n) if n > 0) {}
     }
 
-    /// From now on a peer that begins a frame and has not sent all of it after so long is an error
-    /// ([`io::ErrorKind::TimedOut`]), whether it is silent or sends a byte now and then. Between frames it may be silent for
-    /// ever.
-    pub fn stall_after(&mut self, patience: Duration) {
-        self.patience = Some(patience);
+    /// Limits the time from a frame's first byte to its last: [`next`](Self::next) fails with [`io::ErrorKind::TimedOut`] after
+    /// it. Between frames the peer may be silent for ever. Without a limit until this is called.
+    pub fn stall_after(&mut self, max_frame_time: Duration) {
+        self.max_frame_time = Some(max_frame_time);
     }
 
-    /// The next frame; `None` at a clean end between frames.
+    /// Waits for the next frame; `None` where the peer closed the connection between two frames.
     ///
-    /// `floats` says that bodies are rows of vectors. A body grows in steps while its bytes really arrive, so an
-    /// announced length costs nothing.
+    /// With `floats`, bodies are read as [`Body::Floats`], otherwise as [`Body::Bytes`]. Memory grows with the bytes that
+    /// arrive, not with the length that the header announces.
+    ///
+    /// Errors: [`Error::Io`], [`Error::Codec`], [`Error::OddBody`]. The connection is of no use after an error. Not cancel
+    /// safe: a dropped future may have read a part of a frame.
     pub async fn next(&mut self, floats: bool) -> Result<Option<Frame>, Error> {
         let mut bytes = [0; HEADER_BYTES];
         let n = self.stream.read(&mut bytes).await?;
         if n == 0 {
             return Ok(None);
         }
-        match self.patience {
+        match self.max_frame_time {
             None => self.frame(bytes, n, floats).await.map(Some),
-            Some(patience) => match tokio::time::timeout(patience, self.frame(bytes, n, floats)).await {
+            Some(limit) => match tokio::time::timeout(limit, self.frame(bytes, n, floats)).await {
                 Ok(frame) => frame.map(Some),
                 Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
             },
         }
     }
 
-    /// The frame of which the first `n` bytes are there.
+    /// Reads the rest of a frame whose first `n` bytes are in `bytes`.
     async fn frame(&mut self, mut bytes: [u8; HEADER_BYTES], n: usize, floats: bool) -> Result<Frame, Error> {
         self.stream.read_exact(&mut bytes[n..]).await?;
         let header = Header::decode(&bytes)?;
@@ -118,7 +121,7 @@ impl FrameReader {
             let at = out.len();
             out.resize((at + STEP).min(len), 0.0);
             let rows = &mut out[at..];
-            // SAFETY: floats are plain bytes without padding, and every bit pattern is a float.
+            // SAFETY: `f32` has no padding, every bit pattern is a valid `f32`, and the slice is as long as `rows`.
             let bytes = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast::<u8>(), size_of_val(rows)) };
             self.stream.read_exact(bytes).await?;
             if cfg!(target_endian = "big") {
@@ -129,15 +132,15 @@ impl FrameReader {
     }
 }
 
-/// What is put behind a control part.
+/// The body of a frame to send.
 #[derive(Debug, Default)]
 pub enum Payload {
-    /// Nothing.
+    /// The frame has no body.
     #[default]
     None,
-    /// Bytes of texts.
+    /// UTF-8 of texts, one after another.
     Bytes(Vec<u8>),
-    /// Rows of vectors.
+    /// Values of vectors, row after row.
     Floats(Vec<f32>),
 }
 
@@ -146,20 +149,22 @@ impl FrameWriter {
         FrameWriter { stream: Box::new(stream) }
     }
 
-    /// Bytes that are no frame: secrets and preambles.
+    /// Sends bytes that are not a frame: a secret or a preamble.
     pub(super) async fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
 
-    /// Writes one frame and flushes it.
+    /// Sends one frame. `control` is an encoded message ([`codec::encode`]).
+    ///
+    /// Errors: [`Error::Io`]; [`Error::Codec`] for a length that a header cannot state.
     pub async fn send(&mut self, kind: Kind, id: u64, control: &[u8], payload: &Payload) -> Result<(), Error> {
         let body: &[u8] = match payload {
             Payload::None => &[],
             Payload::Bytes(bytes) => bytes,
             Payload::Floats(rows) => {
-                const { assert!(cfg!(target_endian = "little"), "rows are sent as they lie in memory") };
-                // SAFETY: floats are plain bytes without padding; the slice is as long as the rows.
+                const { assert!(cfg!(target_endian = "little"), "rows are sent in the byte order of memory") };
+                // SAFETY: `f32` has no padding, and the slice is as long as `rows`.
                 unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), size_of_val(&rows[..])) }
             }
         };

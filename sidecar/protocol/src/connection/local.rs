@@ -1,4 +1,4 @@
-//! The endpoint's own socket: a Unix domain socket, on Windows a named pipe.
+//! Connections over the endpoint's local socket: a Unix domain socket, on Windows a named pipe.
 
 use std::io;
 use std::pin::Pin;
@@ -16,24 +16,24 @@ use super::named_pipe::{self, Listener as Inner, Stream};
 use super::{Connection, Transport};
 use crate::endpoint::Endpoint;
 
-/// Accepts at the endpoint's socket.
+/// Accepts connections at the endpoint's local socket.
 pub struct Listener(Inner);
 
 impl Listener {
-    /// Makes the pipe, closed to others.
+    /// Makes the pipe, accessible to the current user only.
     #[cfg(windows)]
     pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         Inner::bind(endpoint.socket()).map(Listener)
     }
 
-    /// Binds the socket, closed to others.
+    /// Binds the socket, accessible to the current user only.
     #[cfg(unix)]
     pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
         let options = interprocess::os::unix::local_socket::ListenerOptionsExt::mode(options, 0o600);
         match options.create_tokio() {
             Ok(listener) => Ok(Listener(listener)),
-            // Where the system cannot set the mode before binding (macOS), the 0700 directory is the wall.
+            // macOS cannot set the mode before binding; the mode 0700 of the directory keeps other users out there.
             #[cfg(not(target_os = "linux"))]
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 let options = ListenerOptions::new().name(name(endpoint)?).reclaim_name(false);
@@ -43,13 +43,15 @@ impl Listener {
         }
     }
 
-    /// The next peer of the same user.
+    /// Waits for the next connection. On Unix, a peer of another user is an error; on Windows, it is found out later, by
+    /// [`Connection::welcome`].
     pub async fn accept(&self) -> io::Result<Connection> {
         self.0.accept().await.and_then(connection)
     }
 }
 
-/// Connects to whoever is bound.
+/// Connects to the process that listens at the endpoint. Fails with [`Error::Foreign`](super::Error::Foreign) inside where
+/// another user does.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
     #[cfg(windows)]
     let stream = named_pipe::connect(&endpoint.socket()).await?;
@@ -58,7 +60,7 @@ pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
     connection(stream)
 }
 
-/// A system without this kind of socket at all.
+/// Whether an error says that the system does not have this kind of socket.
 pub fn is_unknown_family(error: &io::Error) -> bool {
     #[cfg(unix)]
     return {
@@ -98,7 +100,7 @@ fn connection(stream: Stream) -> io::Result<Connection> {
     Ok(connection)
 }
 
-/// The process at the other end. The system remembers who connected or listened; a number in a file could be outdated.
+/// The process id of the peer, as the system knows it for this connection; a number in a file could be outdated.
 fn pid(stream: &Stream) -> Option<u32> {
     #[cfg(windows)]
     return stream.peer_pid();
@@ -106,7 +108,7 @@ fn pid(stream: &Stream) -> Option<u32> {
     stream.peer_creds().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
 }
 
-/// One stream, used from two tasks: one only reads, the other only writes.
+/// A stream that two tasks share: one only reads, the other only writes.
 struct Half(Arc<Stream>);
 
 impl AsyncRead for Half {

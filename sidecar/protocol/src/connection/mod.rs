@@ -1,8 +1,8 @@
-//! A transport as whole frames. The files of `connection/` and `client/` are the only ones that know tokio
-//! and interprocess.
+//! Connections between two processes, as whole frames.
 //!
-//! The transport is a local socket; where the system refuses those, loopback TCP with a secret, or the pipes of a
-//! private child.
+//! A connection runs over a local socket (a Unix domain socket or a Windows named pipe). Where the system refuses those, it
+//! runs over loopback TCP with a secret, or over the standard streams of a private daemon. The files of `connection/` and
+//! `client/` are the only ones that use tokio and interprocess.
 
 mod frame;
 mod local;
@@ -21,34 +21,35 @@ use crate::endpoint::Endpoint;
 pub use frame::{Body, Frame, FrameReader, FrameWriter, Payload};
 pub use stdio::{private_child, standard_streams};
 
-/// Why a connection ended other than by a clean end between frames.
+/// Why a connection failed. A peer that closes it between two frames is not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The transport failed, or the peer left within a frame.
+    /// The transport failed, the peer closed the connection within a frame, or it took too long to complete one
+    /// ([`io::ErrorKind::TimedOut`]).
     #[error("the connection broke")]
     Io(#[from] io::Error),
-    /// The bytes are no frame of ours.
+    /// The bytes are not a frame of this protocol.
     #[error(transparent)]
     Codec(#[from] codec::Error),
-    /// The peer did not introduce itself as offheap.
+    /// The peer's first bytes are not a preamble.
     #[error("the peer is not offheap")]
     NotOffheap,
-    /// No common protocol version.
+    /// There is no protocol version that both sides speak.
     #[error("the peer speaks protocol {theirs_min} to {theirs_max}, this build {ours_min} to {ours_max}")]
     Version {
-        /// Their oldest.
+        /// Oldest version that the peer speaks.
         theirs_min: u16,
-        /// Their newest.
+        /// Newest version that the peer speaks.
         theirs_max: u16,
-        /// Our oldest.
+        /// Oldest version that this build speaks.
         ours_min: u16,
-        /// Our newest.
+        /// Newest version that this build speaks.
         ours_max: u16,
     },
-    /// A body of vectors whose length is no multiple of four.
-    #[error("a body of {0} bytes is no row of floats")]
+    /// A body that should be vectors has a length, bytes, that is not a multiple of four.
+    #[error("a body of {0} bytes cannot be rows of 32-bit floats")]
     OddBody(u32),
-    /// The peer belongs to another user, or does not know the secret.
+    /// The peer runs as another user, or does not know the secret of a TCP connection.
     #[error("the peer runs as another user")]
     Foreign,
 }
@@ -56,16 +57,16 @@ pub enum Error {
 /// How two processes are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// The endpoint's socket or pipe.
+    /// The endpoint's Unix domain socket or named pipe.
     Local,
-    /// Loopback TCP: the system refuses local sockets.
+    /// Loopback TCP, where the system refuses local sockets.
     Tcp,
-    /// The standard streams of a private child.
+    /// The standard streams of a private daemon, where the system refuses TCP as well.
     Pipes,
 }
 
 impl Transport {
-    /// The name that results and logs show.
+    /// The name in JSON, JavaScript and logs: "local", "tcp" or "standalone".
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Local => "local",
@@ -77,55 +78,58 @@ impl Transport {
 
 /// Both directions of one connection.
 pub struct Connection {
-    /// Where frames come from.
+    /// Reads the peer's frames.
     pub reader: FrameReader,
-    /// Where frames go.
+    /// Sends frames to the peer.
     pub writer: FrameWriter,
     transport: Transport,
-    /// The process at the other end, where the system tells.
     peer_pid: Option<u32>,
-    /// What must be exchanged before the preambles.
+    /// Exchanged before the preambles; taken then.
     secret: Option<tcp::Secret>,
-    /// Whose other end is to be looked at once something was read.
+    /// The daemon's end of a named pipe, whose client is checked once something was read from it; taken then.
     #[cfg(windows)]
     unchecked: Option<std::sync::Arc<named_pipe::Stream>>,
 }
 
-/// Connects to whoever holds the endpoint. Sends nothing yet.
+/// Connects to the daemon at `endpoint`. Sends nothing yet.
+///
+/// Errors: those of the system, and [`Error::Foreign`] (inside) where another user listens there. [`is_refusal`] tells that
+/// the system allows no such connections.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Connection> {
     match local::connect(endpoint).await {
         Ok(connection) => Ok(connection),
-        // The file is only there while a daemon could not have a local socket.
+        // The TCP file exists only while a daemon could not bind a local socket.
         Err(error) => tcp::connect(endpoint).await.unwrap_or(Err(error)),
     }
 }
 
-/// Whether an error of binding or connecting says that the system allows no local sockets here, as sandboxes do.
+/// Whether an error of [`Accept::bind`] or [`connect`] says that the system allows no local sockets here, as some sandboxes
+/// do.
 pub fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, Unsupported};
     matches!(error.kind(), PermissionDenied | Unsupported) || local::is_unknown_family(error)
 }
 
-/// The daemon's side of the endpoint. Whoever calls this holds the endpoint's lock.
+/// The listening side of an endpoint. Only the process that holds the endpoint's lock may have one.
 pub enum Accept {
-    /// The endpoint's own socket.
+    /// Listens at the endpoint's Unix domain socket or named pipe.
     Local(local::Listener),
-    /// Loopback TCP.
+    /// Listens at a port of loopback TCP.
     Tcp(tcp::Listener),
 }
 
 impl Accept {
-    /// Binds. A stale socket must have been removed by the lock's holder before.
+    /// Listens at `endpoint`, over TCP where the system refuses local sockets. A stale socket file must be removed before.
     pub async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         match local::Listener::bind(endpoint) {
             Ok(listener) => Ok(Accept::Local(listener)),
-            // Never for a name that is taken: the lock's holder has no rival, so that is a mistake to be seen.
+            // Not for a name that is in use: the lock excludes other daemons, so that error must be reported.
             Err(error) if is_refusal(&error) => tcp::Listener::bind(endpoint).await.map(Accept::Tcp).map_err(|_| error),
             Err(error) => Err(error),
         }
     }
 
-    /// The next peer.
+    /// Waits for the next connection. [`Connection::welcome`] must follow.
     pub async fn accept(&self) -> io::Result<Connection> {
         match self {
             Accept::Local(listener) => listener.accept().await,
@@ -133,7 +137,7 @@ impl Accept {
         }
     }
 
-    /// What it listens on.
+    /// What kind of connection is accepted.
     pub fn transport(&self) -> Transport {
         match self {
             Accept::Local(_) => Transport::Local,
@@ -142,13 +146,13 @@ impl Accept {
     }
 }
 
-/// What a client wants of the daemon, once both have introduced themselves.
+/// What a client wants from the daemon, once preambles were exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Welcome {
-    /// Frames, in this version of the protocol.
+    /// To exchange frames, in this version of the protocol.
     Talk(u16),
-    /// It is newer and wants the endpoint; it was told that it gets it. Keep the connection until the end: its end says
-    /// that the endpoint is free.
+    /// To replace this daemon by a newer one; it was told that the daemon agrees. The daemon must exit and keep the connection
+    /// open until then, because the end of the connection tells the client that the endpoint is free.
     HandOver,
 }
 
@@ -169,17 +173,20 @@ impl Connection {
         }
     }
 
-    /// How the two are connected.
+    /// How the two processes are connected.
     pub fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// The process at the other end of exactly this connection, where the system tells.
+    /// The process id of the peer; `None` where the system does not tell. Over TCP, a client has it from the TCP file.
     pub fn peer_pid(&self) -> Option<u32> {
         self.peer_pid
     }
 
-    /// The client's half of the greeting: sends our preamble and gives the daemon's.
+    /// The client's half of the greeting: proves that it knows the secret, if there is one, sends a preamble with `purpose`,
+    /// and gives the daemon's preamble.
+    ///
+    /// Errors: [`Error::Io`], [`Error::NotOffheap`], [`Error::Foreign`]. Whether the versions fit is for the caller to check.
     pub async fn greet(&mut self, purpose: Purpose) -> Result<Preamble, Error> {
         if let Some(secret) = self.secret.take() {
             secret.show(self).await?;
@@ -188,7 +195,10 @@ impl Connection {
         self.read_preamble().await
     }
 
-    /// The daemon's half. Nothing is said to a peer that has not shown the secret, where there is one.
+    /// The daemon's half of the greeting: reads the client's preamble and answers it. Sends nothing to a client that has not
+    /// shown the secret, if there is one.
+    ///
+    /// Errors: [`Error::Io`], [`Error::NotOffheap`], [`Error::Version`], [`Error::Foreign`].
     pub async fn welcome(&mut self) -> Result<Welcome, Error> {
         if let Some(secret) = self.secret.take() {
             secret.check(self).await?;
@@ -223,7 +233,7 @@ impl Connection {
         Preamble::decode(&self.reader.array().await?).ok_or(Error::NotOffheap)
     }
 
-    /// Waits for the peer's end. Whatever it still sends is of no interest.
+    /// Waits until the peer closes the connection, and ignores everything that it still sends.
     pub async fn end_of_peer(&mut self) {
         self.reader.drain().await;
     }

@@ -1,7 +1,7 @@
-//! Named pipes, the local sockets of Windows, over tokio's own.
+//! Named pipes, the local sockets of Windows, with tokio.
 //!
-//! Not over interprocess: it asks the system for buffers of 512 bytes, gives every pipe the default descriptor, which
-//! lets everybody read, and waits for a busy pipe without end on a thread that cannot be stopped.
+//! Not with interprocess: its buffers have 512 bytes, its pipes have the default security descriptor, which lets every user
+//! read, and its wait for a busy pipe has no end and blocks a thread that cannot be stopped.
 
 use std::ffi::c_void;
 use std::io;
@@ -19,27 +19,27 @@ use windows_sys::Win32::Storage::FileSystem::SECURITY_IDENTIFICATION;
 
 use crate::windows::{self, Descriptor};
 
-/// What the system keeps for a peer that does not read yet.
+/// Bytes that the system buffers in each direction until the peer reads.
 const BUFFER_BYTES: u32 = 64 << 10;
-/// A write is copied before it is handed to the system; this bounds the copy.
+/// Most bytes of one write, because each write is copied before it is handed to the system.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// One end of a pipe. Used by one task that reads and one that writes.
+/// One end of a pipe, shared by a task that reads and one that writes.
 pub enum Stream {
-    /// The daemon's.
+    /// The daemon's end.
     Server(NamedPipeServer),
-    /// A client's.
+    /// The client's end.
     Client(NamedPipeClient),
 }
 
-/// Opens the pipe. Waits while all its instances are taken: the caller sets the limit.
+/// Opens the pipe called `name`. Waits while all its instances are in use; the caller limits the wait.
 ///
-/// `NotFound` where no daemon is, `PermissionDenied` where the system does not let us in, [`super::Error::Foreign`] where
-/// another user has made the pipe.
+/// Errors: `NotFound` where no daemon listens, `PermissionDenied` where the system refuses access,
+/// [`super::Error::Foreign`] (inside) where another user made the pipe.
 pub async fn connect(name: &Path) -> io::Result<Stream> {
     let mut pause = Duration::from_millis(1);
     let pipe = loop {
-        // The server may learn who we are and nothing more: it cannot act in our name.
+        // The server may identify the client but not impersonate it.
         match ClientOptions::new().security_qos_flags(SECURITY_IDENTIFICATION).open(name) {
             Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {}
             other => break other?,
@@ -53,44 +53,44 @@ pub async fn connect(name: &Path) -> io::Result<Stream> {
     Ok(Stream::Client(pipe))
 }
 
-/// Gives out instances of a pipe as clients come.
+/// Accepts the clients of a pipe: each gets an instance of its own.
 pub struct Listener {
     name: PathBuf,
     descriptor: Descriptor,
-    /// The instance that the next client gets. There is always one: a pipe without instances does not exist.
+    /// The instance for the next client. There is always one, because a pipe without instances does not exist.
     next: Mutex<NamedPipeServer>,
 }
 
 impl Listener {
-    /// Makes the pipe. Fails with `AddrInUse` where it exists: the lock is what says who may listen, this is the second
-    /// guard, against those who do not know the lock.
+    /// Makes the pipe called `name`, accessible to the current user only. Fails with `AddrInUse` where it exists. Daemons are
+    /// excluded by their lock already; this guards against other programs.
     pub fn bind(name: PathBuf) -> io::Result<Self> {
         let descriptor = Descriptor::private()?;
         let next = instance(&name, &descriptor, true).map_err(|error| match error.kind() {
-            // The system says the same when it allows no pipes here at all; then there is none.
+            // The system gives the same error where it allows no pipes at all; then the pipe does not exist.
             io::ErrorKind::PermissionDenied if exists(&name) => io::ErrorKind::AddrInUse.into(),
             _ => error,
         })?;
         Ok(Listener { name, descriptor, next: Mutex::new(next) })
     }
 
-    /// The next client. Nothing is lost when the future is dropped.
+    /// Waits for the next client. Cancel safe: no client is lost when the future is dropped.
     pub async fn accept(&self) -> io::Result<Stream> {
         let mut next = self.next.lock().await;
         loop {
             let connected = next.connect().await;
-            // Where there is no room for another instance, this one stays for the next call, which finds it connected.
+            // If the system refuses another instance, the connected one is kept for the next call.
             let following = instance(&self.name, &self.descriptor, false)?;
             let taken = std::mem::replace(&mut *next, following);
             match connected {
-                Err(error) if error.raw_os_error() == Some(ERROR_NO_DATA as i32) => {} // it came and went
+                Err(error) if error.raw_os_error() == Some(ERROR_NO_DATA as i32) => {} // the client has closed its end already
                 other => return other.map(|()| Stream::Server(taken)),
             }
         }
     }
 }
 
-/// One instance. `descriptor` counts only for the first: it is the pipe's.
+/// Makes an instance of the pipe. The descriptor of the first instance is the pipe's; later ones are ignored.
 fn instance(name: &Path, descriptor: &Descriptor, first: bool) -> io::Result<NamedPipeServer> {
     let mut options = ServerOptions::new();
     options.first_pipe_instance(first).reject_remote_clients(true);
@@ -106,7 +106,7 @@ fn exists(name: &Path) -> bool {
 }
 
 impl Stream {
-    /// The process at the other end, as the system remembers it.
+    /// The process id of the peer; `None` where the system does not tell.
     pub fn peer_pid(&self) -> Option<u32> {
         match self {
             Stream::Server(pipe) => windows::client_process(borrow(pipe)).ok(),
@@ -114,7 +114,8 @@ impl Stream {
         }
     }
 
-    /// Is the other end our own user? A client knows since it connected, the daemon after it has read something.
+    /// Whether the peer runs as the current user. For a client, [`connect`] has checked it; the daemon's end must have read
+    /// something first, because the system does not know the client before.
     pub fn peer_is_us(&self) -> io::Result<bool> {
         match self {
             Stream::Server(pipe) => windows::client_is_us(borrow(pipe)),
@@ -137,7 +138,7 @@ fn borrow(pipe: &impl AsRawHandle) -> BorrowedHandle<'_> {
     unsafe { BorrowedHandle::borrow_raw(pipe.as_raw_handle()) }
 }
 
-// Tokio implements these only for exclusive access; a connection's two tasks share their stream.
+// Tokio implements these traits for exclusive access only, but the two tasks of a connection share their stream.
 
 impl AsyncRead for &Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -183,12 +184,12 @@ impl AsyncWrite for &Stream {
         }
     }
 
-    /// A write is the system's from when it is taken, and outlives the stream.
+    /// Nothing to do: the system completes an accepted write even after the stream is closed.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Pipes end when they are closed.
+    /// Nothing to do: a pipe ends when it is closed.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -199,10 +200,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_pipe_of_somebody_else_is_not_talked_to() {
+    async fn a_pipe_of_another_user_is_refused() {
         let name = PathBuf::from(format!(r"\\.\pipe\offheap-test-{}-squatter", std::process::id()));
-        let descriptor = Descriptor::parse("O:SYD:(A;;GA;;;WD)").expect("well formed"); // the system's, open to everybody
-        // Windows lets only the system make what the system owns; wine lets us play it.
+        let descriptor = Descriptor::parse("O:SYD:(A;;GA;;;WD)").expect("well formed"); // owned by the system, open to every user
+        // Windows lets only the system make objects that the system owns; wine lets anybody, so this test runs there.
         let Ok(_squatter) = instance(&name, &descriptor, true) else { return };
         let error = connect(&name).await.err().expect("another owner");
         assert!(error.get_ref().is_some_and(|inner| inner.is::<super::super::Error>()), "{error:?}");

@@ -1,8 +1,8 @@
-//! Loopback TCP, only where the system refuses local sockets.
+//! Connections over loopback TCP, used only where the system refuses local sockets.
 //!
-//! A port has no owner and no permissions, so both ends prove that they can read a file of the user's: the client shows
-//! one half of a random secret before anything else, the daemon answers with the other half. Whoever else took the port
-//! of a daemon that died learns nothing that still opens a door.
+//! A port has no owner and no permissions, so both ends prove that they can read a private file of the user, the TCP file:
+//! the client sends one random key before anything else, the daemon answers with another. Each daemon makes new keys, so a
+//! program that took the port of a daemon that crashed learns a key that is of no use any more.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -13,70 +13,71 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Connection, Error, Transport};
 use crate::endpoint::Endpoint;
 
-const HALF: usize = 32;
-/// Far above what the file can be.
+/// Bytes of each of the two keys.
+const KEY_BYTES: usize = 32;
+
+/// Most bytes read from a TCP file; a valid one is far shorter.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// What the endpoint's file says.
+/// The content of the endpoint's TCP file, as JSON.
 #[derive(Serialize, Deserialize)]
-struct Door {
+struct TcpFile {
     port: u16,
-    /// The daemon: a port does not tell whose it is.
+    /// The daemon's process id, which the system does not tell for a port.
     pid: u32,
-    /// Shown by the client.
-    key: [u8; HALF],
-    /// The daemon's answer.
-    answer: [u8; HALF],
+    #[serde(flatten)]
+    secret: Secret,
 }
 
-/// Both halves, for one connection.
-#[derive(Clone)]
+/// What both ends prove to know before the preambles are exchanged.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Secret {
-    key: [u8; HALF],
-    answer: [u8; HALF],
+    /// Sent by the client.
+    key: [u8; KEY_BYTES],
+    /// Sent by the daemon, after it has seen the key.
+    answer: [u8; KEY_BYTES],
 }
 
-/// Accepts on a loopback port that only readers of the endpoint's file can use.
+/// Accepts connections at a loopback port that only readers of the endpoint's TCP file can use.
 pub struct Listener {
     listener: TcpListener,
     secret: Secret,
 }
 
 impl Listener {
-    /// Takes a free port and tells the user's own processes.
+    /// Listens at a free port and writes the endpoint's TCP file.
     pub async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let random = || {
-            let mut bytes = [0; HALF];
+            let mut bytes = [0; KEY_BYTES];
             getrandom::fill(&mut bytes).map(|()| bytes).map_err(io::Error::other)
         };
         let port = listener.local_addr()?.port();
-        let door = Door { port, pid: std::process::id(), key: random()?, answer: random()? };
-        write_private(endpoint, &serde_json::to_vec(&door)?)?;
-        Ok(Listener { listener, secret: Secret { key: door.key, answer: door.answer } })
+        let secret = Secret { key: random()?, answer: random()? };
+        let file = TcpFile { port, pid: std::process::id(), secret: secret.clone() };
+        write_private(endpoint, &serde_json::to_vec(&file)?)?;
+        Ok(Listener { listener, secret })
     }
 
-    /// The next peer; it has proved nothing yet.
+    /// Waits for the next connection. The peer has proved nothing yet; [`Connection::welcome`] checks its key.
     pub async fn accept(&self) -> io::Result<Connection> {
         let (stream, _) = self.listener.accept().await?;
         connection(stream, self.secret.clone())
     }
 }
 
-/// Connects where the endpoint's file says; `None` without one.
+/// Connects to the port that the endpoint's TCP file names; `None` without a TCP file that is valid and private.
 pub async fn connect(endpoint: &Endpoint) -> Option<io::Result<Connection>> {
-    // A file that others could have written, or that says something else, is no door of ours.
-    let door = read_private(endpoint).ok()?;
-    let stream = match TcpStream::connect((Ipv4Addr::LOCALHOST, door.port)).await {
+    let TcpFile { port, pid, secret } = read_private(endpoint).ok()?;
+    let stream = match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
         Ok(stream) => stream,
         Err(error) => return Some(Err(error)),
     };
-    let connection = connection(stream, Secret { key: door.key, answer: door.answer });
-    Some(connection.map(|connection| Connection { peer_pid: Some(door.pid), ..connection }))
+    Some(connection(stream, secret).map(|connection| Connection { peer_pid: Some(pid), ..connection }))
 }
 
 fn connection(stream: TcpStream, secret: Secret) -> io::Result<Connection> {
-    stream.set_nodelay(true)?; // small frames must not wait for each other's acknowledgement
+    stream.set_nodelay(true)?; // otherwise a small frame waits until the one before it is acknowledged
     let (reader, writer) = stream.into_split();
     let mut connection = Connection::new(reader, writer, Transport::Tcp);
     connection.secret = Some(secret);
@@ -84,30 +85,30 @@ fn connection(stream: TcpStream, secret: Secret) -> io::Result<Connection> {
 }
 
 impl Secret {
-    /// The client's side: shows the key and wants the answer.
+    /// The client's side: sends the key and checks the answer.
     pub async fn show(&self, connection: &mut Connection) -> Result<(), Error> {
         connection.writer.bytes(&self.key).await?;
         let theirs = connection.reader.array().await?;
-        if same(&theirs, &self.answer) { Ok(()) } else { Err(Error::Foreign) }
+        if equal(&theirs, &self.answer) { Ok(()) } else { Err(Error::Foreign) }
     }
 
-    /// The daemon's side: says nothing before it has seen the key.
+    /// The daemon's side: checks the key, then sends the answer.
     pub async fn check(&self, connection: &mut Connection) -> Result<(), Error> {
         let theirs = connection.reader.array().await?;
-        if !same(&theirs, &self.key) {
+        if !equal(&theirs, &self.key) {
             return Err(Error::Foreign);
         }
         Ok(connection.writer.bytes(&self.answer).await?)
     }
 }
 
-/// Takes the same time wherever the first difference is.
-fn same(a: &[u8; HALF], b: &[u8; HALF]) -> bool {
+/// Compares two keys in constant time, so that the time tells nothing about where they differ.
+fn equal(a: &[u8; KEY_BYTES], b: &[u8; KEY_BYTES]) -> bool {
     let difference = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(difference) == 0
 }
 
-/// Whole or not at all, and never readable by others: written beside, then renamed.
+/// Writes the TCP file so that no other user can read it and no reader sees a part of it: to a new file, which is renamed.
 fn write_private(endpoint: &Endpoint, content: &[u8]) -> io::Result<()> {
     let path = endpoint.door();
     let beside = path.with_extension("tcp.new");
@@ -120,7 +121,8 @@ fn write_private(endpoint: &Endpoint, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&beside, &path)
 }
 
-fn read_private(endpoint: &Endpoint) -> io::Result<Door> {
+/// Reads the TCP file. Fails where another user could have written it.
+fn read_private(endpoint: &Endpoint) -> io::Result<TcpFile> {
     let file = std::fs::File::open(endpoint.door())?;
     #[cfg(unix)]
     if !crate::unix::is_private(&file.metadata()?) {
@@ -129,4 +131,31 @@ fn read_private(endpoint: &Endpoint) -> io::Result<Door> {
     let mut text = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_tcp_file_names_the_port_and_both_keys_and_opens_the_connection() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let endpoint = Endpoint::under(dir.path().join("run"), None).expect("short");
+        endpoint.prepare_dir().expect("writable");
+        assert!(connect(&endpoint).await.is_none(), "there is no TCP file yet");
+        let listener = Listener::bind(&endpoint).await.expect("loopback is allowed");
+        let text = std::fs::read(endpoint.door()).expect("written");
+        let file: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(file["pid"], std::process::id());
+        assert!(file["port"].is_u64());
+        for key in ["key", "answer"] {
+            assert_eq!(file[key].as_array().map(Vec::len), Some(KEY_BYTES), "{key}");
+        }
+        let (daemon, client) = tokio::join!(listener.accept(), connect(&endpoint));
+        let (mut daemon, mut client) = (daemon.expect("accepted"), client.expect("a file").expect("connected"));
+        let (key, answer) = (daemon.secret.take().expect("set"), client.secret.take().expect("set"));
+        let (checked, shown) = tokio::join!(key.check(&mut daemon), answer.show(&mut client));
+        checked.expect("the key of the file");
+        shown.expect("the answer of the file");
+    }
 }
