@@ -1,4 +1,4 @@
-//! The frame reader over a real socket: whole conversations, damaged ones, and what they make it allocate.
+//! The frame reader over a real socket: intact and damaged conversations, and how much memory they take.
 #![cfg(unix)]
 
 mod support;
@@ -13,7 +13,7 @@ use offheap_protocol::message::{Priority, Progress, TextKind};
 use offheap_protocol::{Code, Endpoint, Fault, Request, Response};
 use support::{HELD, PEAK};
 
-/// Beyond the bytes that really came: two steps of a growing buffer, the reader's own buffer, small change.
+/// Most bytes allocated beyond the bytes that were sent: two steps of a growing buffer and the reader's own buffer.
 const OVERHEAD: usize = 512 << 10;
 
 fn frame(kind: Kind, id: u64, control: &[u8], body: &[u8]) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn frame(kind: Kind, id: u64, control: &[u8], body: &[u8]) -> Vec<u8> {
     [&header.encode(), control, body].concat()
 }
 
-/// One frame of each kind; bodies are a multiple of four bytes, so that they can be read as rows.
+/// One frame of each kind. The length of each body is a multiple of four, so that it can be read as floats.
 fn frames() -> Vec<Vec<u8>> {
     let encode = |request| codec::encode(&Envelope { deadline_ms: 300, request }).expect("small");
     let embed = Request::Embed {
@@ -63,7 +63,7 @@ impl Daemon {
         (peer, self.accept.accept().await.expect("it connected"))
     }
 
-    /// Sends bytes and the end; gives the frames that came out and how it ended.
+    /// Sends bytes and closes the socket; gives the frames that were read and how reading ended.
     async fn read(&self, sent: &[u8], floats: bool) -> (Vec<Frame>, Result<(), Error>) {
         let (mut peer, mut connection) = self.connected().await;
         peer.write_all(sent).expect("the socket has room");
@@ -135,7 +135,7 @@ fn damaged_frames_neither_panic_nor_allocate_wildly() {
             PEAK.set(before);
             let (read, end) = daemon.read(&sent, below(2) == 1).await;
             let peak = (PEAK.get() - before) as usize;
-            // Rows are read in steps of a megabyte: only clients read rows, and only from their own daemon.
+            // Floats are read in steps of a megabyte: only clients read them, and only from a daemon of the same user.
             assert!(peak <= OVERHEAD + (2 << 20), "seed {SEED:#x}, round {round}: {peak} bytes");
             for frame in read {
                 assert!(frame.header.control <= MAX_CONTROL && frame.header.body <= MAX_BODY);
@@ -148,7 +148,7 @@ fn damaged_frames_neither_panic_nor_allocate_wildly() {
 }
 
 #[test]
-fn announced_lengths_are_not_believed() {
+fn memory_grows_with_what_arrives_not_with_the_announced_length() {
     block_on(async {
         let daemon = Daemon::new().await;
         for (control, body) in [(MAX_CONTROL, 0), (0, MAX_BODY), (MAX_CONTROL, MAX_BODY)] {
@@ -165,13 +165,13 @@ fn announced_lengths_are_not_believed() {
 }
 
 #[test]
-fn only_a_frame_that_was_begun_can_stall() {
+fn the_time_limit_holds_within_a_frame_only() {
     block_on(async {
         let daemon = Daemon::new().await;
         let (mut peer, mut connection) = daemon.connected().await;
         connection.reader.stall_after(Duration::from_millis(50));
         let whole = frame(Kind::Cancel, 7, &[], &[]);
-        // Silence between frames, for longer than that.
+        // Silence between frames, longer than the limit.
         let silence = tokio::time::timeout(Duration::from_millis(200), connection.reader.next(false)).await;
         assert!(silence.is_err(), "{silence:?}");
         peer.write_all(&whole).expect("it reads");

@@ -1,6 +1,6 @@
-//! The exact bytes of every message: what a released peer sends must be read for ever.
+//! The exact bytes of every message. What a released version sends must be readable by all later ones.
 //!
-//! A line that changes here breaks every peer that is already installed. Append lines; change none.
+//! A changed line here breaks every version that is already installed. Append lines; change none.
 
 mod support;
 
@@ -15,7 +15,7 @@ use offheap_protocol::message::{
 use offheap_protocol::{Code, Fault};
 use support::{HELD, PEAK};
 
-/// Anything that travels as a control part.
+/// Every type that is sent as a control part.
 #[derive(Clone, Debug, PartialEq)]
 enum Message {
     Request(Envelope),
@@ -35,7 +35,7 @@ impl Message {
         .expect("golden messages are small")
     }
 
-    /// Bytes as the kind of message that `self` is.
+    /// Decodes bytes as the same type of message as `self`.
     fn decode_alike(&self, bytes: &[u8]) -> Result<Message, Error> {
         Ok(match self {
             Message::Request(_) => Message::Request(codec::decode(bytes)?),
@@ -55,7 +55,8 @@ impl Message {
     }
 }
 
-/// A match that a new variant breaks, and the list of names that must then have a golden line.
+/// Defines a `match` that does not compile once the enum gets a new variant, and the list of the names of all variants, each of
+/// which must have a golden line.
 macro_rules! variants {
     ($name:ident, $all:ident, $type:ty, $($pattern:pat => $text:literal,)+) => {
         const $all: &[&str] = &[$($text),+];
@@ -132,7 +133,7 @@ fn search(mode: SearchMode, fresh: Fresh, explain: bool, case: Case, context: u3
     )
 }
 
-/// Every message with its bytes, in hexadecimal; spaces separate fields for the eye.
+/// Every message with its bytes in hexadecimal. Spaces separate fields.
 #[rustfmt::skip] // a table
 fn golden() -> Vec<(Message, &'static str)> {
     vec![
@@ -224,7 +225,7 @@ fn golden() -> Vec<(Message, &'static str)> {
     ]
 }
 
-/// Names on the wire are positions: append here what is appended there.
+/// The names of all codes, by their number on the wire. Append what is appended to `Code`.
 const CODES: &[&str] = &[
     "INTERNAL",
     "INVALID_ARGUMENT",
@@ -303,7 +304,7 @@ fn no_variant_is_without_a_golden_line() {
 }
 
 #[test]
-fn codes_keep_their_place() {
+fn codes_keep_their_numbers() {
     let names: Vec<&str> = Code::TABLE.iter().map(|(_, name, _)| *name).collect();
     assert_eq!(names, CODES);
     for (at, (code, name, _)) in Code::TABLE.iter().enumerate() {
@@ -311,7 +312,7 @@ fn codes_keep_their_place() {
         assert_eq!(hex(&codec::encode(&Fault::new(*code, "")).expect("small")), format!("{at:02x}0000"), "{name}");
     }
     let after_last = [CODES.len() as u8, 0, 0];
-    assert!(codec::decode::<Fault>(&after_last).is_err(), "a code of the future is an error, not a guess");
+    assert!(codec::decode::<Fault>(&after_last).is_err(), "an unknown code is an error");
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn the_preamble_never_changes() {
 
 #[test]
 fn headers_have_their_golden_bytes() {
-    // The kinds' numbers are written down here, not taken from the enum.
+    // The numbers are literals here, because those of the enum must not change.
     let kinds = [
         (Kind::Request, "01"),
         (Kind::Response, "02"),
@@ -398,7 +399,7 @@ fn damaged_bytes_neither_panic_nor_allocate_wildly() {
         let mut bytes = bytes.clone();
         for _ in 0..=below(3) {
             let at = below(bytes.len());
-            // Bits, and now and then the markers of long integers: those make the hostile lengths.
+            // Flips a bit, or writes a marker of a long integer, which makes a huge length.
             bytes[at] = if below(4) == 0 { 251 + below(5) as u8 } else { bytes[at] ^ (1 << below(8)) };
         }
         let (outcome, peak) = allocated(|| message.decode_alike(&bytes));
@@ -415,11 +416,11 @@ fn damaged_bytes_neither_panic_nor_allocate_wildly() {
         preamble[below(Preamble::BYTES)] ^= 1 << below(8);
         let _ = Preamble::decode(&preamble);
     }
-    // A flip in a number or a letter is another valid message: the test would be empty if none or all were.
+    // A changed number or letter may give another valid message. If none or all did, the test would test nothing.
     assert!((1_000..49_000).contains(&survived), "{survived} of 50000 still decode");
 }
 
-/// `README.md` carries the table of codes; it is this build's.
+/// The table of codes in `README.md` is that of this build.
 #[test]
 fn the_readme_lists_the_codes() {
     let readme = include_str!("../README.md");
@@ -434,7 +435,7 @@ fn the_readme_lists_the_codes() {
     assert_eq!(rows, expected, "the table should read:\n{}", expected.join("\n"));
 }
 
-/// The example frame of `README.md`.
+/// The example frame in `README.md` is what this build sends.
 #[test]
 fn the_readme_example_is_the_wire() {
     let lines: Vec<&str> = include_str!("../README.md").lines().collect();
@@ -453,7 +454,7 @@ fn the_readme_example_is_the_wire() {
     assert_eq!(head, header.encode());
 }
 
-/// The limits and versions that `README.md` states are this build's.
+/// The limits and protocol versions that `README.md` states are those of this build.
 #[test]
 fn the_readme_states_the_limits() {
     let readme = include_str!("../README.md");
@@ -468,7 +469,7 @@ fn the_readme_states_the_limits() {
     }
 }
 
-/// Runs `work`; gives the most bytes that it held at a time.
+/// Runs `work`; gives its result and the most bytes that it held at a time.
 fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);

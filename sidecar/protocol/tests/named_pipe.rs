@@ -1,4 +1,4 @@
-//! Named pipes as two processes of one user see them. `npm/scripts/windows.mjs` runs this under wine.
+//! Named pipes between two ends of one user. `npm/scripts/windows.mjs` runs this under wine.
 #![cfg(windows)]
 
 use std::io;
@@ -17,7 +17,7 @@ fn name(what: &str) -> PathBuf {
     PathBuf::from(format!(r"\\.\pipe\offheap-test-{}-{what}", std::process::id()))
 }
 
-/// Runs on one thread, as the daemon does.
+/// Runs `work` on one thread, as the daemon does, for at most 30 seconds.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), work).await.expect("no wait without end") })
@@ -38,7 +38,7 @@ fn the_descriptor_that_was_set_is_the_one_on_the_pipe() {
             let (owner, descriptor) = pipe_owner(end).expect("readable by its user");
             assert_eq!(owner, user().expect("known"));
             let text = descriptor.text().expect("printable");
-            // The system may write "everything" as what that is for a pipe.
+            // The system may write full access in the form it has for files.
             let text = text.replace(";;FA;;;", ";;GA;;;").replace(";;0x1f01ff;;;", ";;GA;;;");
             assert_eq!(text, Descriptor::private().expect("well formed").text().expect("printable"));
         }
@@ -50,7 +50,7 @@ fn both_ends_are_the_same_user() {
     block_on(async {
         let name = name("peer");
         let listener = Listener::bind(name.clone()).expect("a fresh name");
-        let (server, client) = pair(&listener, &name).await; // `connect` has looked at the server
+        let (server, client) = pair(&listener, &name).await; // `connect` has checked the server
         (&client).write_all(b"who is this?").await.expect("sent");
         let mut bytes = [0; 12];
         (&server).read_exact(&mut bytes).await.expect("received");
@@ -92,7 +92,7 @@ fn bytes_arrive_in_both_directions_at_once_and_an_end_is_an_end() {
         let (whole, (), back) = tokio::join!(echo, write, read);
         assert_eq!(whole, sent.len());
         assert!(back == sent, "other bytes came back");
-        // What was written before the end is still read after it.
+        // What was written before the pipe was closed can still be read.
         (&server).write_all(b"bye").await.expect("writable");
         drop(server);
         let mut rest = Vec::new();
@@ -103,18 +103,18 @@ fn bytes_arrive_in_both_directions_at_once_and_an_end_is_an_end() {
 }
 
 #[test]
-fn no_daemon_is_told_at_once_and_a_busy_pipe_is_not_waited_for_without_end() {
+fn a_missing_pipe_fails_at_once_and_the_wait_for_a_busy_one_can_be_ended() {
     block_on(async {
         let name = name("busy");
-        let missing = named_pipe::connect(&name).await.err().expect("nobody there");
+        let missing = named_pipe::connect(&name).await.err().expect("no such pipe");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         let listener = Listener::bind(name.clone()).expect("a fresh name");
         let _first = named_pipe::connect(&name).await.expect("taken without being accepted");
         let start = Instant::now();
         let second = tokio::time::timeout(Duration::from_millis(300), named_pipe::connect(&name)).await;
-        assert!(second.is_err(), "there was an instance to spare");
+        assert!(second.is_err(), "a second instance was free");
         assert!(start.elapsed() < Duration::from_secs(3));
-        // The one that waits gets the next instance.
+        // A client that waits gets the next instance.
         let (accepted, second) = tokio::join!(listener.accept(), named_pipe::connect(&name));
         accepted.expect("the first");
         second.expect("the second");
@@ -128,12 +128,12 @@ fn clients_that_come_and_go_do_not_stop_the_listener() {
         let listener = Listener::bind(name.clone()).expect("a fresh name");
         for _ in 0..5 {
             drop(named_pipe::connect(&name).await.expect("there is an instance"));
-            // Accepted dead or passed over; both leave a fresh instance behind.
+            // The listener accepts the closed client or skips it; either way there is a new instance afterwards.
             let _ = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         }
         let mut accepting = std::pin::pin!(listener.accept());
         for _ in 0..10 {
-            // Dropping the wait loses nobody.
+            // Dropping the future loses no client.
             let _ = tokio::time::timeout(Duration::from_millis(1), &mut accepting).await.map(|stream| stream.is_ok());
             accepting.set(listener.accept());
         }
@@ -179,14 +179,14 @@ fn a_second_listener_is_refused() {
         let _first = Listener::bind(name.clone()).expect("a fresh name");
         match Listener::bind(name) {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse),
-            // Wine 8 ignores FILE_FLAG_FIRST_PIPE_INSTANCE; the lock file is what is relied on.
+            // Wine 8 ignores FILE_FLAG_FIRST_PIPE_INSTANCE; daemons rely on the lock file.
             Ok(_) => assert!(std::env::var_os("WINEPREFIX").is_some(), "the system let two listen"),
         }
     });
 }
 
 #[test]
-fn endpoints_greet_over_the_pipe_and_runtime_directories_are_apart() {
+fn preambles_are_exchanged_over_the_pipe_of_each_runtime_directory() {
     let (one, other) = (tempfile::tempdir().expect("temporary"), tempfile::tempdir().expect("temporary"));
     let at = |dir: &tempfile::TempDir| Endpoint::under(dir.path().join("run"), None).expect("any length");
     let (here, there) = (at(&one), at(&other));
@@ -201,7 +201,7 @@ fn endpoints_greet_over_the_pipe_and_runtime_directories_are_apart() {
         assert!(matches!(welcome.expect("the same user"), Welcome::Talk(_)));
         theirs.expect("a daemon of the same user");
         assert_eq!(client.peer_pid(), Some(std::process::id()));
-        let nobody = Client::connect(&there, "test").await.err().expect("nobody there");
-        assert_eq!(nobody.code, Code::DaemonNotRunning);
+        let fault = Client::connect(&there, "test").await.err().expect("no daemon");
+        assert_eq!(fault.code, Code::DaemonNotRunning);
     });
 }

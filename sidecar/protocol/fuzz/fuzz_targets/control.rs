@@ -1,7 +1,7 @@
-//! Control parts: no panic, and what decodes is the same after another trip.
+//! The decoder of control parts: no panic, and what decodes is the same after it was encoded and decoded again.
 //!
-//! The first byte chooses the type. Bytes may differ after the first trip, because a number may be written longer than
-//! it needs; not after the second.
+//! The first byte of the input chooses the type. The input may differ from its first encoding, because a number may be
+//! written longer than it needs to be; the first encoding and the second may not differ.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

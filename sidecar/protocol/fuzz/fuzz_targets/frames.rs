@@ -1,6 +1,6 @@
-//! The frame reader itself, over a real socket: no panic, no hang, nothing beyond the limits, every byte accounted for.
+//! The frame reader over a real socket: no panic, no hang, no frame beyond the limits, no more bytes than were sent.
 //!
-//! The first byte chooses what bodies are read as.
+//! The first byte of the input chooses whether bodies are read as floats or as bytes.
 #![no_main]
 
 use std::io::Write;
@@ -13,7 +13,7 @@ use offheap_protocol::codec::{HEADER_BYTES, MAX_BODY, MAX_CONTROL};
 use offheap_protocol::connection::{Accept, Body};
 use tokio::runtime::Runtime;
 
-/// What a socket takes without a reader.
+/// Most bytes of one input: a socket buffers as many without a reader.
 const MAX_INPUT: usize = 64 << 10;
 
 struct Daemon {
@@ -60,7 +60,7 @@ async fn conversation(daemon: &Daemon, floats: bool, sent: &[u8]) {
         assert!(read <= sent.len(), "more was read than sent");
     }
     drop(connection);
-    // Tokio lets go of a closed socket's registration when it polls, which a runtime that never waits does not: without this
-    // the process grows by 256 bytes a run.
+    // Tokio frees the registration of a closed socket when it polls, which a runtime that never waits does not do: without
+    // this, the process grows by 256 bytes a run.
     tokio::task::yield_now().await;
 }

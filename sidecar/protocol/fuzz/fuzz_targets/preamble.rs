@@ -1,4 +1,4 @@
-//! Whatever 32 bytes a peer sends first: no panic, and what is understood is kept.
+//! The preamble decoder: no panic for any 32 bytes, and what was decoded encodes to the same fields.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

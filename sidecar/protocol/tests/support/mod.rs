@@ -1,15 +1,15 @@
-//! An allocator that counts, for tests of what decoding may hold.
+//! An allocator that counts bytes, for tests of how much memory decoding uses.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// Counts what the present thread holds, so that a decoder's appetite can be measured.
+/// The system's allocator, counting the bytes that each thread holds.
 struct Counting;
 
 thread_local! {
-    /// Bytes that the present thread holds.
+    /// Bytes that the current thread holds.
     pub static HELD: Cell<isize> = const { Cell::new(0) };
-    /// The most since it was set.
+    /// The largest value of [`HELD`] since a test set this.
     pub static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -24,12 +24,12 @@ fn count(change: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }
