@@ -1,0 +1,237 @@
+//! `.offheap/config.json`: its keys, their defaults and their limits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use offheap_engine::Error;
+use offheap_engine::disk::{Tree, is_link};
+use offheap_protocol::endpoint::PROJECT_DIR;
+use offheap_protocol::{Code, Fault};
+use serde::{Deserialize, Serialize};
+
+use super::environment;
+
+/// Version of the file's schema.
+pub const CONFIG_VERSION: &str = "2.0.0";
+/// The model that the package carries.
+pub const DEFAULT_MODEL: &str = "all-minilm-l6-v2";
+
+/// `.offheap/config.json`. Unknown keys are refused: a typing error must not become a silent default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Schema version.
+    pub version: String,
+    /// The bundled model's name, a `.gguf` file inside the project, or `hf:owner/repo/file.gguf[@revision]`.
+    pub model: String,
+    /// Life of the daemon.
+    pub daemon: DaemonConfig,
+    /// What is indexed.
+    pub index: IndexConfig,
+}
+
+/// `daemon` in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonConfig {
+    /// Clients start a daemon where none runs.
+    pub enabled: bool,
+    /// Idle time after which the model and the index are dropped. Fractions are allowed.
+    pub ttl_minutes: f64,
+    /// Leave after that time instead of only dropping caches.
+    pub auto_shutdown_on_idle: bool,
+    /// How often idleness is looked at.
+    pub eviction_check_interval_seconds: f64,
+    /// How often a client asks again after it lost its daemon.
+    pub max_retries: u32,
+    /// How long it waits before each time, milliseconds; the last one repeats.
+    pub retry_delays_ms: Vec<u32>,
+}
+
+/// `index` in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IndexConfig {
+    /// Larger files are skipped.
+    pub max_file_bytes: u64,
+    /// Only files that match, in `.gitignore` syntax; empty takes all.
+    pub include: Vec<String>,
+    /// Files to leave out on top of `.gitignore` and `.offheapignore`.
+    pub exclude: Vec<String>,
+    /// Embeddings kept for content that is not in the index now, such as another branch's.
+    pub spare_embeddings: usize,
+    /// Changes are indexed as they happen, once the index is used.
+    pub watch: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            version: CONFIG_VERSION.to_owned(),
+            model: DEFAULT_MODEL.to_owned(),
+            daemon: DaemonConfig::default(),
+            index: IndexConfig::default(),
+        }
+    }
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        DaemonConfig {
+            enabled: true,
+            ttl_minutes: 10.0,
+            auto_shutdown_on_idle: true,
+            eviction_check_interval_seconds: 60.0,
+            max_retries: 4,
+            retry_delays_ms: vec![100, 500, 1000, 2000],
+        }
+    }
+}
+
+impl Default for IndexConfig {
+    fn default() -> Self {
+        IndexConfig {
+            max_file_bytes: 1 << 20,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            spare_embeddings: offheap_engine::store::SPARE_EMBEDDINGS,
+            watch: true,
+        }
+    }
+}
+
+/// A configuration file has a few hundred bytes.
+pub const MAX_CONFIG_BYTES: u64 = 256 << 10;
+/// What a repository may ask for at most: its configuration is a stranger's wish, and what it costs is the user's.
+pub const MAX_FILE_BYTES: u64 = 8 << 20;
+pub const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
+const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
+const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
+pub const MAX_RETRIES: u32 = 20;
+pub const MAX_DELAYS: usize = 20;
+pub const MAX_DELAY_MS: u32 = 10_000;
+/// A daemon that is told to stay leaves all the same when it was idle for this long.
+pub const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
+
+impl Config {
+    /// A project's file; the defaults where there is none. Values beyond the limits are brought within them: see
+    /// [`Config::read_with_notes`].
+    pub fn read(project: &Path) -> Result<Self, Fault> {
+        Self::read_with_notes(project).map(|(config, _)| config)
+    }
+
+    /// A project's file, and what was not done as it says.
+    pub fn read_with_notes(project: &Path) -> Result<(Self, Vec<String>), Fault> {
+        match Tree::open(project) {
+            Ok(tree) => Self::read_in(&tree),
+            Err(error) if error.is_absent() => Ok((Config::default(), Vec::new())),
+            Err(error) => Err(crate::fault::from_engine(&error)),
+        }
+    }
+
+    /// As [`Config::read_with_notes`], of a project that is held open.
+    pub fn read_in(tree: &Tree) -> Result<(Self, Vec<String>), Fault> {
+        let path = tree.path().join(PROJECT_DIR).join("config.json");
+        let invalid = |why: String| {
+            Fault::new(Code::ConfigInvalid, format!("`{}`: {why}", path.display()))
+                .hint("correct the file, or remove it to use the defaults")
+        };
+        let text = match read_config(tree) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok((Config::default(), Vec::new())),
+            Err(error @ Error::UnsafePath { .. }) => return Err(crate::fault::from_engine(&error)),
+            Err(error) => return Err(invalid(crate::fault::chain(&error))),
+        };
+        let mut config: Config = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        if config.version.split('.').next() != CONFIG_VERSION.split('.').next() {
+            return Err(invalid(format!("`version` is {}, this build reads {CONFIG_VERSION}", config.version)));
+        }
+        for (key, value) in [
+            ("ttl_minutes", config.daemon.ttl_minutes),
+            ("eviction_check_interval_seconds", config.daemon.eviction_check_interval_seconds),
+        ] {
+            if value.is_nan() || value <= 0.0 {
+                return Err(invalid(format!("`daemon.{key}` must be above 0")));
+            }
+        }
+        let notes = config.limit();
+        Ok((config, notes))
+    }
+
+    /// Brings every value within what a repository may ask for; says what was changed.
+    fn limit(&mut self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Config { daemon, index, .. } = self;
+        clamp(&mut notes, "index.max_file_bytes", &mut index.max_file_bytes, 0, MAX_FILE_BYTES);
+        clamp(&mut notes, "index.spare_embeddings", &mut index.spare_embeddings, 0, MAX_SPARE_EMBEDDINGS);
+        clamp(&mut notes, "daemon.ttl_minutes", &mut daemon.ttl_minutes, 0.0, MAX_TTL_MINUTES);
+        let (shortest, longest) = CHECK_SECONDS;
+        let interval = &mut daemon.eviction_check_interval_seconds;
+        clamp(&mut notes, "daemon.eviction_check_interval_seconds", interval, shortest, longest);
+        clamp(&mut notes, "daemon.max_retries", &mut daemon.max_retries, 0, MAX_RETRIES);
+        if daemon.retry_delays_ms.is_empty() {
+            notes.push("`daemon.retry_delays_ms` is empty; the defaults are used".to_owned());
+            daemon.retry_delays_ms = DaemonConfig::default().retry_delays_ms;
+        }
+        if daemon.retry_delays_ms.len() > MAX_DELAYS {
+            notes.push(format!("`daemon.retry_delays_ms` has more than {MAX_DELAYS} values; the first are used"));
+            daemon.retry_delays_ms.truncate(MAX_DELAYS);
+        }
+        for delay in &mut daemon.retry_delays_ms {
+            clamp(&mut notes, "daemon.retry_delays_ms", delay, 0, MAX_DELAY_MS);
+        }
+        if !daemon.auto_shutdown_on_idle {
+            let hours = LONGEST_IDLE.as_secs() / 3600;
+            notes.push(format!("`daemon.auto_shutdown_on_idle` is false: the daemon leaves after {hours} idle hours"));
+        }
+        notes
+    }
+}
+
+fn clamp<T: PartialOrd + Copy + std::fmt::Display>(notes: &mut Vec<String>, key: &str, value: &mut T, min: T, max: T) {
+    let limit = if *value > max { max } else { min };
+    if *value > max || *value < min {
+        notes.push(format!("`{key}` is {value}; {limit} is used"));
+        *value = limit;
+    }
+}
+
+/// The file's bytes; `None` where there is none.
+fn read_config(tree: &Tree) -> offheap_engine::Result<Option<Vec<u8>>> {
+    let rel = Path::new(PROJECT_DIR).join("config.json");
+    let path = tree.path().join(&rel);
+    match tree.read(&rel, MAX_CONFIG_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => match error.kind() {
+            _ if is_link(&error) => {
+                Err(Error::UnsafePath { path, found: "a link, or in a directory that is one".into() })
+            }
+            std::io::ErrorKind::NotFound => Ok(None),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::Unsupported => {
+                Err(Error::UnsafePath { path, found: "no regular file in a directory".into() })
+            }
+            std::io::ErrorKind::FileTooLarge => {
+                Err(Error::UnsafePath { path, found: format!("longer than {MAX_CONFIG_BYTES} bytes") })
+            }
+            _ => Err(Error::io("read", &path, error)),
+        },
+    }
+}
+
+impl DaemonConfig {
+    /// Idle time after which the daemon leaves.
+    pub fn longest_idle(&self) -> Duration {
+        if self.auto_shutdown_on_idle { self.ttl() } else { LONGEST_IDLE.max(self.ttl()) }
+    }
+
+    /// Idle time after which caches go. `OFFHEAP_TTL_MS` overrides.
+    pub fn ttl(&self) -> Duration {
+        environment::ttl().unwrap_or_else(|| Duration::from_secs_f64(self.ttl_minutes * 60.0))
+    }
+
+    /// How often idleness is looked at: as configured, but at least twice within a short TTL.
+    pub fn check_interval(&self) -> Duration {
+        let configured = Duration::from_secs_f64(self.eviction_check_interval_seconds);
+        configured.min(self.ttl() / 2).max(Duration::from_millis(5))
+    }
+}

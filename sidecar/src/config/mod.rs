@@ -1,0 +1,11 @@
+//! What can be configured: a project's file, the user's environment variables, and where both the file and the index are.
+
+mod directory;
+mod environment;
+mod file;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{has_index, init, init_in, place, place_in, project_folder};
+pub use environment::{kernel, max_waiting_bytes, may_watch, model_override, stall, threads};
+pub use file::{Config, DEFAULT_MODEL, DaemonConfig, IndexConfig};
