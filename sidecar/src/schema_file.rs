@@ -5,9 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 /// Fails where the file at `path`, relative to the repository, is not `schema`. With `UPDATE_SCHEMAS=1` it is written.
-pub fn assert_committed(path: &str, schema: &Value) {
+pub fn assert_committed(path: &str, mut schema: Value) {
+    forbid_null(&mut schema);
+    join_lines(&mut schema);
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").join(path);
-    let text = serde_json::to_string_pretty(schema).expect("plain data") + "\n";
+    let text = serde_json::to_string_pretty(&schema).expect("plain data") + "\n";
     if std::env::var_os("UPDATE_SCHEMAS").is_some() {
         std::fs::create_dir_all(file.parent().expect("in a folder")).expect("writable");
         std::fs::write(&file, text).expect("writable");
@@ -21,7 +23,7 @@ pub fn assert_committed(path: &str, schema: &Value) {
 }
 
 /// Takes `null` from the types of properties that are not required. Serialisation leaves such properties out instead.
-pub fn forbid_null(schema: &mut Value) {
+fn forbid_null(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             let required = fields.get("required").cloned().unwrap_or_default();
@@ -55,5 +57,19 @@ fn without_null(property: &mut Value) {
             fields.remove("anyOf");
             fields.extend(single);
         }
+    }
+}
+
+/// Makes one line of each description. Its line ends are those of the source file.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            fields.values_mut().for_each(join_lines);
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
     }
 }

@@ -11,62 +11,77 @@ use serde::{Deserialize, Serialize};
 
 use super::environment;
 
-/// Version of the file's schema.
+/// Version of the file's format.
 pub const CONFIG_VERSION: &str = "2.0.0";
-/// The model that the package carries.
+/// Name of the model that the package carries.
 pub const DEFAULT_MODEL: &str = "all-minilm-l6-v2";
 
-/// `.offheap/config.json`. Unknown keys are refused: a typing error must not become a silent default.
+/// Configuration of an offheap project: `.offheap/config.json`. Unknown keys are errors, because a misspelt key would otherwise
+/// be a silent default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "offheap project"))]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Schema version.
+    /// The schema of this file, for editors: `../node_modules/offheap/config.schema.json`. offheap does not read it.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Version of the file's format. A file with another first number is refused.
     pub version: String,
     /// The bundled model's name, a `.gguf` file inside the project, or `hf:owner/repo/file.gguf[@revision]`.
     pub model: String,
-    /// Life of the daemon.
+    /// The life of the daemon.
     pub daemon: DaemonConfig,
     /// What is indexed.
     pub index: IndexConfig,
 }
 
-/// `daemon` in the file.
+/// The life of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DaemonConfig {
-    /// Clients start a daemon where none runs.
+    /// Whether clients start a daemon where none runs.
     pub enabled: bool,
-    /// Idle time after which the model and the index are dropped. Fractions are allowed.
+    /// Idle minutes after which the daemon ends, or drops the model and the index from memory: see `auto_shutdown_on_idle`.
+    /// Fractions are allowed.
+    #[cfg_attr(test, schemars(extend("exclusiveMinimum" = 0, "maximum" = MAX_TTL_MINUTES)))]
     pub ttl_minutes: f64,
-    /// Leave after that time instead of only dropping caches.
+    /// Whether an idle daemon ends. Otherwise it only drops the model and the index from memory, and ends after 24 idle hours.
     pub auto_shutdown_on_idle: bool,
-    /// How often idleness is looked at.
+    /// Seconds between two checks whether the daemon is idle.
+    #[cfg_attr(test, schemars(range(min = CHECK_SECONDS.0, max = CHECK_SECONDS.1)))]
     pub eviction_check_interval_seconds: f64,
-    /// How often a client asks again after it lost its daemon.
+    /// How many crashes of the daemon a client follows with another start or request. After one more it gives up.
+    #[cfg_attr(test, schemars(range(max = MAX_RETRIES)))]
     pub max_retries: u32,
-    /// How long it waits before each time, milliseconds; the last one repeats.
+    /// Milliseconds to wait before the start after the first crash, the second, and so on; the last value repeats.
+    #[cfg_attr(test, schemars(length(max = MAX_DELAYS), inner(range(max = MAX_DELAY_MS))))]
     pub retry_delays_ms: Vec<u32>,
 }
 
-/// `index` in the file.
+/// What is indexed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexConfig {
-    /// Larger files are skipped.
+    /// Larger files are not indexed.
+    #[cfg_attr(test, schemars(range(max = MAX_FILE_BYTES)))]
     pub max_file_bytes: u64,
-    /// Only files that match, in `.gitignore` syntax; empty takes all.
+    /// Only files that match are indexed, in `.gitignore` syntax; empty matches all.
     pub include: Vec<String>,
-    /// Files to leave out on top of `.gitignore` and `.offheapignore`.
+    /// Files that are not indexed, in `.gitignore` syntax, in addition to `.gitignore` and `.offheapignore`.
     pub exclude: Vec<String>,
-    /// Embeddings kept for content that is not in the index now, such as another branch's.
+    /// Embeddings that are kept for content that is not in the index now, such as another branch's.
+    #[cfg_attr(test, schemars(range(max = MAX_SPARE_EMBEDDINGS)))]
     pub spare_embeddings: usize,
-    /// Changes are indexed as they happen, once the index is used.
+    /// Whether the daemon indexes changes as they happen, once the index has been used.
     pub watch: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
+            schema: None,
             version: CONFIG_VERSION.to_owned(),
             model: DEFAULT_MODEL.to_owned(),
             daemon: DaemonConfig::default(),
@@ -100,27 +115,29 @@ impl Default for IndexConfig {
     }
 }
 
-/// A configuration file has a few hundred bytes.
+/// A longer file is refused. A usual one has a few hundred bytes.
 pub const MAX_CONFIG_BYTES: u64 = 256 << 10;
-/// What a repository may ask for at most: its configuration is a stranger's wish, and what it costs is the user's.
+// The most that a file can ask for: it comes with the repository, and its costs are the user's.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
 pub const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
 const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
+/// The shortest and the longest interval of idle checks.
 const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
 pub const MAX_RETRIES: u32 = 20;
+/// Values of `retry_delays_ms`; later ones are dropped.
 pub const MAX_DELAYS: usize = 20;
 pub const MAX_DELAY_MS: u32 = 10_000;
-/// A daemon that is told to stay leaves all the same when it was idle for this long.
+/// A daemon leaves after this idle time, even where `auto_shutdown_on_idle` is false.
 pub const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 impl Config {
-    /// A project's file; the defaults where there is none. Values beyond the limits are brought within them: see
+    /// Reads a project's file; the defaults where there is none. Values beyond the limits are limited: see
     /// [`Config::read_with_notes`].
     pub fn read(project: &Path) -> Result<Self, Fault> {
         Self::read_with_notes(project).map(|(config, _)| config)
     }
 
-    /// A project's file, and what was not done as it says.
+    /// Reads a project's file. The texts say which of its values were limited.
     pub fn read_with_notes(project: &Path) -> Result<(Self, Vec<String>), Fault> {
         match Tree::open(project) {
             Ok(tree) => Self::read_in(&tree),
@@ -129,7 +146,7 @@ impl Config {
         }
     }
 
-    /// As [`Config::read_with_notes`], of a project that is held open.
+    /// As [`Config::read_with_notes`], for a project whose directory is open.
     pub fn read_in(tree: &Tree) -> Result<(Self, Vec<String>), Fault> {
         let path = tree.path().join(PROJECT_DIR).join("config.json");
         let invalid = |why: String| {
@@ -158,7 +175,7 @@ impl Config {
         Ok((config, notes))
     }
 
-    /// Brings every value within what a repository may ask for; says what was changed.
+    /// Limits every value to what a repository may ask for. Returns a text for each value that was changed.
     fn limit(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         let Config { daemon, index, .. } = self;
@@ -219,17 +236,17 @@ fn read_config(tree: &Tree) -> offheap_engine::Result<Option<Vec<u8>>> {
 }
 
 impl DaemonConfig {
-    /// Idle time after which the daemon leaves.
+    /// The idle time after which the daemon leaves.
     pub fn longest_idle(&self) -> Duration {
         if self.auto_shutdown_on_idle { self.ttl() } else { LONGEST_IDLE.max(self.ttl()) }
     }
 
-    /// Idle time after which caches go. `OFFHEAP_TTL_MS` overrides.
+    /// The idle time after which the model and the index are dropped from memory. `OFFHEAP_TTL_MS` overrides it.
     pub fn ttl(&self) -> Duration {
         environment::ttl().unwrap_or_else(|| Duration::from_secs_f64(self.ttl_minutes * 60.0))
     }
 
-    /// How often idleness is looked at: as configured, but at least twice within a short TTL.
+    /// The time between two idle checks: as configured, but at most half of the idle time.
     pub fn check_interval(&self) -> Duration {
         let configured = Duration::from_secs_f64(self.eviction_check_interval_seconds);
         configured.min(self.ttl() / 2).max(Duration::from_millis(5))

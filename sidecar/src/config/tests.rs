@@ -8,6 +8,7 @@ use super::file::{
     LONGEST_IDLE, MAX_CONFIG_BYTES, MAX_DELAY_MS, MAX_DELAYS, MAX_FILE_BYTES, MAX_RETRIES, MAX_SPARE_EMBEDDINGS,
 };
 use super::{Config, DaemonConfig, init};
+use crate::schema_file::assert_committed;
 
 #[test]
 fn init_writes_what_read_understands_and_keeps_what_is_there() {
@@ -102,4 +103,24 @@ fn a_file_that_is_none_is_refused_by_name() {
     symlink("elsewhere", temp.path().join(".offheap")).expect("link");
     refused();
     assert_eq!(init(temp.path()).expect_err("a link").code, Code::UnsafePath);
+}
+
+/// Editors find the schema with the package: `config.schema.json`.
+#[test]
+fn the_committed_schema_is_that_of_the_types() {
+    let settings = schemars::generate::SchemaSettings::draft07();
+    let schema = settings.into_generator().into_root_schema_for::<Config>();
+    assert_committed("config.schema.json", schema.to_value());
+}
+
+#[test]
+fn a_file_may_name_its_schema() {
+    let temp = tempfile::tempdir().expect("temporary directory");
+    init(temp.path()).expect("writable");
+    let file = temp.path().join(".offheap/config.json");
+    let text = r#"{"$schema":"../node_modules/offheap/config.schema.json","index":{"watch":false}}"#;
+    std::fs::write(&file, text).expect("writable");
+    assert!(!Config::read(temp.path()).expect("a configuration").index.watch);
+    std::fs::write(&file, r#"{"schema":"x"}"#).expect("writable");
+    assert!(Config::read(temp.path()).expect_err("not a key").message.contains("schema"));
 }
