@@ -48,7 +48,7 @@ struct Shared {
 }
 
 impl Batcher {
-    /// Starts the thread. Nothing is loaded yet. `fingerprints` is a private directory where checksums of large files are
+    /// Starts the thread. The model is loaded by the first request (the rule of starting, `daemon/mod.rs`). `fingerprints` is a private directory where checksums of large files are
     /// remembered.
     pub fn new(find_model: FindModel, fingerprints: Option<PathBuf>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {

@@ -51,7 +51,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// A project whose index is not open yet.
+    /// A project whose index the first request opens (the rule of starting, `daemon/mod.rs`).
     pub fn new(root: PathBuf) -> Self {
         // Windows keeps an open directory from being moved or removed, so there it is opened for each use.
         let tree = if cfg!(windows) { None } else { Tree::open(&root).ok() };
