@@ -2,7 +2,7 @@
 //!
 //! The crates of the grammars are build dependencies: cargo fetches and pins them, and only their C sources are used.
 //! Their large tables are cut out of `parser.c`, evaluated and compressed; what remains (the lexer, the small tables)
-//! is compiled with room for the large ones, which `chunk/packed.rs` fills when a language is first met.
+//! is compiled with empty large tables, which `chunk/packed.rs` fills at the first use of a language.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Grammars that a crate of the build dependencies holds besides the one that is wanted: PHP without the HTML around it.
+/// Grammars that a crate of the build dependencies holds besides the one that is wanted: PHP without the HTML around
+/// it.
 const LEFT_OUT: &[&str] = &["php_only"];
 
 /// The tables that are packed, as `parser.c` declares them, and the bytes of an entry.
@@ -76,7 +77,7 @@ fn in_folder(folder: &Path) -> Vec<(String, PathBuf)> {
     sources.map(named).collect()
 }
 
-/// What cargo knows of the packages of this build.
+/// Cargo's metadata of the packages of this build.
 fn metadata() -> serde_json::Value {
     let host = env::var("HOST").expect("cargo sets HOST");
     let output = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
@@ -87,7 +88,7 @@ fn metadata() -> serde_json::Value {
     serde_json::from_slice(&output.stdout).expect("cargo metadata writes JSON")
 }
 
-/// Compiles one grammar without its tables, and writes those beside; returns how many bytes each has.
+/// Compiles one grammar without its large tables and writes these, compressed, to `out`; returns the bytes of each.
 fn pack(sources: &Path, name: &str, out: &Path) -> [usize; 3] {
     let parser = fs::read_to_string(sources.join("parser.c")).expect("every grammar has a parser.c");
     let mut cut = parser.clone();

@@ -9,12 +9,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system said no.
+    /// The operating system refused.
     #[error("cannot {action} `{}`", path.display())]
     Io {
         /// What was tried: "open", "read", "map" ...
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
         /// What the system answered.
         source: std::io::Error,
@@ -22,7 +22,7 @@ pub enum Error {
     /// A file or directory that is not what this program makes: a link, another user's, too long.
     #[error("`{}` is {found}", path.display())]
     UnsafePath {
-        /// What was to be used.
+        /// The file or directory.
         path: PathBuf,
         /// What it is: "a link", "owned by user 7, not by you (0)" ...
         found: String,
@@ -37,7 +37,7 @@ pub enum Error {
         /// What is wrong with it, in words.
         problem: String,
     },
-    /// A sound model file that this build cannot run.
+    /// A valid model file that this build cannot run.
     #[error("model `{}`: {what} `{found}` is not supported (supported: {supported})", path.display())]
     Unsupported {
         /// The model file.
@@ -83,7 +83,7 @@ pub enum Error {
         /// Index of the text in its request.
         text_idx: usize,
     },
-    /// An index that this user did not make on this machine: what it says is not believed.
+    /// An index that this user did not make on this machine, and that is not trusted.
     #[error("index `{}` was not made by you on this machine", path.display())]
     IndexForeign {
         /// The data directory.

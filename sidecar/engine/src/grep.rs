@@ -17,16 +17,17 @@ use crate::text::filter::{Filter, Globs};
 use crate::walk::{self, SourceFile, WalkRules};
 use crate::{Error, Result};
 
-/// A compiled pattern may take this much memory, and its lazily built automaton as much again on each thread.
+/// Most memory of a compiled pattern.
 const PATTERN_BYTES: usize = 4 << 20;
+/// Most memory of a pattern's lazily built automaton, on each thread.
 const AUTOMATON_BYTES: usize = 4 << 20;
-/// Groups within groups within groups: deeper ones only cost the parser's stack.
+/// Deepest nesting of groups in a pattern; the parser needs stack for each level.
 const NESTING: u32 = 100;
-/// Longer lines are shown by their beginning.
+/// Longest line that is shown whole; of longer lines the beginning is shown.
 const SHOWN_LINE_BYTES: usize = 500;
-/// What is shown in all; further lines count as not found.
+/// Most bytes that are shown in all; further lines count as not found.
 const SHOWN_BYTES: usize = 2 << 20;
-/// Matches of one line that are told.
+/// Most matches of one line that are reported.
 const MAX_SPANS: usize = 50;
 
 /// Whether upper and lower case are told apart.
@@ -41,16 +42,16 @@ pub enum Case {
     Insensitive,
 }
 
-/// What is asked.
+/// A pattern and where it is searched.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
     /// In the syntax of the `regex` crate. A match never spans lines.
     pub pattern: &'a str,
-    /// Whether case counts.
+    /// Whether upper and lower case are told apart.
     pub case: Case,
     /// Which files.
     pub filter: &'a Filter,
-    /// Lines wanted.
+    /// Most lines.
     pub limit: usize,
     /// Lines shown before and after each.
     pub context: usize,
@@ -98,12 +99,12 @@ pub fn grep(
     let matcher = matcher(query)?;
     let globs = (!query.filter.globs.is_empty()).then(|| Globs::new(&query.filter.globs)).transpose()?;
     let languages = &query.filter.languages;
-    let wanted = |file: &SourceFile| {
+    let is_searched = |file: &SourceFile| {
         globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
             && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
     };
     let mut files = walk::walk(tree, rules, &|| cancelled())?.files;
-    files.retain(wanted);
+    files.retain(is_searched);
 
     // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
     // first of them are the answer.
@@ -207,7 +208,7 @@ fn shown(line: &str) -> String {
     format!("{}…", &line[..end])
 }
 
-/// Takes the numbers of lines that match, with their columns.
+/// Collects the numbers of lines that match, with their columns.
 struct Lines<'a> {
     matcher: &'a RegexMatcher,
     limit: usize,

@@ -1,5 +1,6 @@
-//! Vectors without a model: hashed words and trigrams. Equal texts are equal and texts that share words are near each
-//! other, which is all. For callers who asked for anything rather than an error.
+//! The hashed vector space: vectors made without a model, from hashed words and trigrams. Equal texts have equal
+//! vectors, and texts that share words have near ones. For callers who prefer such vectors to an error when there is no
+//! model.
 
 /// The space of these vectors: never compared with a model's.
 pub const SPACE: &str = "hash-v1";

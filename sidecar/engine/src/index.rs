@@ -1,12 +1,12 @@
 //! Brings a project's index up to date: text first, vectors next.
 //!
-//! 1. Walk the tree, compare with the file table, chunk what changed, commit: the first part of a large tree after half a
-//!    second. Text search answers from there on.
+//! 1. Walk the tree, compare with the file table, chunk what changed, commit: the first part of a large tree after half
+//!    a second. Text search answers from there on.
 //! 2. Compute vectors for every committed chunk that has none, from the embedding cache where it knows the
 //!    content, and commit as they come.
 //!
-//! Both steps derive what is left to do from what is committed. That is all the resuming there is: a run that was
-//! stopped or killed anywhere is continued by the next one.
+//! Both steps derive what is left to do from what is committed, so the next run continues one that was stopped or
+//! killed anywhere.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,10 +17,11 @@ use crate::error::{Error, Result};
 use crate::store::{FileRecord, NewChunk, PendingChunk, PendingFile, Space, Store};
 use crate::walk::{self, ContentHash, Skipped, WalkRules};
 
-/// Texts that are embedded together: half a second's work, which is what a stop can lose.
+/// How many texts are embedded together: half a second's work, the most that a stop can lose.
 const GROUP: usize = 32;
-/// Vectors become searchable at least this often.
+/// Vectors are committed, and so become searchable, after this many.
 const COMMIT_ROWS: usize = 4_096;
+/// Vectors are committed after this time at the latest.
 const COMMIT_EVERY: Duration = Duration::from_secs(20);
 /// A large tree's text is committed for the first time after this long, so that searches answer within a second; then
 /// whenever the time since the run began has doubled, which bounds what committing costs.
@@ -29,11 +30,11 @@ const FIRST_TEXT: Duration = Duration::from_millis(500);
 /// What belongs to the index and how it is cut.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Which files.
+    /// Which files belong to the index.
     pub rules: WalkRules,
     /// How large a chunk is.
     pub limits: ChunkLimits,
-    /// Read everything anew. The last generation stays until the text of its successor is whole.
+    /// Whether everything is read anew. The last generation answers until the text of the next one is complete.
     pub rebuild: bool,
 }
 
@@ -48,9 +49,9 @@ pub enum Phase {
     Embed,
 }
 
-/// What the run needs from its surroundings, and tells them.
+/// What a run needs from its caller, and what it reports to it.
 pub trait Host {
-    /// How the surroundings fail.
+    /// The caller's error.
     type Error: From<Error>;
     /// The vector space of [`Host::embed`]; loads the model.
     fn space(&mut self) -> Result<Space, Self::Error>;
@@ -58,17 +59,17 @@ pub trait Host {
     fn embed(&mut self, texts: Vec<String>) -> Result<(Vec<f32>, u64), Self::Error>;
     /// `done` of `total` files or chunks; `total` is 0 while unknown.
     fn progress(&mut self, phase: Phase, done: u64, total: u64, path: &str);
-    /// A generation was committed: searches may use it.
+    /// Called after each commit, with the generation that searches may use now.
     fn committed(&mut self, store: &Store);
-    /// Folders that the walk looked into, before anything of them is read; the root is empty.
+    /// Called with the folders that the walk listed, before a file is read; the root is the empty string.
     fn walked(&mut self, _folders: &[String]) {}
-    /// Whether to stop. What is computed is committed first.
+    /// Whether to stop. Vectors computed so far are committed first.
     fn cancelled(&self) -> bool;
 }
 
-/// What a run that nobody asked for takes care of; see [`refresh`].
+/// What a background run brings up to date; see [`refresh`].
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct RefreshScope<'a> {
     /// Paths below the root that changed, folders with all they hold; `None` looks at the whole tree.
     pub changed: Option<&'a BTreeSet<String>>,
     /// Compute every vector that is missing; otherwise only those of files that this run put.
@@ -84,7 +85,7 @@ pub struct Report {
     pub files: u64,
     /// Files that were new or changed.
     pub files_changed: u64,
-    /// Files that were gone.
+    /// Files that were removed from the index.
     pub files_removed: u64,
     /// Files that were left out.
     pub skipped: Vec<Skipped>,
@@ -96,7 +97,7 @@ pub struct Report {
     pub tokens: u64,
     /// Time until all of the text could be searched.
     pub text: Duration,
-    /// Time in all.
+    /// Time of the whole run.
     pub total: Duration,
 }
 
@@ -125,19 +126,19 @@ pub fn refresh<H: Host>(
     store: &mut Store,
     tree: &Tree,
     settings: &Settings,
-    part: Part<'_>,
+    scope: RefreshScope<'_>,
     host: &mut H,
 ) -> Result<Report, H::Error> {
     let started = Instant::now();
     let mut report = Report::default();
-    let put = sync_text(store, tree, settings, part.changed, host, &mut report)?;
+    let put = sync_text(store, tree, settings, scope.changed, host, &mut report)?;
     report.text = started.elapsed();
-    let wanted = |file: &PendingFile| part.all_vectors || put.contains(&file.rel);
-    if store.pending()?.iter().any(wanted) {
+    let needs_vectors = |file: &PendingFile| scope.all_vectors || put.contains(&file.rel);
+    if store.pending()?.iter().any(needs_vectors) {
         let space = host.space()?;
         store.set_space(&space)?;
         let mut pending = store.pending()?; // of this space, which may be new
-        pending.retain(wanted);
+        pending.retain(needs_vectors);
         fill_vectors(store, tree, settings, &space, pending, host, &mut report)?;
     }
     report.total = started.elapsed();
@@ -151,7 +152,7 @@ fn commit<H: Host>(store: &mut Store, host: &mut H) -> Result<(), H::Error> {
     Ok(())
 }
 
-/// Text of the whole tree, or of what changed. Gives the files that were put.
+/// Brings the text of the whole tree, or of the changed paths, up to date; returns the files that were put.
 fn sync_text<H: Host>(
     store: &mut Store,
     tree: &Tree,
@@ -182,9 +183,9 @@ fn sync_text<H: Host>(
         }
         host.progress(Phase::Text, done as u64, total, &file.rel);
         let old = known.get(&file.rel);
-        // Where the system told of a change, neither size nor time is proof of the contrary.
-        let told = changed.is_some_and(|paths| paths.contains(&file.rel));
-        if !told && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns) {
+        // The system reported a change, so an equal size and time do not prove that the content is equal.
+        let reported = changed.is_some_and(|paths| paths.contains(&file.rel));
+        if !reported && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns) {
             present.insert(file.rel.as_str());
             continue;
         }
@@ -208,7 +209,7 @@ fn sync_text<H: Host>(
         put_file(store, &file.rel, &text, record, &settings.limits)?;
         put.insert(file.rel.clone());
         report.files_changed += 1;
-        // What is there answers until all of its successor is in.
+        // A rebuild commits nothing before its end: the last generation answers until then.
         if !settings.rebuild && started.elapsed() >= next_commit {
             commit(store, host)?;
             next_commit = started.elapsed() * 2;
@@ -246,12 +247,12 @@ fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, li
     store.put_file(rel, language.name(), record, &chunks)
 }
 
-/// What the model reads of a chunk: where it is, then what it says.
+/// The text that the model embeds for a chunk: path and scope in the first line, then the chunk.
 pub(crate) fn model_input(rel: &str, scope: &str, text: &str) -> String {
     if scope.is_empty() { format!("{rel}\n{text}") } else { format!("{rel} > {scope}\n{text}") }
 }
 
-/// Vectors that wait for their commit.
+/// Texts that wait to be embedded, and the chunks that they belong to.
 #[derive(Default)]
 struct Tail {
     texts: Vec<String>,
@@ -313,7 +314,7 @@ fn fill_vectors<H: Host>(
         done += flush(store, host, &mut tail, space.dim, report)? as u64;
         Ok(())
     })();
-    // Also after a stop or a failing model: what was computed is kept.
+    // Also after a stop or an error of the model: vectors that were computed are kept.
     commit(store, host)?;
     host.progress(Phase::Embed, done, total, "");
     outcome

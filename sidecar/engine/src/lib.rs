@@ -1,10 +1,11 @@
-//! The work: a mapped model that turns texts into vectors, and a project's index.
+//! Inference, index and search: a mapped model turns texts into vectors, and a project's index answers queries.
 //!
 //! Plain synchronous code. No sockets, no async, no environment, no printing, no wire types:
 //! the daemon (`sidecar/src`) converts at its edge.
 //!
-//! Reading order, bottom up: [`gguf`] maps a model file, [`tokenizer`] makes ids, [`embedder`] makes unit
-//! vectors; [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them, [`index`] fills it, [`search`] asks.
+//! Reading order, bottom up: [`gguf`] maps a model file, [`tokenizer`] makes ids, [`embedder`] makes unit vectors;
+//! [`walk`] and [`chunk`] turn a tree into chunks, [`store`] keeps them, [`index`] fills the store, [`search`] answers
+//! queries.
 
 pub mod error;
 pub mod disk;

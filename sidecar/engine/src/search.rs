@@ -10,26 +10,28 @@ use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
 use crate::walk::{self, WalkRules};
 
-/// Each list proposes this many times the hits asked for, and no fewer than [`MIN_POOL`].
+/// Each list proposes this many candidates for each hit asked for.
 const POOL_FACTOR: usize = 5;
+/// Fewest candidates that each list proposes.
 const MIN_POOL: usize = 100;
-/// A file that grew beyond this since it was indexed is not read for its hits; they are stale anyway.
+/// Longest file that is read to show its hits. A longer one has grown since it was indexed, so its hits are stale
+/// anyway.
 const MAX_SHOWN_FILE: u64 = 64 << 20;
 
-/// What is asked.
+/// A query and what it is answered from.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
     /// The words.
     pub text: &'a str,
-    /// Look at full text and definitions.
+    /// Whether full text and definitions are searched.
     pub use_text: bool,
-    /// The words' unit vector, to look at vectors.
+    /// The query's unit vector; `None` when vectors are not searched.
     pub vector: Option<&'a [f32]>,
     /// Applied before anything is ranked.
     pub filter: Filter,
-    /// Hits wanted.
+    /// Most hits.
     pub limit: usize,
-    /// Say of each hit what its score is made of.
+    /// Whether each hit says what its score is made of.
     pub explain: bool,
     /// How evidence is weighed.
     pub weights: Weights,
@@ -122,7 +124,7 @@ fn is_implemented(snapshot: &Snapshot, rel: &str) -> Result<bool> {
 
 /// A definition whose name fits, with its chunk.
 #[derive(Clone, Debug)]
-pub struct Symbol {
+pub struct ShownSymbol {
     /// What was found.
     pub found: SymbolHit,
     /// The chunk's text; empty where it is no longer what was indexed.
@@ -138,12 +140,12 @@ pub fn symbols(
     name: &str,
     filter: &Filter,
     limit: usize,
-) -> Result<(Vec<Symbol>, bool)> {
+) -> Result<(Vec<ShownSymbol>, bool)> {
     let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
     let mut files = Files::of(tree);
     let shown = |found: SymbolHit| {
         let (text, stale) = files.read(&found.chunk);
-        Symbol { found, text, stale }
+        ShownSymbol { found, text, stale }
     };
     Ok((hits.into_iter().map(shown).collect(), more))
 }
@@ -159,8 +161,8 @@ impl Files {
         Files { tree: tree.clone(), read: HashMap::new() }
     }
 
-    /// A chunk's text, and whether its file changed. Only what was indexed is shown: a path may lead to something else by
-    /// now, which nobody asked to have indexed.
+    /// A chunk's text, and whether its file changed. Only text that was indexed is shown: the path may lead to another
+    /// file by now, which may be private.
     fn read(&mut self, chunk: &StoredChunk) -> (String, bool) {
         let file = self.read.entry(chunk.rel.clone()).or_insert_with(|| {
             let rules = WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() };

@@ -18,8 +18,8 @@ pub fn ranked(hit: search::Hit) -> Hit {
 }
 
 /// A definition that was found by its name.
-pub fn symbol(found: search::Symbol, explain: bool) -> Hit {
-    let search::Symbol { found: hit, text, stale } = found;
+pub fn symbol(found: search::ShownSymbol, explain: bool) -> Hit {
+    let search::ShownSymbol { found: hit, text, stale } = found;
     let why = if explain { vec![contribution(hit.fit.as_str(), hit.score)] } else { Vec::new() };
     let (name, kind, line) = (hit.symbol.name, hit.symbol.kind, hit.symbol.line);
     let symbol = SymbolMatch { name, kind, line, fit: hit.fit.as_str().to_owned() };

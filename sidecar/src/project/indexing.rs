@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::ChunkLimits;
-use offheap_engine::index::{self, Host, Part, Settings};
+use offheap_engine::index::{self, Host, RefreshScope, Settings};
 use offheap_engine::store::{Place, Space, Store};
 use offheap_engine::walk::Skipped;
 use offheap_protocol::message::{IndexReport, Phase, Priority, Progress, SkippedFile};
@@ -235,9 +235,10 @@ impl Project {
         }
         self.publish(store.snapshot());
         let settings = Settings { rules: walk_rules(config.index), limits: ChunkLimits::default(), rebuild: false };
-        let part = Part { changed: (!changes.all).then_some(&changes.paths), all_vectors: !self.runs.is_paused() };
+        let scope =
+            RefreshScope { changed: (!changes.all).then_some(&changes.paths), all_vectors: !self.runs.is_paused() };
         let mut host = IndexHost { walked: Some(walked), ..IndexHost::new(self, batcher, &cancelled) };
-        match index::refresh(store, &tree, &settings, part, &mut host) {
+        match index::refresh(store, &tree, &settings, scope, &mut host) {
             Ok(_) => store.release_writer().map_err(|error| fault::from_engine(&error)),
             // The store stands at its last commit, and the next run continues there.
             Err(HostError(fault)) if fault.code == Code::Cancelled => Err(gave_way()),

@@ -10,7 +10,7 @@ use super::one_line;
 /// Looks at one node of a kind that may define something.
 pub(super) type Finder = for<'t> fn(&Site<'_>, Node<'t>) -> Option<Definition<'t>>;
 
-/// Where a node stands.
+/// What encloses a node.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'s> {
     /// The whole file.
@@ -31,21 +31,21 @@ pub(super) type Name = (Range<usize>, SymbolKind, u32);
 /// A definition found at a node.
 #[derive(Default)]
 pub(super) struct Definition<'t> {
-    /// What a scope inside is called; `None` opens no scope.
+    /// The label of the scope that it opens; `None` when it opens none.
     pub label: Option<String>,
     /// What it defines.
     pub names: Vec<Name>,
-    /// Where its header ends.
+    /// Its body; the header ends before it.
     pub body: Option<Node<'t>>,
     /// Inside is code, not definitions.
     pub is_function: bool,
     /// Functions inside are methods.
     pub is_type: bool,
-    /// There is one of it.
+    /// It is a single object: its values are as good as global.
     pub is_object: bool,
     /// Only its names count: the chunks are as if it were not there.
     pub only_names: bool,
-    /// The names that all clauses of one function share; of clauses in a row, the first has the symbol.
+    /// Names that mark clauses of one function: of such clauses in a row, only the first has the symbol.
     pub group: Vec<Range<usize>>,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn define<'t>(site: &Site<'_>, node: Node<'t>, kind: SymbolKind, word
     })
 }
 
-/// A namespace with a body; one for the whole file is in every file and tells nothing.
+/// A namespace with a body. One without a body holds for the whole file, and as a label would tell nothing.
 pub(super) fn namespace_with_body<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let body = node.child_by_field_name("body")?;
     let label =
@@ -121,17 +121,17 @@ pub(super) fn namespace_with_body<'t>(site: &Site<'_>, node: Node<'t>) -> Option
     Some(Definition { label: Some(label), body: Some(body), ..Definition::default() })
 }
 
-/// Something with functions inside.
+/// A type: functions in it are methods.
 pub(super) fn a_type<'t>(label: String, names: Vec<Name>, body: Option<Node<'t>>) -> Option<Definition<'t>> {
     Some(Definition { label: Some(label), names, body, is_type: true, ..Definition::default() })
 }
 
-/// Something with code inside.
+/// A function: its body is code, not definitions.
 pub(super) fn a_function<'t>(label: String, names: Vec<Name>, body: Option<Node<'t>>) -> Option<Definition<'t>> {
     Some(Definition { label: Some(label), names, body, is_function: true, ..Definition::default() })
 }
 
-/// Values, outside of functions.
+/// Values; the first gives the label.
 pub(super) fn values<'t>(site: &Site<'_>, word: &str, names: Vec<Name>) -> Option<Definition<'t>> {
     let first = site.text.get(names.first()?.0.clone())?;
     let label = Some(one_line(&format!("{word} {first}"), 80)); // without a word, the name alone

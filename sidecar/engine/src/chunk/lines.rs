@@ -1,6 +1,6 @@
 //! The lines of a text that are not blank.
 
-/// A line, or a part of one that is longer than a chunk may be.
+/// A line, or a part of a line that is longer than a chunk may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// Byte offset where the line starts.

@@ -1,7 +1,7 @@
-//! A file becomes chunks: pieces small enough to embed, cut where a reader would cut, with what they define.
+//! Cuts a file into chunks: pieces small enough to embed, cut where a reader would cut, each with what it defines.
 //!
-//! Three steps. [`lines`] finds the lines that are not blank. An outline says of each how good a place for a
-//! cut it is and which definitions enclose it: [`syntax`] asks a grammar, [`plain`] reads indentation, blank
+//! Three steps. [`lines`] finds the lines that are not blank. An outline prices a cut before each line, and says which
+//! definitions enclose it: [`syntax`] asks a grammar, [`plain`] reads indentation, blank
 //! lines and Markdown headings. [`pack`] picks the cheapest set of cuts under the size cap. Whatever the input,
 //! the chunks hold every byte that is not blank exactly once, in order.
 //!
@@ -55,7 +55,7 @@ pub struct Chunk {
 pub struct Symbol {
     /// The bare name, as written.
     pub name: String,
-    /// What it is.
+    /// Function, class, ...
     pub kind: SymbolKind,
     /// The line of the name, counted from 1.
     pub line: u32,
@@ -82,7 +82,7 @@ pub enum SymbolKind {
     Type,
     /// A value that does not change.
     Constant,
-    /// A value that may.
+    /// A value that may change.
     Variable,
     /// A module or namespace.
     Module,
@@ -116,8 +116,8 @@ impl Default for ChunkLimits {
     }
 }
 
-/// Cuts `text` into chunks, in order. The same input gives the same chunks on every machine, unless its grammar is still
-/// busy after seconds.
+/// Cuts `text` into chunks, in order. Equal input gives equal chunks on every machine, unless the parser is stopped
+/// after seconds.
 ///
 /// A language without a grammar, or a text its grammar cannot parse within a budget of steps and time, is cut at blank
 /// lines instead. A line longer than the cap is cut at spaces or punctuation.
@@ -137,7 +137,7 @@ pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk>
         while let Some((_, symbol)) = symbols.next_if(|(offset, _)| *offset < bytes.end) {
             held.push(symbol.clone());
         }
-        let scope = outline.scope_path(outline.places[run.start].scope);
+        let scope = outline.scope_path(outline.cut_points[run.start].scope);
         chunks.push(Chunk { bytes, first_line: first.row + 1, last_line: last.row + 1, scope, symbols: held });
     }
     chunks
@@ -146,23 +146,23 @@ pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk>
 /// What is known about a text beyond its lines.
 struct Outline {
     /// One for each line.
-    places: Vec<Place>,
+    cut_points: Vec<CutPoint>,
     /// Where each name starts, in order, and the symbol.
     symbols: Vec<(usize, Symbol)>,
     /// All definitions that enclose lines; 0 stands for the file.
     scopes: Vec<Scope>,
 }
 
-/// The start of a line, as a place for a cut.
+/// What a cut before a line costs.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct CutPoint {
     /// The innermost definition around the line; the line that opens a definition lies outside it.
     scope: usize,
     /// The price of a cut before the line, in the units of [`pack`].
     cut: u32,
-    /// The price of no cut before the line: a large definition wants a chunk of its own.
+    /// The price of no cut before the line, in the units of [`pack`]: a large definition should begin a chunk.
     keep: u32,
-    /// The line only closes what was opened above.
+    /// The line only closes a bracket that was opened above.
     closer: bool,
 }
 
@@ -175,7 +175,7 @@ struct Scope {
 impl Outline {
     fn empty(n_lines: usize) -> Self {
         let file = Scope { parent: 0, depth: 0, label: String::new() };
-        Outline { places: vec![Place::default(); n_lines], symbols: Vec::new(), scopes: vec![file] }
+        Outline { cut_points: vec![CutPoint::default(); n_lines], symbols: Vec::new(), scopes: vec![file] }
     }
 
     fn open(&mut self, parent: usize, label: String) -> usize {
@@ -184,7 +184,7 @@ impl Outline {
         self.scopes.len() - 1
     }
 
-    /// The labels from the outside in; of a very deep nest, the innermost.
+    /// The labels from the outermost to the innermost scope; in very deep nesting, the innermost eight.
     fn scope_path(&self, mut scope: usize) -> String {
         const MAX_LABELS: usize = 8;
         let mut labels = Vec::new();
@@ -197,7 +197,7 @@ impl Outline {
     }
 }
 
-/// One line of at most `max_bytes`, for labels and names.
+/// `text` in one line of at most `max_bytes`, for labels and names.
 fn one_line(text: &str, max_bytes: usize) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -1,8 +1,8 @@
-//! Lines into chunks: the cheapest set of cuts under the size cap.
+//! Groups lines into chunks: the cheapest set of cuts under the size cap.
 //!
-//! Splitting a large definition at its statements, merging small neighbours, keeping a comment with what it
-//! describes and a large definition by itself are all prices here, and a shortest path over the lines finds the
-//! best sum. The work is linear: a chunk reaches back over at most [`MAX_LINES`] lines.
+//! Each rule is a price: to split a large definition at its statements, to merge small neighbours, to keep a comment
+//! with what it describes, to give a large definition a chunk of its own. A shortest path over the lines finds the
+//! least sum. The work is linear: a chunk reaches back over at most [`MAX_LINES`] lines.
 
 use std::ops::Range;
 
@@ -15,26 +15,27 @@ pub(super) const CHUNK: u32 = 100;
 /// The price of a cut before a line that belongs to the line above: paid only when the cap demands it.
 pub(super) const GLUED: u32 = 150;
 
-/// The price of not cutting before a large definition: worth a chunk, but not a tiny one.
+/// The price of not cutting before a large definition: more than a chunk costs, less than a tiny chunk.
 pub(super) const OWN_CHUNK: u32 = 150;
 
-/// Up to this much more for a chunk below `min_bytes`, the shorter the dearer.
+/// The most that a chunk below `min_bytes` costs in addition; the shorter, the more.
 const TINY: u64 = 100;
 
-/// For a chunk that starts inside a definition and goes on beyond its end.
+/// What a chunk costs in addition when it starts inside a definition and goes on beyond its end.
 const LEAVES_SCOPE: u64 = 110;
 
-/// Up to this much for a full chunk, with the square of its size: even parts beat a full one and a rest.
+/// What a full chunk costs in addition. It grows with the square of the size, so that two even chunks cost less than a
+/// full one and a small rest.
 const UNEVEN: u64 = 10;
 
-/// More short lines than this never share a chunk.
+/// Most lines of a chunk; it bounds the work for each line.
 const MAX_LINES: usize = 256;
 
 /// The runs of lines that make up the chunks, in order; together they are all lines.
 pub(super) fn pack(lines: &[Line], outline: &Outline, limits: &ChunkLimits) -> Vec<Range<usize>> {
-    let places = &outline.places;
-    let depth = |idx: usize| outline.scopes[places[idx].scope].depth;
-    // Entry `end` is about the lines before `end`: the least price, and where the last chunk starts.
+    let cut_points = &outline.cut_points;
+    let depth = |idx: usize| outline.scopes[cut_points[idx].scope].depth;
+    // Entry `end`: the least price of all lines before `end`, and where their last chunk starts.
     let mut best: Vec<(u64, usize)> = Vec::with_capacity(lines.len() + 1);
     best.push((0, 0));
     for end in 1..=lines.len() {
@@ -47,12 +48,12 @@ pub(super) fn pack(lines: &[Line], outline: &Outline, limits: &ChunkLimits) -> V
                 break;
             }
             let leaves = if shallowest < depth(start) { LEAVES_SCOPE } else { 0 };
-            let price = best[start].0 + u64::from(places[start].cut) + size_price(n_bytes, limits) + kept + leaves;
+            let price = best[start].0 + u64::from(cut_points[start].cut) + size_price(n_bytes, limits) + kept + leaves;
             if price <= choice.0 {
                 choice = (price, start);
             }
-            kept += u64::from(places[start].keep);
-            if !places[start].closer {
+            kept += u64::from(cut_points[start].keep);
+            if !cut_points[start].closer {
                 shallowest = shallowest.min(depth(start));
             }
         }

@@ -1,4 +1,4 @@
-//! The grammars as `build.rs` packed them: code, and compressed tables with room beside.
+//! The grammars as `build.rs` packed them: code with empty tables, and the compressed content of the tables.
 
 use std::sync::Once;
 
@@ -13,14 +13,14 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// The grammar, ready to parse. The tables of a large one take 5 MB from then on.
+    /// The grammar, ready to parse. The first call fills its tables, up to 5 MB.
     pub fn language(&self) -> tree_sitter::Language {
         self.filled.call_once(|| {
             let tables = miniz_oxide::inflate::decompress_to_vec(self.packed).expect("the build packed them");
             let mut rest = tables.as_slice();
             for (which, length) in (0..).zip(self.lengths) {
                 let (table, after) = rest.split_at(length);
-                // SAFETY: the C array has exactly `length` bytes, the build made it from this very table; nobody reads
+                // SAFETY: the C array has exactly `length` bytes, the build made it from this very table; nothing reads
                 // it before this `Once` is done, because only `language` hands the grammar out.
                 unsafe { (self.table)(which).copy_from_nonoverlapping(table.as_ptr(), length) };
                 rest = after;

@@ -7,7 +7,7 @@ use super::{Language, Outline, one_line};
 /// The outline of any text.
 pub(super) fn outline(text: &str, language: Language, lines: &[Line]) -> Outline {
     let mut outline = Outline::empty(lines.len());
-    for (place, line) in outline.places.iter_mut().zip(lines) {
+    for (place, line) in outline.cut_points.iter_mut().zip(lines) {
         place.closer = line.closes(text);
         let indent = line.indent().min(8) as u32;
         place.cut = match line {
@@ -25,7 +25,7 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line]) -> Outline
     outline
 }
 
-/// Scopes of data and style sheets: what a line opens, holds for the deeper lines below it.
+/// Adds the scopes of data files and style sheets: a line that opens one is the scope of the deeper lines below it.
 fn add_sections(text: &str, language: &str, lines: &[Line], outline: &mut Outline) {
     let mut open: Vec<(usize, usize)> = Vec::new(); // (indentation, scope)
     for (idx, line) in lines.iter().enumerate() {
@@ -37,7 +37,7 @@ fn add_sections(text: &str, language: &str, lines: &[Line], outline: &mut Outlin
             open.pop();
         }
         let parent = open.last().map_or(0, |&(_, scope)| scope);
-        outline.places[idx].scope = parent;
+        outline.cut_points[idx].scope = parent;
         if let Some(label) = header.filter(|label| !label.is_empty()) {
             open.push((line.indent(), outline.open(parent, one_line(label, 80))));
         }
@@ -64,7 +64,7 @@ fn add_headings(text: &str, lines: &[Line], outline: &mut Outline) {
     for (idx, line) in lines.iter().enumerate() {
         let content = &text[line.text_start..line.end];
         let scope = |open: &[(usize, usize)]| open.last().map_or(0, |&(_, scope)| scope);
-        outline.places[idx].scope = scope(&open);
+        outline.cut_points[idx].scope = scope(&open);
         let in_fence = fence.is_some();
         match fence {
             Some(mark) if content.starts_with(mark) => fence = None,
@@ -72,21 +72,21 @@ fn add_headings(text: &str, lines: &[Line], outline: &mut Outline) {
             Some(_) => {}
         }
         if in_fence {
-            outline.places[idx].cut = 60;
+            outline.cut_points[idx].cut = 60;
         } else if let Some((level, title)) = heading(content).filter(|_| !line.continues) {
             while open.last().is_some_and(|&(above, _)| level <= above) {
                 open.pop();
             }
             let parent = scope(&open);
-            // A title alone says little, so the heading below another one stays with it.
-            outline.places[idx].cut = if below_heading { GLUED } else { 0 };
-            outline.places[idx].keep = if below_heading { 0 } else { OWN_CHUNK / 2 };
-            outline.places[idx].scope = parent;
+            // A chunk of one title says little, so a heading just below another stays with it.
+            outline.cut_points[idx].cut = if below_heading { GLUED } else { 0 };
+            outline.cut_points[idx].keep = if below_heading { 0 } else { OWN_CHUNK / 2 };
+            outline.cut_points[idx].scope = parent;
             open.push((level, outline.open(parent, one_line(title, 80))));
             below_heading = true;
             continue;
         } else if below_heading {
-            outline.places[idx].cut = GLUED;
+            outline.cut_points[idx].cut = GLUED;
         }
         below_heading = false;
     }

@@ -8,9 +8,9 @@ use super::find::{Definition, Finder, Site, define, named, values};
 /// What a node of the grammar means to the outline.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    /// Nothing of its own.
+    /// The node defines nothing.
     Plain,
-    /// Stays with what follows: a comment, an attribute, a decorator.
+    /// Belongs to what follows it: a comment, an attribute, a decorator.
     Lead,
     /// Wraps one definition and is not a level of its own.
     Wrapper,

@@ -12,21 +12,22 @@ use super::pack::{GLUED, OWN_CHUNK};
 use super::rules::Rule;
 use super::{ChunkLimits, Language, Outline, Symbol, one_line};
 
-/// Longer texts are not parsed: a megabyte takes most of a second, and its tree many megabytes.
+/// Texts of more bytes are not parsed: a megabyte takes most of a second, and its tree many megabytes.
 const MAX_PARSE_BYTES: usize = 1024 * 1024;
 
-/// A parser that takes longer is stopped. Sound source never comes near: a megabyte takes most of a second.
+/// A parser that takes longer is stopped. Valid source never comes near: a megabyte takes most of a second.
 const MAX_PARSE_TIME: Duration = Duration::from_secs(4);
 
-/// Texts with more `<` open at once are not parsed where [`Language::angles_nest`]. Each `<` may begin type arguments or be a comparison, and to
-/// mend an error tree-sitter pairs all readings, between two reports: 2,000 take 70 MB, 16,000 more than 2 GB.
+/// Texts of languages with [`Language::angles_nest`] are not parsed when more `<` than this are open at once. Each may
+/// begin type arguments or be a comparison. To recover from an error, tree-sitter pairs all readings without a report
+/// in between: 2,000 take 70 MB, 16,000 more than 2 GB.
 const MAX_OPEN_ANGLES: usize = 1_000;
 
-/// Texts with more brackets open at once are not parsed: to mend an error tree-sitter keeps every reading of them, and a
-/// megabyte of `(a<` took 1.4 GB.
+/// Texts with more brackets than this open at once are not parsed: to recover from an error tree-sitter keeps every
+/// reading of them, and a megabyte of `(a<` took 1.4 GB.
 const MAX_NESTING: usize = 2_000;
 
-/// A header with more lines than this may be cut.
+/// Longest header of a definition, in lines, that is kept together.
 const MAX_HEADER_LINES: usize = 16;
 
 /// The outline, or `None` without a grammar or when the parser exceeds its budget.
@@ -90,9 +91,10 @@ fn parse(text: &str, grammar: &Grammar) -> Option<Tree> {
     }
     let mut parser = Parser::new();
     parser.set_language(&grammar.language).ok()?;
-    // Sound source takes about one report for 300 bytes; ambiguous rubbish can take any number.
+    // Valid source takes about one report for 300 bytes; ambiguous text can take any number.
     let mut budget = 10_000 + text.len() / 20;
-    // And a report can take any time: tree-sitter mends 150,000 errors in a row in quadratic time (Lua, `a` on each line).
+    // A report can take any time, too: tree-sitter recovers from 150,000 errors in a row in quadratic time (Lua, `a` on
+    // each line).
     let start = Instant::now();
     let mut progress = |_: &tree_sitter::ParseState| {
         budget = budget.saturating_sub(1);
@@ -114,30 +116,31 @@ struct Reader<'t> {
     n_scoped: usize,
     /// The scope inside the node visited last.
     last_scope: usize,
-    /// The scope and names of the function whose clauses come one below the other.
+    /// Scope and names of the last function, to recognise its further clauses.
     clauses: (usize, Vec<&'t str>),
 }
 
-/// What the tree says of a line.
+/// What the syntax tree says about a line.
 #[derive(Clone)]
 struct Facts {
-    /// How deep inside a definition the outermost node lies that starts here; `None` inside a token.
+    /// Depth inside its definition of the outermost node that starts on the line; `None` when the line begins inside a
+    /// token.
     outer_nest: Option<u32>,
-    /// Belongs to the line above.
+    /// A cut before this line is paid with [`GLUED`].
     glued: bool,
     starts_definition: bool,
-    /// For a line glued to the comments above it: the first of them.
+    /// First line of the comments above that belong to this line.
     lead_start: Option<usize>,
 }
 
-/// Comments and attributes just above.
+/// The comments and attributes just above the current line.
 #[derive(Clone, Copy)]
 struct Lead {
     first_idx: usize,
     last_row: usize,
 }
 
-/// What a node hands to its children.
+/// What a node's children need to know of it.
 #[derive(Clone, Copy)]
 struct Context {
     scope: usize,
@@ -145,7 +148,7 @@ struct Context {
     in_function: bool,
     in_type: bool,
     in_object: bool,
-    /// The parent is a definition, so its body is no level of its own.
+    /// The parent is a definition, so that its body does not count as a further level.
     below_definition: bool,
     /// The parent is a `const` declaration.
     constant: bool,
@@ -256,7 +259,7 @@ impl<'t> Reader<'t> {
         inner
     }
 
-    /// Whether a clause continues the function above it, which has the symbol already.
+    /// Whether a clause continues the function above it, to which the symbol belongs already.
     fn goes_on(&mut self, found: &Definition<'t>, context: Context) -> bool {
         if found.group.is_empty() && context.in_function {
             return false; // what is defined inside a clause does not end the function
@@ -271,18 +274,19 @@ impl<'t> Reader<'t> {
         false
     }
 
-    /// The line that holds a byte; lines passed on the way lie inside the token before.
+    /// The line that holds a byte. Lines skipped on the way get the scope of the node before, because they lie inside
+    /// it.
     fn line_at(&mut self, byte: usize, scope: usize) -> Option<usize> {
         let idx = self.lines.partition_point(|line| line.text_start <= byte).checked_sub(1)?;
         while self.n_scoped <= idx {
             let starts_here = self.n_scoped == idx && self.lines[idx].text_start == byte;
-            self.outline.places[self.n_scoped].scope = if starts_here { scope } else { self.last_scope };
+            self.outline.cut_points[self.n_scoped].scope = if starts_here { scope } else { self.last_scope };
             self.n_scoped += 1;
         }
         Some(idx)
     }
 
-    /// Ties a line to the comments just above it.
+    /// Glues a line to the comments just above it.
     fn follow_lead(&mut self, idx: usize, row: usize, is_lead: bool) {
         let above = self.lead.filter(|lead| lead.last_row + 1 == row && !self.lines[idx].closes(self.text));
         let small =
@@ -292,8 +296,8 @@ impl<'t> Reader<'t> {
             self.facts[idx].glued = true;
             self.facts[idx].lead_start = Some(lead.first_idx);
             if !is_lead {
-                let scope = self.outline.places[idx].scope;
-                self.outline.places[lead.first_idx..idx].iter_mut().for_each(|place| place.scope = scope);
+                let scope = self.outline.cut_points[idx].scope;
+                self.outline.cut_points[lead.first_idx..idx].iter_mut().for_each(|place| place.scope = scope);
             }
         }
         if !is_lead && self.lead.is_some_and(|lead| lead.last_row < row) {
@@ -301,14 +305,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A definition starts at `start_idx`, comments included: price that line, and hold the header together.
+    /// Prices the line `start_idx`, where a definition with its comments starts, and glues the lines of its header.
     fn mark_definition(&mut self, node: Node<'t>, found: &Definition<'t>, start_idx: usize, context: Context) {
         let start = self.lines[start_idx].start;
         let facts = &mut self.facts[start_idx];
         facts.starts_definition = true;
         let n_bytes = node.end_byte().saturating_sub(start);
         if !context.in_function && !facts.glued && self.limits.max_bytes / 2 <= n_bytes {
-            self.outline.places[start_idx].keep = OWN_CHUNK;
+            self.outline.cut_points[start_idx].keep = OWN_CHUNK;
         }
         let header_end = found.body.map_or(node.start_byte(), |body| body.start_byte());
         let row = |byte: usize| self.lines.partition_point(|line| line.text_start <= byte);
@@ -329,11 +333,11 @@ impl<'t> Reader<'t> {
 
     fn finish(mut self) -> Outline {
         while self.n_scoped < self.lines.len() {
-            self.outline.places[self.n_scoped].scope = self.last_scope;
+            self.outline.cut_points[self.n_scoped].scope = self.last_scope;
             self.n_scoped += 1;
         }
         for (idx, (facts, line)) in self.facts.iter().zip(self.lines).enumerate() {
-            let place = &mut self.outline.places[idx];
+            let place = &mut self.outline.cut_points[idx];
             place.closer = line.closes(self.text) && facts.outer_nest.is_some();
             let bonus = 15 * u32::from(line.after_blank) + 5 * u32::from(facts.starts_definition);
             place.cut = match facts.outer_nest {

@@ -15,9 +15,9 @@ use crate::{Error, Result};
 /// Ending of a file that is being written and not yet renamed to its name.
 const TEMPORARY: &str = ".tmp";
 
-/// What tells a directory or file from every other one that exists at the same time: device and inode.
+/// Device and inode: they tell a directory or file from every other one that exists at the same time.
 ///
-/// Zeros on Windows, which keeps an open directory from being exchanged.
+/// Zeros on Windows, where an open directory cannot be replaced by another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Device number.
@@ -56,7 +56,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a directory that the caller vouches for: links in `path` are followed, and any owner will do.
+    /// Opens a directory that the caller trusts: links in `path` are followed, and any owner will do.
     pub fn trusted(path: &Path) -> Result<Folder> {
         let dir = Dir::open_ambient_dir(path, cap_std::ambient_authority());
         let dir = dir.map_err(|e| Error::io("open", path, e))?;
@@ -118,7 +118,7 @@ impl Folder {
     }
 
     /// Opens a regular file for reading and writing, made when there is none. Errors as [`Folder::open`]; a file that
-    /// has another name elsewhere is refused too, because writing to it would change that.
+    /// has another name (a hard link) is refused too, because writing would change that one.
     pub fn open_to_write(&self, name: &str) -> Result<File> {
         let file = self.open_with(name, OpenOptions::new().read(true).write(true).create(true))?;
         #[cfg(unix)]
@@ -181,14 +181,15 @@ impl Folder {
         Some(Identity::of(&metadata))
     }
 
-    /// Modification time, length and identity of the regular file of this name; tells its versions apart unread.
+    /// Modification time, length and identity of the regular file of this name: they tell its versions apart without
+    /// reading.
     pub fn stamp_of(&self, name: &str) -> Option<(std::time::SystemTime, u64, Identity)> {
         let metadata = self.dir.symlink_metadata(name).ok().filter(|metadata| metadata.is_file())?;
         let modified = metadata.modified().ok()?.into_std();
         Some((modified, metadata.len(), Identity::of(&metadata)))
     }
 
-    /// Names of what is in it; those that are not UTF-8 are nobody's of ours and left out.
+    /// Names of what is in it. Names that are not UTF-8 are left out: the index makes none.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let name = |entry: io::Result<cap_std::fs::DirEntry>| entry.map(|entry| entry.file_name());
         let names: Vec<OsString> = self.dir.entries()?.map(name).collect::<io::Result<_>>()?;
@@ -199,7 +200,7 @@ impl Folder {
     pub fn bytes_on_disk(&self) -> u64 {
         let bytes = |name: String| match self.dir.symlink_metadata(&name) {
             Ok(metadata) if metadata.is_file() => metadata.len(),
-            _ => 0, // a link is nothing of ours, and a file may be collected between listing and asking
+            _ => 0, // a link does not count, and a file may be deleted between the listing and this
         };
         self.names().unwrap_or_default().into_iter().map(bytes).sum()
     }
@@ -219,7 +220,7 @@ impl Folder {
         self.dir.hard_link(from, &self.dir, to)
     }
 
-    /// Makes its entries durable. Windows does that by itself.
+    /// Makes the directory's entries durable. Windows needs no call for that.
     pub fn sync(&self) -> Result<()> {
         if cfg!(windows) {
             return Ok(());
@@ -228,7 +229,7 @@ impl Folder {
         synced.map_err(|e| Error::io("sync", &self.path, e))
     }
 
-    /// Takes an advisory lock on the directory itself, which nobody can remove and make again in its place.
+    /// Takes an advisory lock on the directory itself, which, unlike a lock file, cannot be removed and made again.
     ///
     /// `Ok(None)` where the system has no such locks.
     #[cfg(unix)]
@@ -254,7 +255,7 @@ impl Folder {
         self.rename_durably(&temporary, self, name)
     }
 
-    /// Makes a file for writing in the place of one that an earlier attempt left.
+    /// Creates a file for writing, and removes one of its name that an earlier attempt left.
     fn create_over(&self, name: &str) -> io::Result<File> {
         match self.remove(name) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
@@ -263,10 +264,11 @@ impl Folder {
         self.create_new(name)
     }
 
-    /// Makes `name` with `bytes`, whole or not at all and durably; `false` where it is there already. A `private` file can be
-    /// read by its owner only.
+    /// Creates the file `name` with `bytes`, completely and durably or not at all; `false` when it exists already. Only
+    /// its owner can read a `private` file.
     ///
-    /// It is written beside and linked to its name, which fails where another process was faster.
+    /// The file is written under a temporary name and then linked to `name`, which fails when another process has made
+    /// it meanwhile.
     pub fn write_new(&self, name: &str, bytes: &[u8], private: bool) -> io::Result<bool> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         if self.has(name) {
@@ -285,7 +287,8 @@ impl Folder {
             file.sync_all()?;
             match self.hard_link(&temporary, name) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-                // A file system without links has a rename, which could only replace what another process wrote just now.
+                // A file system without links: rename instead, which could only replace a file that another process
+                // wrote just now.
                 Err(_) => self.rename(&temporary, self, name).map(|()| true),
                 Ok(()) => Ok(true),
             }
@@ -310,7 +313,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Says what stands at a name that could not be used: the system's own answers to a link differ.
+    /// The error for a name that could not be used: it says what the name is, because systems answer differently to
+    /// links.
     pub fn refusal(&self, action: &'static str, name: &str, wants_directory: bool, error: io::Error) -> Error {
         let path = self.path_of(name);
         match self.dir.symlink_metadata(name) {
@@ -333,7 +337,7 @@ fn kind_of(metadata: &std::fs::Metadata) -> &'static str {
     if metadata.is_dir() { "a directory" } else { "no regular file" }
 }
 
-/// Another user could change it while it is used, mapped files included.
+/// Refuses files of another user, who could change them while they are used or mapped.
 #[cfg(unix)]
 fn check_owner(path: &Path, owner: u32) -> Result<()> {
     let user = rustix::process::geteuid().as_raw();

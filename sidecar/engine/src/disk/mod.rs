@@ -5,7 +5,7 @@
 //! listed or removed by its path: a directory is held open, and a name in it is resolved relative to that handle, one
 //! component at a time, never through a link.
 //!
-//! [`Tree`] reads the project's own files, whoever owns them. [`Folder`] is a directory of the index, which must be a
+//! [`Tree`] reads the project's own files, of any owner. [`Folder`] is a directory of the index, which must be a
 //! real directory of this user; only it can write and remove, and it removes single files, never a tree.
 
 mod folder;

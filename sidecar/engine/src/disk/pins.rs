@@ -1,9 +1,9 @@
-//! Readers of other processes: what they are about to map is not deleted under them.
+//! Keeps the owner from deleting files that readers in other processes are about to map.
 //!
 //! Once mapped, a file may be unlinked. Between reading which files there are and mapping the last of them a reader
-//! keeps a file in `readers/` locked; the kernel unlocks it when the reader dies. The owner asks at the first attempt to
-//! delete a file which readers are opening, and deletes it when those are done. Readers that come later read a commit
-//! that does not name the file any more, so a stream of readers cannot keep garbage alive.
+//! keeps a file in `readers/` locked; the kernel unlocks it when the reader dies. The owner asks at the first attempt
+//! to delete a file which readers are opening, and deletes it when those are done. Readers that come later read a
+//! commit that does not name the file any more, so a stream of readers cannot keep garbage alive.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Folder;
 use crate::Error;
 
-/// The owner's view of the readers. Clones share what they know.
+/// The owner's view of the readers. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Pins {
     readers: Folder,
@@ -28,7 +28,7 @@ impl Pins {
         Pins { readers, waiting: Arc::default() }
     }
 
-    /// Whether `file`, which no commit names any more, may go; ask again later when not.
+    /// Whether `file`, which no commit names any more, may be deleted now; if not, ask again later.
     pub fn may_delete(&self, file: &str) -> bool {
         let live = self.live();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl Pins {
         let Ok(names) = self.readers.names() else { return Vec::new() };
         let is_live = |name: &String| match self.readers.open(name).map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), _locked)) => {
-                let _ = self.readers.remove(name); // while it is locked here, so nobody relies on it
+                let _ = self.readers.remove(name); // while it is locked here, so that no reader relies on it
                 false
             }
             Ok((Err(TryLockError::WouldBlock), _)) => true,

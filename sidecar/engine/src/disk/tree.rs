@@ -1,4 +1,4 @@
-//! A project's own files, whoever wrote them.
+//! A project's own files, of any owner, reached without following a link.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -65,7 +65,8 @@ impl Tree {
         &self.path
     }
 
-    /// The root as a directory in which the project's index may be made. Its owner does not matter, that of what is made does.
+    /// The root as a directory in which the project's index may be made. The root may have any owner, unlike the
+    /// directories of the index.
     pub fn folder(&self) -> super::Folder {
         super::Folder::of(self.root.clone(), &self.path)
     }
@@ -200,7 +201,7 @@ pub fn is_below(rel: &Path) -> bool {
 
 /// Opens a name of `dir` for reading, when it is a regular file.
 fn read_only(dir: &Dir, name: &OsStr) -> io::Result<File> {
-    // Looked at first: opening some devices does something.
+    // Checked before opening: opening some devices has an effect.
     match Kind::of(dir.symlink_metadata(name)?.file_type()) {
         Some(Kind::File) => {}
         Some(Kind::Link) => return Err(link_error()),
@@ -240,7 +241,7 @@ mod beneath {
 
     use super::*;
 
-    /// How often a path is tried while something is renamed anywhere on the machine.
+    /// How often a path is tried: the kernel asks to try again while anything on the machine is renamed.
     const ATTEMPTS: u32 = 8;
 
     /// `None` where the kernel is too old (before 5.6) or a sandbox forbids the call.
@@ -260,7 +261,7 @@ mod beneath {
                     UNAVAILABLE.store(true, Ordering::Relaxed);
                     return None;
                 }
-                Err(Errno::PERM) => return None, // some sandboxes' way of saying the same
+                Err(Errno::PERM) => return None, // some sandboxes forbid the call this way
                 Err(error) => return Some(Err(error.into())),
             }
         }

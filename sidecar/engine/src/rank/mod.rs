@@ -1,6 +1,7 @@
-//! Many ranked lists to one: what kind of question it is, which evidence counts, who is shown.
+//! Fuses ranked lists into one: classifies the query, weighs the evidence, orders the chunks.
 //!
-//! Pure: candidates in, order out. [`question`] takes the query apart, [`path`] reads file names. A candidate's score is
+//! Pure: candidates in, order out. [`question`] takes the query apart, [`path`] reads file names. A candidate's score
+//! is
 //!
 //! ```text
 //! ( text and vectors, fused + coherence of its file + definition of a name + file name ) * demotions * repeat
@@ -51,9 +52,9 @@ pub struct Ranked {
 /// Scores of the two lists are spread over 0..=1 before they meet, so 1 is the most that text and vectors can give.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// Share of the vectors in the fused score of a name or a path: names are matched.
+    /// Share of the vectors in the fused score of a name or a path, which full text matches better.
     pub dense_symbol: f32,
-    /// The same for a sentence: sentences are understood.
+    /// Share of the vectors in the fused score of a sentence: vectors match meanings, full text only words.
     pub dense_prose: f32,
     /// For the best chunk of a file whose other chunks match too, times the file's share of the evidence.
     pub coherence: f32,
@@ -96,7 +97,7 @@ impl Default for Weights {
     }
 }
 
-/// What the worst of a list gets, so that it stays above those that the list did not find at all.
+/// Score of the worst chunk of a list, so that it stays above chunks that the list did not find.
 const LIST_FLOOR: f32 = 0.05;
 
 /// Orders candidates, best first; at most `limit`.
@@ -124,7 +125,7 @@ pub fn rank(question: &Question, candidates: &[Candidate], weights: &Weights, li
     scored.into_iter().map(|one| Ranked { chunk_id: one.candidate.chunk_id, score: one.score, why: one.why }).collect()
 }
 
-/// A candidate on its way.
+/// A candidate while it is scored.
 struct Scored<'a> {
     candidate: &'a Candidate,
     score: f32,
@@ -227,7 +228,7 @@ fn newest_versions(candidates: &[Candidate]) -> HashMap<&str, u32> {
     newest
 }
 
-/// Sorts, each further chunk of a file at [`Weights::repeat`] of the one before.
+/// Sorts by score, and multiplies each further chunk of a file by [`Weights::repeat`] once more than the one before.
 fn demote_repeats(weights: &Weights, scored: &mut [Scored<'_>]) {
     let by_score = |a: &Scored<'_>, b: &Scored<'_>| {
         b.score.total_cmp(&a.score).then(a.candidate.chunk_id.cmp(&b.candidate.chunk_id))

@@ -3,7 +3,7 @@
 use super::Weights;
 use super::question::{Question, split_words};
 
-/// File names that only say "here the folder begins": such a file is called like its folder.
+/// Names of files that stand for their folder: such a file is ranked by its folder's name.
 const FOLDER_FILES: [&str; 6] = ["mod", "index", "__init__", "init", "lib", "main"];
 /// Folders that every project has and that say nothing about what is in them.
 const LAYOUT_FOLDERS: [&str; 10] =
@@ -58,8 +58,8 @@ pub(super) fn name_share(question: &Question, path: &str) -> f32 {
     if all > 0.0 { met / all } else { 0.0 }
 }
 
-/// Hands `each` every reason why the file or the chunk's scope counts less, with the factor; none of a kind that the
-/// question itself speaks of.
+/// Calls `each` with every reason for which the file or the chunk's scope counts less, and the factor. A reason that
+/// the query itself mentions is left out.
 pub(super) fn demotions(
     question: &Question,
     weights: &Weights,
@@ -123,7 +123,7 @@ fn stem(file: &str) -> &str {
     }
 }
 
-/// By the habits of the languages: `test_x.py`, `x_test.go`, `x.spec.ts`, `FooTest.java`.
+/// Whether a file is a test by its name: `test_x.py`, `x_test.go`, `x.spec.ts`, `FooTest.java`.
 fn is_test_file(path: &str, lower_file: &str) -> bool {
     let own = stem(path.rsplit('/').next().unwrap_or(path));
     let lower = stem(lower_file);
@@ -134,7 +134,7 @@ fn is_test_file(path: &str, lower_file: &str) -> bool {
         || lower_file.contains(".spec.")
 }
 
-/// `mod tests`, `class TestParser`, `fn test_x`: tests that live among the code.
+/// Whether a scope is one of tests within a source file: `mod tests`, `class TestParser`, `fn test_x`.
 fn is_test_scope(scope: &str) -> bool {
     scope.split(" > ").any(|part| {
         let name = part.rsplit(' ').next().unwrap_or_default();

@@ -2,9 +2,9 @@
 
 use crate::text::tokens::is_filler;
 
-/// Names of a query that are looked up; a pasted log has thousands.
+/// Most names of a query that are looked up; a pasted log has thousands.
 const MAX_NAMES: usize = 16;
-/// Words that are compared with file names, for the same reason.
+/// Most words of a query that are compared with file names; a pasted log has thousands.
 const MAX_WORDS: usize = 64;
 
 /// What kind of question a query is.
@@ -32,8 +32,8 @@ pub struct Question {
 }
 
 impl Question {
-    /// Takes `query` apart. `weight` tells how much a word says when it is met in a path, 0 to 1: what names half of
-    /// the tree tells nothing apart.
+    /// Takes `query` apart. `weight` gives the weight of a word that is found in a path, 0 to 1: near 0 for a word that
+    /// half of the paths have.
     pub fn new<E>(query: &str, mut weight: impl FnMut(&str) -> Result<f32, E>) -> Result<Question, E> {
         let class = classify(query);
         let mut words: Vec<String> = split_words(query);
@@ -43,7 +43,7 @@ impl Question {
         Ok(Question { text: query.trim().to_lowercase(), class, names: names(query, class), words })
     }
 
-    /// Whether the query itself speaks of `word`, in singular or plural: who asks for tests wants tests.
+    /// Whether the query itself has `word`, in singular or plural: a query for tests must not demote tests.
     pub(super) fn mentions(&self, word: &str) -> bool {
         self.text.contains(word.trim_matches('_').trim_end_matches('s'))
     }

@@ -1,12 +1,11 @@
 //! The owner's own state: embeddings by content, and the file table.
 //!
-//! Nothing here is the truth. Embeddings can be computed again; the table can be read off the full-text index, and is,
-//! when its generation is not the index's. A database that cannot be read is moved aside and begun again, whenever that
-//! comes out: redb looks at checksums only when it repairs, so each row carries its own, and a panic on a page that
-//! makes no sense counts as damage.
+//! All of it can be made again: embeddings are computed anew, and the table is read off the full-text index when its
+//! generation is not the index's. A database that turns out to be damaged is moved aside and replaced by an empty one.
+//! redb checks checksums only in a repair, so each row carries its own, and a panic inside redb counts as damage.
 //!
-//! Embeddings that no chunk of the index has any more are kept for the next branch switch, up to a number; beyond it
-//! those go whose last use lies furthest back.
+//! Embeddings that no chunk of the index has any more are kept for the next branch switch, up to a limit; beyond it,
+//! the least recently used are deleted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +24,7 @@ use crate::{Error, Result};
 
 /// Key: 8 bytes of the space's hash, 32 bytes of the caller's content key. Value: f16 row, 8 bytes of checksum.
 const VECTORS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("vectors");
-/// By the same key: the number of the commit that used the row last.
+/// Key as in [`VECTORS`]. Value: the number of the commit that used the row last.
 const USED: TableDefinition<&[u8], u64> = TableDefinition::new("used");
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -69,6 +68,7 @@ pub struct Cache {
     folder: Folder,
     /// `None` after an error, until the next use opens it again.
     db: RefCell<Option<Database>>,
+    /// The database was replaced by an empty one.
     renewed: Cell<bool>,
 }
 
@@ -78,7 +78,7 @@ impl Cache {
         Cache { folder: folder.clone(), db: RefCell::new(None), renewed: Cell::new(false) }
     }
 
-    /// Whether the database was begun again since this was asked before: its file table is empty.
+    /// Whether the database was replaced by an empty one since the last call.
     pub fn was_renewed(&self) -> bool {
         self.renewed.take()
     }
@@ -277,12 +277,12 @@ impl Cache {
 impl Drop for Cache {
     fn drop(&mut self) {
         if !close(self.db.get_mut().take()) {
-            let _ = self.move_aside(); // else the next owner finds out the same way
+            let _ = self.move_aside(); // if that fails, the next owner finds the damage
         }
     }
 }
 
-/// Closing writes, and so meets damage like everything else; whether it did not.
+/// Closes the database, which writes to it; `false` when that panicked because of damage.
 fn close(db: Option<Database>) -> bool {
     catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok()
 }
@@ -327,7 +327,8 @@ pub fn add_checksums(folder: &Folder) -> Result<()> {
     }
 }
 
-/// One batch; gives the last key of it, `None` at the end. A row that has its checksum already is left as it is.
+/// Gives one batch of rows their checksums; returns its last key, or `None` at the end. A row that has its checksum
+/// already is left as it is.
 fn add_checksums_after(db: &Database, after: Option<VectorKey>) -> Result<Option<VectorKey>, redb::Error> {
     let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
     let mut rows: Vec<(VectorKey, Vec<u8>)> = Vec::new();

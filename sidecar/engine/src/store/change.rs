@@ -1,4 +1,4 @@
-//! What is put between two commits: files, chunks and vectors, in memory until [`Store::commit`].
+//! Changes between two commits: files, chunks and vectors, in memory until [`Store::commit`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -35,7 +35,7 @@ pub(super) struct Changes {
 }
 
 impl Store {
-    /// Records that the content is the same and only its size and time are news. Makes no generation.
+    /// Records a new size and time of a file whose content did not change. Makes no generation.
     pub fn touch_file(&mut self, rel: &str, record: FileRecord) {
         self.changes.files.insert(rel.to_string(), Some(record));
     }
@@ -90,7 +90,7 @@ impl Store {
 
     /// Takes vectors of committed chunks: chunk id, content key, values. They are scaled to length 1.
     ///
-    /// A chunk that is gone by now, or has its vector already, is passed over. Errors, before anything is taken:
+    /// A chunk that no longer exists, or has its vector already, is skipped. Errors, before anything is taken:
     /// [`Error::Shape`] when a vector does not fit the space or none is set, [`Error::NotFinite`].
     pub fn put_vectors(&mut self, rows: &[(u64, [u8; 32], &[f32])]) -> Result<()> {
         let dim = self.space().map_or(0, |space| space.dim);

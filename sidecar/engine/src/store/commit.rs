@@ -1,10 +1,10 @@
-//! The commit, in an order in which every prefix leaves a whole generation.
+//! The commit. Its steps are ordered so that an interruption after any of them leaves a whole generation.
 //!
 //! ```text
-//! segment files   write, sync, rename, sync directory     nobody refers to them yet
-//! manifest        the same                                nobody refers to it yet
+//! segment files   write, sync, rename, sync directory     nothing refers to them yet
+//! manifest        write, sync, rename, sync directory     nothing refers to it yet
 //! full text       commit with the payload                 THE COMMIT POINT; its directory is synced with it
-//! cache           file table and embeddings               behind by one generation? rebuilt at open
+//! cache           file table and embeddings               rebuilt at open when it is one generation behind
 //! snapshot        readers of this process see it
 //! garbage         files of neither this nor the previous generation, when no reader is opening them
 //! ```
@@ -44,14 +44,14 @@ pub enum Step {
     Garbage,
 }
 
-/// What crash tests hang in.
+/// A function that crash tests have called before each step.
 pub(super) type StepHook = Box<dyn FnMut(Step) -> std::io::Result<()> + Send>;
 
 impl Store {
     /// Makes everything that was put since the last commit one new generation, durable and visible.
     ///
     /// Returns the generation, the current one when nothing changed. After an error the store stands at the newest
-    /// generation on disk: the previous one, or the new one when only the cache could not follow.
+    /// generation on disk: the previous one, or the new one when only the cache could not be written.
     pub fn commit(&mut self) -> Result<u64> {
         if !self.unsound && self.changes.is_empty() {
             return Ok(self.manifest.generation);
@@ -109,7 +109,7 @@ impl Store {
         Ok(())
     }
 
-    /// The next generation's manifest, its segments still to come.
+    /// The next generation's manifest, without its segments.
     fn next_manifest(&self) -> Result<Manifest> {
         let Changes { cleared, files, space, next_chunk_id, .. } = &self.changes;
         let mut manifest = Manifest {
@@ -140,7 +140,7 @@ impl Store {
             if *cleared || space.is_some() { Vec::new() } else { snapshot.vectors.parts().to_vec() };
         if let Some(built) = replaced {
             parts.retain(|part| !built.replaces(part));
-            parts.push(self.place(built, next_segment)?);
+            parts.push(self.place_built(built, next_segment)?);
         }
         for part in &mut parts {
             removed.iter().filter_map(|&id| part.segment.entry_of(id)).for_each(|entry| part.dead.insert(entry as u64));
@@ -171,7 +171,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Reads memory from disk again: what was not committed is gone.
+    /// Loads the last committed generation from disk. Changes that were not committed are gone.
     pub(super) fn recover(&mut self) -> Result<()> {
         self.text.abandon();
         let (manifest, vectors) = load(&self.vector_folder, self.text.payload()?.as_deref(), &self.snapshot().vectors)?;
@@ -198,8 +198,8 @@ impl Store {
         Ok(())
     }
 
-    /// When the file table is not of this generation, reads it off the full-text index. Sizes and times become 0, so
-    /// every file is hashed again once.
+    /// Reads the file table off the full-text index when it does not belong to this generation. Sizes and times become
+    /// 0, so that every file is hashed again once.
     pub(super) fn reconcile_files(&self) -> Result<()> {
         if self.reconciled.get() {
             return Ok(());
@@ -231,7 +231,8 @@ impl Store {
         Ok(())
     }
 
-    /// Asks the cache. Found damaged, it has been begun again: its file table is made anew, and it is asked once more.
+    /// Asks the cache. When it turns out to be damaged, it has been replaced by an empty one: the file table is read
+    /// off the full-text index, and the question is asked once more.
     pub(super) fn ask<T>(&self, question: impl Fn(&Cache) -> Result<T>) -> Result<T> {
         match question(&self.cache) {
             Err(_) if self.cache.was_renewed() => {
@@ -245,7 +246,7 @@ impl Store {
 
     /// Deletes vector files that neither this generation nor the one before names.
     ///
-    /// What cannot be deleted (Windows, while somebody maps it) is tried again next time.
+    /// What cannot be deleted (Windows, while it is mapped) is tried again next time.
     pub(super) fn collect_garbage(&self) {
         let previous_name = Manifest::file_name(self.manifest.generation.wrapping_sub(1));
         let previous = self.vector_folder.read(&previous_name, MANIFEST_BYTES).ok().flatten();

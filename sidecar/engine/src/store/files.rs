@@ -1,7 +1,7 @@
-//! Small files of an index, and what is said about the whole in one of them.
+//! The small files of a data directory: lock, marks of a clean stop and of damage; and which names in it are ours.
 //!
 //! [`NAMES`] and [`FOLDERS`] are everything that is ever made in a data directory, and nothing else is removed there:
-//! whatever lies beside it is somebody else's.
+//! other files there do not belong to the index.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -20,11 +20,11 @@ pub const DAMAGED_CACHE: &str = "cache.redb.damaged";
 pub const FORMAT_FILE: &str = "format";
 /// Says who made the index.
 pub const SEAL: &str = "seal";
-/// There while the index is as an orderly stop left it; holds the generation.
+/// Exists while the index is as an orderly stop left it; holds the generation.
 const CLEAN: &str = "clean";
-/// There once a check has found damage; names the file and what is wrong with it.
+/// Exists once a check has found damage; names the file and what is wrong with it.
 const DAMAGED: &str = "damaged";
-/// Held by the owner; never removed.
+/// Locked by the owner; never removed.
 const OWNER_LOCK: &str = "owner.lock";
 
 /// Files in the data directory that [`reset`] removes; the lock and the note of damage stay until the end.
@@ -49,17 +49,19 @@ pub const BUILDING: &str = "building";
 /// The one file in [`BUILDING`].
 pub const BUILT: &str = "seg.vec";
 
-/// A note of a few words.
+/// Longest note, in bytes.
 const NOTE_BYTES: usize = 64 << 10;
 
-/// A process that is being killed holds its locks a moment longer, and so does a child between its fork and its exec.
+/// How often the lock is tried: a process that is being killed holds its locks a moment longer, and so does a child
+/// process between its fork and its exec.
 const LOCK_ATTEMPTS: u32 = 10;
+/// Pause between two attempts.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
 
 /// The right to write to a data directory, held as long as this lives and given up by the kernel when the process dies.
 ///
-/// It is a lock on `owner.lock`, which is never unlinked, and on Unix one on the directory itself: where a cleaner removed
-/// the file, the next process would make and lock another of that name.
+/// It is a lock on `owner.lock`, which is never unlinked, and on Unix one on the directory itself: where a cleaner
+/// removed the file, the next process would make and lock another of that name.
 #[derive(Debug)]
 pub struct OwnerLock {
     file: File,
@@ -116,10 +118,10 @@ pub fn is_empty(folder: &Folder) -> bool {
     made.iter().all(|name| !folder.has(name))
 }
 
-/// Removes everything that is ours but the lock, the folders and, with `keep_cache`, the embedding cache and the seal.
-/// Only the owner may.
+/// Removes every file of the index except the lock and, with `keep_cache`, the embedding cache and the seal. Folders
+/// stay. Only the owner may.
 ///
-/// Interrupted, it leaves the note of damage, which goes last: the next one begins again.
+/// The note of damage is removed last, so that after an interruption the next owner begins again.
 pub fn reset(folder: &Folder, keep_cache: bool) -> Result<()> {
     folder.write_durably(DAMAGED, b"\nbeing rebuilt\n")?;
     for (name, is_ours) in FOLDERS {
@@ -135,7 +137,7 @@ pub fn reset(folder: &Folder, keep_cache: bool) -> Result<()> {
     folder.sync()
 }
 
-/// Removes the files of a folder that `is_ours` knows.
+/// Removes the files of a folder whose names `is_ours` accepts.
 pub fn remove_files(folder: &Folder, is_ours: IsOurs) -> Result<()> {
     let names = folder.names().map_err(|e| Error::io("list", folder.path(), e))?;
     names.iter().filter(|name| is_ours(name)).try_for_each(|name| remove(folder, name))
@@ -155,12 +157,12 @@ pub fn bytes_on_disk(folder: &Folder) -> u64 {
     folder.bytes_on_disk() + FOLDERS.into_iter().map(inner).sum::<u64>()
 }
 
-/// Says that the index stands at `generation` and nobody is writing.
+/// Notes that the index stands at `generation` and is not being written.
 pub fn mark_clean(folder: &Folder, generation: u64) -> Result<()> {
     folder.write_durably(CLEAN, format!("{generation}\n").as_bytes())
 }
 
-/// Takes that back, durably, before anything is written.
+/// Removes the note of [`mark_clean`], durably, before anything is written.
 pub fn unmark_clean(folder: &Folder) -> Result<()> {
     match folder.remove(CLEAN) {
         Ok(()) => folder.sync(),
@@ -182,7 +184,7 @@ pub fn mark_damaged(folder: &Folder, error: &Error) -> Result<()> {
     folder.write_durably(DAMAGED, format!("{}\n{problem}\n", rel.display()).as_bytes())
 }
 
-/// The damage that was noted.
+/// Fails with the damage that [`mark_damaged`] noted, if any.
 pub fn check_not_damaged(folder: &Folder) -> Result<()> {
     let Some(text) = folder.read(DAMAGED, NOTE_BYTES)? else { return Ok(()) };
     let text = String::from_utf8_lossy(&text);

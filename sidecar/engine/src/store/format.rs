@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// Version of the layout on disk.
 pub const FORMAT: u32 = 2;
-/// A number and a line end.
+/// Longest format file, in bytes.
 const FORMAT_BYTES: usize = 1 << 10;
 
 /// Makes `dir` an index of this format: a new one, an upgraded one, or what it is already. Only the owner may.

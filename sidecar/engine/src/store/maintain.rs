@@ -1,13 +1,13 @@
-//! Work on large segments that no commit should wait for: building graphs, and copying without the dead.
+//! Maintenance of large segments, apart from commits: builds graphs, and copies segments without their dead entries.
 //!
 //! ```text
-//! let Some(job) = store.maintenance() else { ... };   // the store is free again
+//! let Some(job) = store.maintenance() else { ... };   // the store can be used meanwhile
 //! let built = job.run(kernel, threads, &cancelled)?;   // minutes, on mapped files of its own; no lock is held
 //! store.install(built)?;                              // one short commit
 //! ```
 //!
-//! In between the store may commit as it likes. What died meanwhile is dead in the new segment too, and when a segment
-//! that was read is gone altogether, the work is dropped. Call again until there is no job left.
+//! The store may commit meanwhile. Entries that died since are dead in the new segment too; when a segment that was
+//! read is gone, the new one is dropped. Repeat until there is no job left.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::vector::segment::Segment;
 use crate::vector::write;
 use crate::{Error, Result};
 
-/// One thing to do, apart from the store.
+/// A segment to be built, independent of the store.
 pub struct Maintenance {
     folder: Folder,
     dim: usize,
@@ -32,12 +32,13 @@ pub struct Maintenance {
 }
 
 impl Store {
-    /// What would make searches faster or the index smaller, if anything; looks only at what is committed.
+    /// The next segment whose building would make searches faster or the index smaller. Considers committed segments
+    /// only.
     pub fn maintenance(&self) -> Option<Maintenance> {
         self.maintenance_from(GRAPH_ENTRIES)
     }
 
-    /// The same with another crossover. For tests and benches.
+    /// [`Store::maintenance`] with another number of entries from which on a graph is built. For tests and benches.
     #[doc(hidden)]
     pub fn maintenance_from(&self, graph_entries: usize) -> Option<Maintenance> {
         let (parts, graph) = plan_maintenance(self.snapshot().vectors.parts(), graph_entries)?;
@@ -65,9 +66,10 @@ impl Store {
 }
 
 impl Maintenance {
-    /// Does it. Needs nothing of the store; the files it reads stay mapped whatever is committed meanwhile.
+    /// Builds the new segment. It needs nothing of the store: the files that it reads stay mapped whatever is committed
+    /// meanwhile.
     ///
-    /// `cancelled` is asked all the time, from `threads` threads. Errors: [`Error::Cancelled`], [`Error::Io`].
+    /// `cancelled` is called often, from `threads` threads. Errors: [`Error::Cancelled`], [`Error::Io`].
     pub fn run(self, kernel: &Kernel, threads: usize, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Built> {
         let Maintenance { folder, dim, parts, graph } = self;
         if cancelled() {
@@ -89,7 +91,7 @@ impl Maintenance {
     }
 }
 
-/// Deletes what a process that died was building.
+/// Deletes the file that a killed process was building.
 pub(super) fn clear(folder: &Folder) -> Result<()> {
     let Some(building) = folder.folder(BUILDING)? else { return Ok(()) };
     match building.remove(BUILT) {

@@ -55,8 +55,8 @@ use crate::vector::manifest::Manifest;
 use crate::vector::search::Vectors;
 use crate::{Error, Result};
 
-/// Embeddings kept by default for content that is not in the index now: four times what a project of 25,000 chunks holds, and with
-/// 384 values each about 90 MB on disk.
+/// Embeddings kept by default for content that is not in the index now: four times those of a project of 25,000 chunks,
+/// about 90 MB on disk with 384 values each.
 pub const SPARE_EMBEDDINGS: usize = 100_000;
 
 /// The owner of a data directory.
@@ -76,11 +76,11 @@ pub struct Store {
     manifest: Manifest,
     reader: Reader,
     changes: Changes,
-    /// A change failed half-way: memory must be read from disk again before anything else.
+    /// A change failed half-way: the committed generation must be loaded again before anything else.
     unsound: bool,
-    /// The previous owner stopped in an orderly way, or all that it left has been read since.
+    /// The previous owner stopped in an orderly way, or a complete check has passed since.
     checked: Arc<AtomicBool>,
-    /// The note of an orderly stop is on disk.
+    /// The file that notes an orderly stop is on disk.
     noted_clean: bool,
     pins: Pins,
     spare_embeddings: usize,
@@ -101,8 +101,8 @@ impl Store {
     }
 
     /// Opens the index like [`Store::open`]; a damaged one is emptied first, but for the embeddings, so that the next
-    /// run brings everything back without computing them again. One that this user did not make here is emptied with its
-    /// embeddings. Also gives what was wrong.
+    /// run brings everything back without computing them again. One that this user did not make here is emptied with
+    /// its embeddings. Also gives what was wrong.
     ///
     /// With `discard_newer` an index of another format goes too, with its embeddings, whose meaning is not known here.
     pub fn open_or_rebuild(place: impl Into<Place>, discard_newer: bool) -> Result<(Store, Option<Error>)> {
@@ -180,15 +180,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the previous owner was killed, or lost its power, and nobody has read all that it left since.
+    /// Whether the previous owner was killed or lost power, and no complete check has passed since.
     pub fn was_unclean(&self) -> bool {
         !self.checked.load(Ordering::Relaxed)
     }
 
     /// Whether what `place` names now is what this store has open: the same directories, its lock, its commit point.
     ///
-    /// Not so after `git clean`, after the project was moved or cloned again: then nothing that is written here is found
-    /// by anybody.
+    /// False after `git clean`, or after the project was moved or cloned again: readers would not find what is written
+    /// here.
     pub fn is_at(&self, place: impl Into<Place>) -> bool {
         let look = || -> Result<bool> {
             let Some(now) = place.into().open()? else { return Ok(false) };
@@ -207,7 +207,8 @@ impl Store {
         look().unwrap_or(false)
     }
 
-    /// Notes that reading failed, so that the next open says so and the next index run begins anew.
+    /// Notes that reading failed. The next open then fails with this problem, and the next index run rebuilds the
+    /// index.
     pub fn note_damage(&self, problem: &str) -> Result<()> {
         let problem = problem.replace('\n', " ");
         files::mark_damaged(&self.folder, &Error::IndexDamaged { path: self.folder.path().to_path_buf(), problem })
@@ -218,14 +219,14 @@ impl Store {
         Check { folder: self.folder.clone(), secret: self.secret, passed: self.checked.clone() }
     }
 
-    /// Reads every byte of an index that nobody has opened, or somebody else has; notes nothing in it.
+    /// Checks every byte of an index that this process does not own; writes nothing.
     pub fn verify_read_only(place: impl Into<Place>) -> Result<()> {
         let place = place.into();
         let folder = snapshot::existing(&place)?;
         verify::verify(&folder, place.secret(), &|| false).map(drop)
     }
 
-    /// The check of a store that is not at hand, after something in it went wrong.
+    /// The check of an index that this process has not opened, after an error in it.
     pub fn check_of(place: impl Into<Place>) -> Result<Check> {
         let place = place.into();
         Ok(Check { folder: snapshot::existing(&place)?, secret: place.secret(), passed: Arc::default() })
@@ -259,7 +260,7 @@ impl Store {
         self.reader.clone()
     }
 
-    /// The space that vectors are taken in; it may not be committed yet.
+    /// The space of the vectors that [`Store::put_vectors`] takes; it may not be committed yet.
     pub fn space(&self) -> Option<Space> {
         self.changes.space.clone().or_else(|| self.snapshot().space())
     }
@@ -292,9 +293,9 @@ impl Store {
         if self.changes.space.is_none() {
             snapshot.vectors.chunk_ids().for_each(|id| embedded.insert(id));
         }
-        let wanted = |id: u64| !embedded.contains(id) && !self.changes.removed.contains(&id);
+        let is_pending = |id: u64| !embedded.contains(id) && !self.changes.removed.contains(&id);
         let mut files: BTreeMap<String, PendingFile> = BTreeMap::new();
-        snapshot.text.for_each(wanted, |chunk| {
+        snapshot.text.for_each(is_pending, |chunk| {
             let StoredChunk { chunk_id, rel, file_hash, bytes, scope, key, .. } = chunk;
             let file = files.entry(rel.clone()).or_insert_with(|| PendingFile { rel, file_hash, chunks: Vec::new() });
             file.chunks.push(PendingChunk { chunk_id, bytes, scope, key });
@@ -310,8 +311,8 @@ impl Store {
         self.ask(|cache| cache.vectors(&keys, space.dim))
     }
 
-    /// Ends the full-text writer and frees its memory, when nothing waits to be committed. The next change starts one.
-    /// Also deletes the embeddings that are too many.
+    /// Ends the full-text writer and frees its memory, when nothing waits to be committed; the next change starts
+    /// another. Also deletes embeddings beyond [`Store::keep_spare_embeddings`].
     pub fn release_writer(&mut self) -> Result<()> {
         if self.changes.text || self.unsound {
             return Ok(());
@@ -320,7 +321,8 @@ impl Store {
         self.trim_cache()
     }
 
-    /// Waits until an eighth too many are there, so that the keys of the index are read seldom.
+    /// Deletes embeddings beyond the limit. It does so only once there are an eighth too many, because it reads the
+    /// keys of the whole index.
     fn trim_cache(&self) -> Result<()> {
         let (snapshot, limit) = (self.snapshot(), self.spare_embeddings);
         let n_kept = snapshot.vectors.len() as u64 + limit as u64;
@@ -354,12 +356,12 @@ impl Store {
     }
 }
 
-/// An orderly stop: the next owner need not read everything.
+/// Notes an orderly stop, so that the next owner need not check everything.
 impl Drop for Store {
     fn drop(&mut self) {
         self.text.abandon();
         if !self.noted_clean && !self.unsound && !self.was_unclean() && !std::thread::panicking() {
-            // Without the note the next owner reads everything once, which is all that can come of it.
+            // An error does no harm: without the note the next owner checks everything once.
             let _ = files::mark_clean(&self.folder, self.manifest.generation);
         }
     }

@@ -1,12 +1,13 @@
-//! Where an index lies, and whether to believe it.
+//! Where an index lies, and whether to trust it.
 //!
-//! A data directory below a project's root may have come with the repository. What this user made on this machine bears a
-//! seal: its path and its inode, signed with a secret that is kept outside of every project. Either is enough, so a project
-//! may be moved within its file system, or restored from a copy at its old place. Any other index is begun anew.
+//! A data directory below a project's root may have come with the repository. An index that this user made on this
+//! machine has a seal: its path and its inode, signed with a secret that is kept outside of every project. Either is
+//! enough, so a project may be moved within its file system, or restored from a copy at its old place. Any other index
+//! is begun anew.
 //!
-//! The seal does not prove that nobody changed the files since: git overwrites ignored files without a word. So the commit
-//! point is signed as well (`text/directory.rs`), and with it the manifest and the names of all files; what the files hold
-//! is checked where it is used: paths lead nowhere outside, damage is an error.
+//! The seal does not prove that the files are unchanged since: git overwrites ignored files without a warning. So the
+//! commit point is signed as well (`text/directory.rs`), and with it the manifest and the names of all files; what the
+//! files hold is checked where it is used: paths lead nowhere outside, damage is an error.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,8 @@ use crate::{Error, Result};
 /// A seal is two lines of 64 hexadecimal digits.
 const SEAL_BYTES: usize = 1 << 10;
 
-/// The place of an index: a directory that the caller vouches for, and names of directories below it that strangers may
-/// have made.
+/// The place of an index: a directory that the caller trusts, and names of directories below it that a repository may
+/// have brought.
 #[derive(Clone, Debug)]
 pub struct Place {
     base: Base,
@@ -32,9 +33,9 @@ pub struct Place {
 
 #[derive(Clone, Debug)]
 enum Base {
-    /// Opened each time.
+    /// Opened by its path, each time.
     Path(PathBuf),
-    /// One directory for good, whatever its path names by now.
+    /// An open directory; it stays the same one when its path names another.
     Open(Folder),
 }
 
@@ -57,7 +58,7 @@ impl Base {
 /// Tells commits apart without reading them: time, length and identity of the file that a commit replaces.
 pub type Stamp = Option<(std::time::SystemTime, u64, Identity)>;
 
-/// A directory that the caller vouches for, whoever made the index in it. For tests and tools.
+/// A directory whose index is trusted, whoever made it. For tests and tools.
 impl From<&Path> for Place {
     fn from(path: &Path) -> Place {
         Place { base: Base::Path(path.to_path_buf()), below: Vec::new(), secret: None }
@@ -77,14 +78,14 @@ impl From<&Place> for Place {
 }
 
 impl Place {
-    /// The directory `below`, one name after the other, under `base`. An index there is believed when it bears a seal
-    /// made with `secret`.
+    /// The directory `below`, one name after the other, under `base`. An index there is trusted when it has a seal made
+    /// with `secret`.
     pub fn below(base: &Path, below: &[&str], secret: [u8; 32]) -> Place {
         let below = below.iter().map(|name| (*name).to_owned()).collect();
         Place { base: Base::Path(base.to_path_buf()), below, secret: Some(secret) }
     }
 
-    /// As [`Place::below`], under a root that is held open.
+    /// As [`Place::below`], under an open root.
     pub fn within(root: &Tree, below: &[&str], secret: [u8; 32]) -> Place {
         Place { base: Base::Open(root.folder()), ..Place::below(root.path(), below, secret) }
     }
@@ -109,7 +110,7 @@ impl Place {
         Ok(Some(folder))
     }
 
-    /// The directory, made when there is none; of a place that is all the caller's, with all that leads there.
+    /// The directory, made when there is none. Directories on the way to it are made only for a place from a path.
     pub fn create(&self) -> Result<Folder> {
         if self.below.is_empty() {
             let path = self.base.path();
@@ -122,17 +123,17 @@ impl Place {
         Ok(folder)
     }
 
-    /// The state of the commit point now: another one there means that a newer generation can be opened.
+    /// The stamp of the commit point now. A different one later means that another generation can be opened.
     pub fn stamp(&self) -> Stamp {
         self.open().ok().flatten()?.folder(TEXT).ok().flatten()?.stamp_of("meta.json")
     }
 
-    /// Whether something was ever indexed there, by anybody.
+    /// Whether there is an index, whoever made it.
     pub fn has_index(&self) -> Result<bool> {
         Ok(self.open()?.is_some_and(|folder| !super::files::is_empty(&folder)))
     }
 
-    /// What commits are signed with; `None` where any index is believed.
+    /// The key that commits are signed with; `None` where any index is trusted.
     pub(super) fn secret(&self) -> Option<[u8; 32]> {
         self.secret
     }
@@ -161,7 +162,7 @@ impl Place {
     }
 }
 
-/// What is signed: either tells this directory from one that came from elsewhere.
+/// The two things that are signed, path and inode: each tells this directory from one that came from elsewhere.
 fn proofs(folder: &Folder) -> Result<Vec<Vec<u8>>> {
     let path = [b"path\0", folder.path().as_os_str().as_encoded_bytes()].concat();
     let Identity { device, inode } = folder.identity()?;

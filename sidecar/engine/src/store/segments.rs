@@ -13,17 +13,18 @@ use crate::vector::segment::Segment;
 use crate::vector::write::Entry;
 use crate::vector::{Bitmap, RowSource};
 
-/// No segment is built with more entries, so that one build has an end: 77 MB of links and some minutes.
+/// Most entries of a segment, so that a build is bounded: 77 MB of links and some minutes.
 const MAX_ENTRIES: usize = 250_000;
 
-/// More small segments than this are merged: each costs a binary search per lookup, and a scan start per query.
+/// Small segments beyond this number are merged: each costs a binary search per lookup, and the start of a scan per
+/// query.
 const MAX_SEGMENTS: usize = 8;
 /// A segment is rewritten when more than one entry in this many is dead.
 const DEAD_SHARE: usize = 5;
-/// Larger segments are left to maintenance: fresh vectors must not wait for old ones to be copied.
+/// Segments with more entries are left to maintenance: new vectors must not wait until old ones are copied.
 const COMMIT_MERGE_ENTRIES: usize = 1 << 16;
 
-/// What was done, to be installed. Its file is deleted when it is not.
+/// A segment that maintenance built, to be installed. Its file is deleted when it is dropped without that.
 pub struct Built {
     pub(super) building: Folder,
     pub(super) segment: Arc<Segment>,
@@ -32,7 +33,7 @@ pub struct Built {
 }
 
 impl Built {
-    /// Whether this takes the place of `part`.
+    /// Whether `part` was merged into this.
     pub(super) fn replaces(&self, part: &Part) -> bool {
         self.sources.iter().any(|(file, checksum)| *file == part.file && *checksum == part.segment.checksum())
     }
@@ -45,8 +46,8 @@ impl Drop for Built {
 }
 
 impl Store {
-    /// Moves a built file to its place. Chunks that died since it was begun are dead in it.
-    pub(super) fn place(&self, built: &Built, next_segment: &mut u64) -> Result<Part> {
+    /// Moves a built file among the segments. Chunks that died since the build began are marked dead in it.
+    pub(super) fn place_built(&self, built: &Built, next_segment: &mut u64) -> Result<Part> {
         let file = next_file(next_segment);
         let segment = built.segment.clone();
         let snapshot = self.snapshot();
@@ -78,7 +79,7 @@ pub(super) fn next_file(next_segment: &mut u64) -> String {
     file
 }
 
-/// The entries of a segment whose chunks are there.
+/// The entries of a segment that are not dead.
 pub(super) fn living_entries(part: &Part) -> impl Iterator<Item = Entry<'_>> {
     let segment = &*part.segment;
     (0..segment.entries()).filter(|&entry| !part.dead.contains(entry as u64)).map(move |entry| Entry {
@@ -88,10 +89,11 @@ pub(super) fn living_entries(part: &Part) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-/// Indexes of the segments to be rewritten together with `n_new` entries; never one that maintenance looks after.
+/// Indexes of the segments that a commit rewrites together with `n_new` entries; large ones are left to maintenance.
 ///
-/// Those with many dead entries, always. When too many would remain, the smallest, and on while the next one is no more
-/// than twice what is merged already, so that a large segment is not rewritten for a few entries.
+/// Segments with many dead entries are always rewritten. When too many segments would remain, the smallest are too, and
+/// further ones while the next has at most twice the entries merged so far, so that a large segment is not rewritten
+/// for a few entries.
 pub(super) fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
     let small: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].living() <= COMMIT_MERGE_ENTRIES).collect();
     let (mut merged, mut kept): (Vec<usize>, Vec<usize>) =
@@ -112,10 +114,11 @@ pub(super) fn plan_merge(parts: &[Part], n_new: usize) -> Vec<usize> {
     merged
 }
 
-/// The segments to be made one, and whether with a graph.
+/// The segments that maintenance merges next, and whether the result gets a graph.
 ///
-/// First a large segment with many dead. Then segments without a graph, largest first, once together they are worth one;
-/// a smaller graph joins in, so that what is built again has at least doubled.
+/// First a large segment with many dead entries. Then segments without a graph, largest first, once together they are
+/// large enough for one; segments with a smaller graph join, so that a graph is built again only when it at least
+/// doubles.
 pub(super) fn plan_maintenance(parts: &[Part], graph_entries: usize) -> Option<(Vec<Part>, bool)> {
     let is_large = |part: &&Part| part.living() > COMMIT_MERGE_ENTRIES;
     let decays = |part: &&Part| part.dead.len() * DEAD_SHARE > part.segment.entries();

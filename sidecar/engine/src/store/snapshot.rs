@@ -17,10 +17,11 @@ use crate::vector::manifest::{Manifest, Payload};
 use crate::vector::search::Vectors;
 use crate::{Error, Result};
 
-/// A reader that cannot leave a pin can meet files that the owner collects meanwhile; it opens again, this often.
+/// How often a reader that cannot hold a pin tries to open the index: the owner may delete a file meanwhile.
 const OPEN_ATTEMPTS: u32 = 20;
+/// Pause between two attempts.
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(5);
-/// Two numbers for each run of dead entries: room for millions of runs.
+/// Longest manifest: two numbers for each run of dead entries, room for millions of runs.
 pub(super) const MANIFEST_BYTES: usize = 256 << 20;
 
 /// One generation of an index. Searching takes no lock and blocks no writer; later commits do not show.
@@ -47,7 +48,7 @@ pub struct Stats {
 }
 
 impl Snapshot {
-    /// Figures, from memory: every search asks for them.
+    /// The figures, without reading from disk.
     pub fn stats(&self) -> Stats {
         Stats {
             files: self.manifest.files,
@@ -57,8 +58,8 @@ impl Snapshot {
         }
     }
 
-    /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the project
-    /// was moved or cloned again.
+    /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the
+    /// project was moved or cloned again.
     pub fn is_at(&self, place: &Place) -> bool {
         let look = || -> Result<bool> {
             let Some(now) = place.open()? else { return Ok(false) };
@@ -92,7 +93,7 @@ impl Snapshot {
         self.text.definitions(name, filter, limit)
     }
 
-    /// How much it says that a path has `word` in it, 0 to 1: next to nothing where half of the chunks' paths have it.
+    /// How rare `word` is among the paths of chunks, 0 to 1: near 0 where half of the paths have it.
     pub fn path_weight(&self, word: &str) -> Result<f32> {
         self.text.path_weight(word)
     }

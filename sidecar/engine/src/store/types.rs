@@ -1,4 +1,4 @@
-//! What goes into a store and what it asks for.
+//! Types of what is put into a store, and of what waits for a vector.
 
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ pub struct PendingFile {
 /// A chunk that has no vector yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingChunk {
-    /// What [`super::Store::put_vectors`] wants to hear.
+    /// The id, for [`super::Store::put_vectors`].
     pub chunk_id: u64,
     /// Bytes of the file.
     pub bytes: Range<u64>,

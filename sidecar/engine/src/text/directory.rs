@@ -1,10 +1,10 @@
 //! tantivy's files, as the owner and as readers see them.
 //!
-//! Both add a checksum to `meta.json`, the one file that tantivy writes without. The list of files that tantivy collects
-//! garbage from is not stored: it is the directory's listing, which no crash can make wrong.
+//! Owner and readers add a checksum to `meta.json`, the one file that tantivy writes without one. The list of files
+//! that tantivy collects garbage from is not stored: it is the directory's listing, which no crash can make wrong.
 //!
 //! tantivy's reader takes a lock whose file it opens for writing (its issue 557), which a read-only disk refuses; here
-//! a reader's locks are dummies, and `store/pins.rs` keeps the files that it is about to open.
+//! a reader takes no locks, and `disk/pins.rs` keeps the files that it is about to open.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,15 +30,15 @@ use crate::{Error, Result};
 
 /// The commit point.
 pub const META: &str = "meta.json";
-/// It lists a few names for each segment.
+/// Longest commit point: a few names for each segment.
 const META_BYTES: usize = 64 << 20;
 /// tantivy's list of files to collect.
 const MANAGED: &str = ".managed.json";
-/// The last line of a sealed file: this and sixteen hexadecimal digits of the SHA-256 of what is before, or, with a secret, of
-/// its HMAC.
+/// A sealed file ends with this, sixteen hexadecimal digits and a line end. The digits are of the SHA-256 of the bytes
+/// before, or with a key of their HMAC.
 const SEAL: &str = "\noffheap ";
 const SEAL_LEN: usize = SEAL.len() + 17;
-/// How often, a millisecond apart, a name is waited for that readers may still be opening.
+/// How often, a millisecond apart, creating a file is tried while readers may still be opening an old one of its name.
 const NAME_ATTEMPTS: u32 = 2_000;
 
 /// Whether a name in the index's directory is one that tantivy or [`Folder::write_durably`] gives.
@@ -54,7 +54,7 @@ pub fn is_text_file(name: &str) -> bool {
         || name.split_once('.').is_some_and(of_segment)
 }
 
-/// What the commit point is signed with; `None` where any index is believed.
+/// The key that the commit point is signed with; `None` where any index is trusted.
 pub type Key = Option<[u8; 32]>;
 
 /// The files of an index, mapped. Clones share the maps.
@@ -96,8 +96,8 @@ impl MappedFiles {
         if file.metadata().map_err(wrap)?.len() == 0 {
             return Ok(Arc::new(OwnedBytes::empty())); // which cannot be mapped
         }
-        // SAFETY: tantivy writes a file once and from then on only unlinks it, which leaves the map valid; directory and
-        // file belong to this user, who must not change them in place.
+        // SAFETY: tantivy writes a file once and from then on only unlinks it, which leaves the map valid; directory
+        // and file belong to this user, who must not change them in place.
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(wrap)?);
         mapped.retain(|_, map| map.strong_count() > 0);
         mapped.insert(name.to_owned(), Arc::downgrade(&map));
@@ -122,7 +122,8 @@ impl MappedFiles {
     }
 }
 
-/// tantivy's paths are plain names; an odd one in a damaged file names nothing.
+/// tantivy's paths are plain names. One that is not UTF-8, from a damaged file, becomes the empty name, which no file
+/// has.
 fn name_of(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
@@ -141,36 +142,36 @@ pub struct OwnedDirectory {
     files: MappedFiles,
     pins: Pins,
     failure: Failure,
-    collecting: Arc<Turn>,
+    collecting: Arc<CollectionLock>,
 }
 
-/// Keeps files from being collected between reading which there are and opening them. Within this process; readers of
-/// other processes have pins.
+/// A lock of this process: while it is held, no file is deleted between listing the files and opening them. Readers in
+/// other processes hold pins.
 #[derive(Debug, Default)]
-struct Turn {
+struct CollectionLock {
     taken: Mutex<bool>,
     free: Condvar,
 }
 
-impl Turn {
-    fn take(turn: &Arc<Turn>) -> TurnHeld {
-        let taken = turn.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = turn.free.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
+impl CollectionLock {
+    fn take(lock: &Arc<CollectionLock>) -> CollectionGuard {
+        let taken = lock.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = lock.free.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
         *taken = true;
-        TurnHeld(turn.clone())
+        CollectionGuard(lock.clone())
     }
 }
 
-struct TurnHeld(Arc<Turn>);
+struct CollectionGuard(Arc<CollectionLock>);
 
-impl Drop for TurnHeld {
+impl Drop for CollectionGuard {
     fn drop(&mut self) {
         *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.free.notify_one();
     }
 }
 
-/// The first write that failed. tantivy writes on other threads and loses the system's error on the way.
+/// The first write that failed. tantivy writes on threads of its own and loses the system's error.
 #[derive(Clone, Debug, Default)]
 pub struct Failure(Arc<Mutex<Option<(PathBuf, io::Error)>>>);
 
@@ -180,7 +181,7 @@ impl Failure {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((path.to_path_buf(), copy));
     }
 
-    /// What failed since this was asked before.
+    /// The first failure since the last call.
     pub fn take(&self) -> Option<Error> {
         let (path, source) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(Error::Io { action: "write", path, source })
@@ -296,16 +297,16 @@ impl Directory for OwnedDirectory {
     }
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
-        // No file locks: the owner's lock keeps other writers away, an owner has one writer, and a file lock would now and
-        // then be busy for no reason, because a child shares it from its fork until its exec.
+        // No file locks: the owner's lock keeps other writers away, and an owner has one writer. A file lock could also
+        // be busy without reason, because a child process shares it from its fork until its exec.
         if lock.filepath == META_LOCK.filepath {
-            return Ok(DirectoryLock::from(Box::new(Turn::take(&self.collecting))));
+            return Ok(DirectoryLock::from(Box::new(CollectionLock::take(&self.collecting))));
         }
         Ok(DirectoryLock::from(Box::new(())))
     }
 
     fn watch(&self, _callback: WatchCallback) -> tantivy::Result<WatchHandle> {
-        Ok(WatchHandle::empty()) // readers are told, they need not look
+        Ok(WatchHandle::empty()) // readers are told of commits, and need not poll
     }
 }
 
@@ -396,7 +397,7 @@ fn sealed(body: &[u8], key: Key) -> Vec<u8> {
     [body, SEAL.as_bytes(), digits(body, key).as_bytes(), b"\n"].concat()
 }
 
-/// What was sealed; `None` when the seal is not there or not its own.
+/// The bytes that were sealed; `None` when the seal is missing or belongs to other bytes.
 fn unsealed(bytes: &[u8], key: Key) -> Option<&[u8]> {
     let (body, seal) = bytes.split_at(bytes.len().checked_sub(SEAL_LEN)?);
     (seal == [SEAL.as_bytes(), digits(body, key).as_bytes(), b"\n"].concat()).then_some(body)

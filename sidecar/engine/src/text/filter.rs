@@ -11,11 +11,11 @@ use crate::Result;
 use crate::vector::Bitmap;
 use crate::walk::globs;
 
-/// What a search is narrowed to. Empty lists do not narrow.
+/// Which chunks a search may return. An empty list allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Path globs in gitignore's language; a later one beats an earlier one, `!` excludes. Only exclusions: all else
-    /// stays.
+    /// Path globs in gitignore's language. A later one beats an earlier one, and `!` excludes. With exclusions only,
+    /// every other path is allowed.
     pub globs: Vec<String>,
     /// Languages, as they were given to `put_file`.
     pub languages: Vec<String>,
@@ -79,13 +79,13 @@ impl TextReader {
     }
 }
 
-/// Globs of one search.
+/// Most globs of one search.
 const MAX_GLOBS: usize = 1_000;
 
 /// Path globs, compiled.
 pub(crate) struct Globs {
     matcher: Gitignore,
-    /// What a path gets that no glob names.
+    /// Whether a path is allowed that no glob matches.
     otherwise: bool,
 }
 

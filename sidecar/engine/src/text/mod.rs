@@ -1,8 +1,8 @@
 //! Full text: one tantivy document per chunk.
 //!
 //! The text itself is not stored, it is in the user's file; what is stored is the [`record::StoredChunk`]. Fields are
-//! scored apart (`query.rs` has the weights): whole identifiers, their parts, names the chunk defines, path words.
-//! Both sides make their words with [`tokens::code_tokens`].
+//! scored separately (`query.rs` has the weights): whole identifiers, their parts, names the chunk defines, path words.
+//! Index and queries are split into words by [`tokens::code_tokens`].
 
 pub(crate) mod directory;
 pub mod filter;
@@ -30,11 +30,11 @@ use crate::disk::Folder;
 use crate::disk::pins::Pins;
 use crate::{Error, Result};
 
-/// One indexing thread with this much memory: tantivy's floor is 15 MB, and the daemon's whole budget is 50.
+/// Memory of the one indexing thread. tantivy's minimum is 15 MB; the daemon's whole budget is 50 MB.
 const WRITER_HEAP_BYTES: usize = 18_000_000;
-/// A text segment with more deleted documents than this is merged. tantivy's own default never does.
+/// A text segment with a larger share of deleted documents is merged; tantivy's default never merges for that.
 const DELETED_RATIO: f32 = 0.2;
-/// Blocks of 16 KB that a segment's document store keeps unpacked; hits are few and spread.
+/// Blocks of 16 KB that a segment's document store keeps in memory. Few are enough: hits are few and spread.
 const STORE_CACHE_BLOCKS: usize = 8;
 
 /// The fields of the schema.
@@ -78,7 +78,7 @@ fn schema() -> (Schema, Fields) {
 /// The full-text index on disk.
 pub struct TextIndex {
     folder: Folder,
-    /// What the system answered to a write that tantivy reports in other words.
+    /// The system's error of the first write that failed; tantivy reports it without the system's code.
     failure: Failure,
     index: Index,
     reader: IndexReader,
@@ -91,7 +91,7 @@ impl TextIndex {
     pub fn open(folder: Folder, pins: Pins, key: Key) -> Result<TextIndex> {
         let dir = folder.path().to_path_buf();
         check_commit_point(&folder)?;
-        sound(&dir, || {
+        catch_panics(&dir, || {
             let directory = OwnedDirectory::new(folder.clone(), pins, key);
             let failure = directory.failure();
             let exists = Index::exists(&directory).map_err(TantivyError::from)?;
@@ -105,7 +105,7 @@ impl TextIndex {
     pub fn open_read_only(folder: Folder, key: Key) -> Result<TextIndex> {
         let dir = folder.path().to_path_buf();
         check_commit_point(&folder)?;
-        sound(&dir, || {
+        catch_panics(&dir, || {
             let index = ReadOnlyDirectory::open(folder.clone(), key).and_then(Index::open);
             Self::with_index(folder, index.map_err(|e| damage(&dir, e))?, Failure::default())
         })
@@ -123,10 +123,10 @@ impl TextIndex {
             let problem = "its fields are not those of this format".into();
             return Err(Error::IndexDamaged { path: dir.to_path_buf(), problem });
         }
-        // tantivy believes the lengths in these when it opens a segment: four changed bytes asked for 4 GB.
+        // tantivy trusts the lengths in these files when it opens a segment: four changed bytes made it ask for 4 GB.
         for file in index.load_metas().map_err(|e| damage(dir, e))?.list_segment_files() {
-            let is_believed = file.extension().is_some_and(|ending| ending == "fast" || ending == "fieldnorm");
-            if is_believed && matches!(index.directory().validate_checksum(&file), Ok(false)) {
+            let is_trusted = file.extension().is_some_and(|ending| ending == "fast" || ending == "fieldnorm");
+            if is_trusted && matches!(index.directory().validate_checksum(&file), Ok(false)) {
                 return Err(Error::IndexDamaged { path: dir.join(file), problem: "checksum".into() });
             }
         }
@@ -146,12 +146,12 @@ impl TextIndex {
 
     /// Makes [`TextIndex::reader`] see the last commit.
     pub fn reload(&self) -> Result<()> {
-        sound(self.folder.path(), || self.reader.reload().map_err(|e| damage(self.folder.path(), e)))
+        catch_panics(self.folder.path(), || self.reader.reload().map_err(|e| damage(self.folder.path(), e)))
     }
 
     /// A view of the commit that was loaded last.
     pub fn reader(&self) -> Result<TextReader> {
-        sound(self.folder.path(), || {
+        catch_panics(self.folder.path(), || {
             TextReader::new(self.reader.searcher(), self.fields).map_err(|e| damage(self.folder.path(), e))
         })
     }
@@ -180,7 +180,7 @@ impl TextIndex {
         doc.add_text(fields.def, def);
         doc.add_bytes(fields.record, &chunk.encode());
         let added = self.writer()?.add_document(doc);
-        added.map(|_| ()).map_err(|e| self.explained(e))
+        added.map(|_| ()).map_err(|e| self.system_error_or(e))
     }
 
     /// Deletes the chunks of a path that were added before.
@@ -194,7 +194,7 @@ impl TextIndex {
     pub fn remove_all(&mut self) -> Result<()> {
         // Not `delete_all_documents`: it acts at once and keeps what is still queued.
         let deleted = self.writer()?.delete_query(Box::new(tantivy::query::AllQuery));
-        deleted.map(|_| ()).map_err(|e| self.explained(e))
+        deleted.map(|_| ()).map_err(|e| self.system_error_or(e))
     }
 
     /// Commits with `payload`, durably. `between` runs after the segments are on disk and before the commit point.
@@ -202,15 +202,15 @@ impl TextIndex {
         self.writer()?;
         let failure = self.failure.clone();
         let dir = self.folder.path().to_path_buf();
-        let explained = |e| explained(&failure, &dir, e);
-        let mut prepared = self.writer()?.prepare_commit().map_err(explained)?;
+        let system_error_or = |e| system_error_or(&failure, &dir, e);
+        let mut prepared = self.writer()?.prepare_commit().map_err(system_error_or)?;
         prepared.set_payload(payload);
         if let Err(e) = between() {
             self.abandon();
             return Err(e);
         }
-        prepared.commit().map_err(explained)?;
-        // What a merge that nobody waits for could not write is not this commit's.
+        prepared.commit().map_err(system_error_or)?;
+        // A failed write of a background merge does not belong to this commit.
         self.failure.take();
         Ok(())
     }
@@ -223,7 +223,7 @@ impl TextIndex {
     /// Ends the writer and frees its memory once running merges are done. Only call with nothing uncommitted.
     pub fn release(&mut self) -> Result<()> {
         match self.writer.take() {
-            Some(writer) => writer.wait_merging_threads().map_err(|e| self.explained(e)),
+            Some(writer) => writer.wait_merging_threads().map_err(|e| self.system_error_or(e)),
             None => Ok(()),
         }
     }
@@ -237,7 +237,7 @@ impl TextIndex {
             if stop() {
                 return Ok(false);
             }
-            match sound(self.folder.path(), || Ok(self.index.directory().validate_checksum(&file)))? {
+            match catch_panics(self.folder.path(), || Ok(self.index.directory().validate_checksum(&file)))? {
                 Ok(true) => {}
                 Ok(false) => {
                     return Err(Error::IndexDamaged {
@@ -245,7 +245,7 @@ impl TextIndex {
                         problem: "checksum".into(),
                     });
                 }
-                // The list has names that a segment may do without; tantivy opens some of the others lazily.
+                // The list has names of files that a segment need not have.
                 Err(OpenReadError::FileDoesNotExist(_)) if !is_required(&file) => {}
                 Err(e) => return Err(damage(self.folder.path(), e.into())),
             }
@@ -253,8 +253,8 @@ impl TextIndex {
         Ok(true)
     }
 
-    fn explained(&self, error: TantivyError) -> Error {
-        explained(&self.failure, self.folder.path(), error)
+    fn system_error_or(&self, error: TantivyError) -> Error {
+        system_error_or(&self.failure, self.folder.path(), error)
     }
 
     fn writer(&mut self) -> Result<&mut IndexWriter> {
@@ -265,13 +265,13 @@ impl TextIndex {
                 .memory_budget_per_thread(WRITER_HEAP_BYTES)
                 .num_merge_threads(1)
                 .build();
-            let writer: IndexWriter = self.index.writer_with_options(options).map_err(|e| self.explained(e))?;
+            let writer: IndexWriter = self.index.writer_with_options(options).map_err(|e| self.system_error_or(e))?;
             let mut policy = LogMergePolicy::default();
             policy.set_del_docs_ratio_before_merge(DELETED_RATIO);
             writer.set_merge_policy(Box::new(policy));
-            // A commit that was killed leaves files under names that the next one will want again: a deletion file is
-            // named after the segment and the operation count, and both come back. tantivy collects only after a commit.
-            writer.garbage_collect_files().wait().map_err(|e| self.explained(e))?;
+            // A killed commit leaves files whose names the next commit uses again: a deletion file is named after the
+            // segment and the operation count. tantivy deletes unused files only after a commit, so do it here too.
+            writer.garbage_collect_files().wait().map_err(|e| self.system_error_or(e))?;
             self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("just created"))
@@ -297,7 +297,7 @@ impl TextReader {
     }
 }
 
-/// Path words of a chunk: the file stem twice, its last three folders once.
+/// The path words of a chunk: the stem of the file's name twice, its last three folders once each.
 fn path_words(rel: &str) -> String {
     let mut folders: Vec<&str> = rel.split('/').collect();
     let name = folders.pop().unwrap_or_default();
@@ -309,7 +309,7 @@ fn path_words(rel: &str) -> String {
     words
 }
 
-/// Appends the distinct tokens of `text`, whole and parts in one.
+/// Appends the distinct tokens of `text`, whole identifiers and their parts.
 fn push_all_words(words: &mut String, text: &str) {
     let mut seen: Vec<String> = Vec::new();
     code_tokens(text, |token| {
@@ -326,7 +326,7 @@ fn push_word(words: &mut String, word: &str) {
     words.push(' ');
 }
 
-/// tantivy only says that it cannot read the file, not what stands in its place.
+/// Refuses a commit point that is a link or no regular file: tantivy would only say that it cannot read it.
 fn check_commit_point(folder: &Folder) -> Result<()> {
     match folder.open(directory::META) {
         Err(e @ Error::UnsafePath { .. }) => Err(e),
@@ -334,26 +334,27 @@ fn check_commit_point(folder: &Folder) -> Result<()> {
     }
 }
 
-/// The system's own words about a write that failed, where there are any.
-fn explained(failure: &Failure, dir: &Path, error: TantivyError) -> Error {
+/// The system's error of a failed write, where one was noted; otherwise tantivy's error.
+fn system_error_or(failure: &Failure, dir: &Path, error: TantivyError) -> Error {
     failure.take().unwrap_or_else(|| damage(dir, error))
 }
 
-/// Whether each segment has such a file. A missing deletion file is found when the segment is opened.
+/// Whether every segment has a file of this ending. A missing deletion file is found when the segment is opened.
 fn is_required(file: &Path) -> bool {
     let extension = file.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| ["fast", "fieldnorm", "idx", "pos", "store", "term"].contains(&extension))
 }
 
-/// Runs what reads files of `dir`. tantivy trusts its files: where one has changed it may panic.
-fn sound<T>(dir: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs `read`, which reads files of `dir`, and turns a panic into [`Error::IndexDamaged`]: tantivy trusts its files
+/// and may panic where one has changed.
+fn catch_panics<T>(dir: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         let problem = "a file of the full-text index makes no sense".into();
         Err(Error::IndexDamaged { path: dir.to_path_buf(), problem })
     })
 }
 
-/// tantivy's ways of saying that a file is not what it was, as ours.
+/// Turns tantivy's errors about changed files into [`Error::IndexDamaged`].
 fn damage(dir: &Path, error: TantivyError) -> Error {
     let damaged = |path: &Path, problem: String| Error::IndexDamaged { path: path.to_path_buf(), problem };
     let is_content = |e: &Arc<std::io::Error>| {

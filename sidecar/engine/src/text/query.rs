@@ -1,4 +1,4 @@
-//! Questions to the full-text index.
+//! Queries to the full-text index.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,9 +22,10 @@ const SUB_WEIGHT: f32 = 1.0;
 const DEF_WEIGHT: f32 = 2.5;
 const PATH_WEIGHT: f32 = 1.5;
 
-/// Distinct words of a query that are searched; of a longer one (a pasted stack trace) the rarest.
+/// Most distinct words of a query that are searched. Of a longer query (a pasted stack trace), the rarest words are
+/// kept.
 const MAX_WORDS: usize = 64;
-/// Distinct words that are looked at to find the rarest, so that a pasted file costs no more than this.
+/// Most distinct words of which the frequency is looked up to find the rarest; it bounds the cost of a pasted file.
 const MAX_WORDS_WEIGHED: usize = 1024;
 
 impl TextReader {
@@ -61,7 +62,7 @@ impl TextReader {
         Ok(self.searcher.search(query, &FilterCollector::new("chunk_id".into(), keep, top))?)
     }
 
-    /// How much it says that a path has `word` in it, 0 to 1: next to nothing where half of the chunks' paths have it.
+    /// How rare `word` is among the paths of chunks, 0 to 1: near 0 where half of the paths have it.
     pub fn path_weight(&self, word: &str) -> Result<f32> {
         let n = self.searcher.doc_freq(&Term::from_field_text(self.fields.path_words, word))?;
         let all = self.searcher.num_docs().max(1) as f32;
@@ -123,7 +124,7 @@ impl TextReader {
             }
         }
         if weighed.len() > MAX_WORDS {
-            weighed.sort_by_key(|(frequency, _)| *frequency); // stable: of equals the first words stay
+            weighed.sort_by_key(|(frequency, _)| *frequency); // stable: among equally rare words, the first stay
             weighed.truncate(MAX_WORDS);
         }
         let clause = |(term, weight): (Term, f32)| {

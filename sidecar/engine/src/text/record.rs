@@ -1,6 +1,7 @@
 //! What the full-text index stores with each chunk, as bytes.
 //!
-//! Little endian; a string is its length as u32 and its UTF-8. The document store does not compress, so this is tight.
+//! Little endian; a string is its length as u32 and its UTF-8. The document store does not compress, so the record is
+//! kept short.
 
 use std::ops::Range;
 use std::path::Path;

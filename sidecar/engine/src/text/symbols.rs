@@ -17,11 +17,12 @@ use crate::Result;
 pub enum Fit {
     /// Letter for letter.
     Exact,
-    /// But for upper and lower case.
+    /// Equal except for upper and lower case.
     Case,
     /// The name begins with it, in any case.
     Prefix,
-    /// Letters that begin the name's words, each followed by more of that word or not: `HmB`, `getUN`, `gun`.
+    /// The letters begin the name's words, each followed by more of that word or not: `HmB`, `getUN` and `gun` fit
+    /// `getUserName` and `HashMapBuilder`.
     Humps,
     /// One or two letters wrong, missing, too many or exchanged.
     Fuzzy,
@@ -49,16 +50,17 @@ pub struct SymbolHit {
     pub symbol: StoredSymbol,
     /// How its name fits.
     pub fit: Fit,
-    /// 1 for the very name; falls with the fit. Only its order means something.
+    /// 1 for the exact name, less for a worse fit. Only the order of scores means something.
     pub score: f32,
 }
 
-/// From this many letters on, one may be wrong; from the next, two. Shorter names resemble too many others.
+/// Names of at least this many letters may have one wrong letter; shorter names resemble too many others.
 const ONE_ERROR_FROM: usize = 4;
+/// Names of at least this many letters may have two wrong letters.
 const TWO_ERRORS_FROM: usize = 7;
 /// Longer "names" are not looked up: an automaton for one would cost more than it finds.
 const MAX_NAME_CHARS: usize = 100;
-/// What another scope than the one asked for costs: less than any difference in fit.
+/// Factor for a definition outside the scope asked for: it costs less than any difference in fit.
 const OTHER_SCOPE: f32 = 0.99;
 
 impl TextReader {
@@ -107,7 +109,7 @@ impl TextReader {
         Ok((hits, more))
     }
 
-    /// Lower-case names of the dictionary that fit so, each with its score.
+    /// Lower-case names of the dictionary that fit in the way of `tier`, each with its score.
     fn names(&self, tier: Fit, name: &str, lower: &str) -> Result<BTreeMap<String, f32>> {
         let mut names = BTreeMap::new();
         let share = |found: &str| name.chars().count() as f32 / found.chars().count().max(1) as f32;
@@ -188,8 +190,8 @@ fn lies_in(chunk: &StoredChunk, scope: &str) -> bool {
         || stem.to_lowercase() == scope
 }
 
-/// Whether `letters`, lower-case, are the beginnings of the name's words in order, the first word's first of all. Words
-/// may be skipped after that.
+/// Whether the lower-case `letters` are beginnings of the name's words, in order. The first word must be among them;
+/// later words may be skipped.
 fn fits_humps(letters: &[char], name: &str) -> bool {
     let name: Vec<char> = name.trim_start_matches('_').chars().collect();
     let starts = |i: usize| {

@@ -15,14 +15,15 @@ pub enum Token<'a> {
 /// Longer "words" are data (base64, minified lines, hashes) and would only fill the dictionary.
 const MAX_WORD_BYTES: usize = 64;
 
-/// Words this long get a stem, which must keep at least [`MIN_STEM_BYTES`].
+/// Shortest word, in bytes, that gets a stem.
 const MIN_STEMMED_BYTES: usize = 5;
+/// Shortest stem, in bytes.
 const MIN_STEM_BYTES: usize = 3;
 
 /// Suffixes in the order tried; the first that fits is cut (`ies` becomes `y`).
 const SUFFIXES: [&str; 11] = ["tion", "ity", "ing", "ness", "ment", "ies", "ers", "ed", "er", "es", "s"];
 
-/// Words of a question that say nothing about the code it asks for. In comments they are rare enough to weigh much.
+/// Words of a query that say nothing about the code. Code has few of them, so that BM25 would weigh them highly.
 const FILLERS: [&str; 56] = [
     "a", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "did", "do", "does", "for", "from", "has",
     "have", "how", "i", "if", "in", "into", "is", "it", "its", "not", "of", "on", "or", "our", "per", "so", "than",
@@ -30,7 +31,7 @@ const FILLERS: [&str; 56] = [
     "which", "who", "why", "will", "with", "you", "your",
 ];
 
-/// Whether a lower-case word only holds a question together.
+/// Whether a lower-case word says nothing about the code: `how`, `the`.
 pub fn is_filler(word: &str) -> bool {
     FILLERS.binary_search(&word).is_ok()
 }

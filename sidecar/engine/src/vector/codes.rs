@@ -1,4 +1,4 @@
-//! One bit per value: what a large scan reads first.
+//! Codes: one bit per value, which a large scan reads first.
 //!
 //! A row's code is the sign of each of its values, a table made from the query gives the inner product of the query
 //! with the signs, and one factor per row makes that an estimate of the cosine: with `s` the signs of row `x`,
@@ -9,7 +9,7 @@
 use super::RowSource;
 use crate::kernel::scan::{CODE_BLOCK, CODE_POSITION};
 
-/// Positions of four values; an even number, because kernels take two at a time.
+/// Number of positions, each of four values. It is even, because kernels take two positions at a time.
 fn n_positions(dim: usize) -> usize {
     dim.div_ceil(8) * 2
 }
@@ -30,7 +30,7 @@ pub fn encode_block(rows: &[(&dyn RowSource, usize)], dim: usize, block: &mut [u
     }
 }
 
-/// What the inner product with a row's signs is worth.
+/// The factor that turns the inner product with a row's signs into an estimate of the cosine.
 pub fn factor(int8: &[i8], scale: f32) -> f32 {
     let (mut squares, mut sum) = (0f32, 0f32);
     for &x in int8 {
@@ -44,9 +44,9 @@ pub fn factor(int8: &[i8], scale: f32) -> f32 {
 pub struct QueryTable {
     /// For each position the sums of its four values under all sixteen signs, as bytes.
     pub table: Vec<u8>,
-    /// What one step of a sum of bytes is worth.
+    /// The value of one step in a sum of bytes.
     step: f32,
-    /// What the sum 0 stands for.
+    /// The value of the sum 0.
     base: f32,
 }
 

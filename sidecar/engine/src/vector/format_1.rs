@@ -1,4 +1,5 @@
-//! Version 1 of the segment file, which is still read: one entry for each row, in the same order, and no codes or graph.
+//! Version 1 of the segment file, which is still read: one entry for each row, in the same order, and no codes or
+//! graph.
 //!
 //! ```text
 //! header as in version 2, without entries | the first four sections | footer 64 B
@@ -14,8 +15,8 @@ pub(super) const FOOTER: usize = 64;
 /// Sections in the file; the others are empty.
 const SECTIONS: [SectionId; 4] = [SectionId::Int8Rows, SectionId::Scales, SectionId::F16Rows, SectionId::ChunkIds];
 
-/// The footer in [`FOOTER`] bytes. The lengths of the sections, which it does not have, follow from `shape`; `None` when
-/// they do not fit the address space.
+/// The footer in [`FOOTER`] bytes. The lengths of the sections, which it does not have, follow from `shape`; `None`
+/// when they do not fit the address space.
 pub(super) fn footer(bytes: &[u8], shape: Shape) -> Option<Footer> {
     let section = |(i, id): (usize, &SectionId)| Some((id.len(shape)? as u64, u64_at(bytes, 8 + i * 8)));
     Some(Footer {

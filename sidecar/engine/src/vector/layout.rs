@@ -32,7 +32,7 @@ pub(super) const TABLE: usize = 32;
 pub(super) enum SectionId {
     /// int8 values, padded to [`stride`] for each row.
     Int8Rows,
-    /// f32 per row: what one int8 step is worth.
+    /// f32 per row: the value of one int8 step.
     Scales,
     /// f16 values per row.
     F16Rows,

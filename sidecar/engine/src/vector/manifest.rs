@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::bytes::checksum;
 use crate::{Error, Result};
 
-/// Ids are counted up for an index's whole life. Sets of them take a bit for each.
+/// Largest counter of chunk ids that is accepted: sets of ids take a bit for each.
 const MAX_CHUNK_ID: u64 = 1 << 32;
 
 /// One generation of the index.
@@ -104,7 +104,7 @@ impl Payload {
         format!("offheap 1 {} {:016x}", self.generation, self.checksum)
     }
 
-    /// The payload in `text`; `None` when nobody of ours wrote it.
+    /// The payload in `text`; `None` when it has another form.
     pub fn decode(text: &str) -> Option<Payload> {
         let (generation, checksum) = text.strip_prefix("offheap 1 ")?.split_once(' ')?;
         Some(Payload { generation: generation.parse().ok()?, checksum: u64::from_str_radix(checksum, 16).ok()? })

@@ -1,10 +1,10 @@
 //! Vectors on disk and their search.
 //!
-//! A row is a unit vector kept twice: as int8 with one scale, which scans read, and as f16, which rescoring reads; a
+//! A row is a unit vector stored twice: as int8 with one scale, which scans read, and as f16, which rescoring reads; a
 //! large segment also has one bit per value ([`codes`]) and may have a graph ([`graph`]). Rows live in immutable
-//! [`segment`] files that are mapped, never rewritten, only unlinked (`write.rs` makes them). Equal vectors are one row;
-//! an entry says which chunk has which row. A [`manifest`] names the segments of one generation and the entries that
-//! are dead; [`search`] finds the nearest.
+//! [`segment`] files that are mapped, never rewritten, only unlinked (`write.rs` makes them). Equal vectors are one
+//! row; an entry says which chunk has which row. A [`manifest`] names the segments of one generation and the entries
+//! that are dead; [`search`] finds the nearest.
 
 pub mod bytes;
 pub mod bitmap;
@@ -29,17 +29,17 @@ pub fn stride(dim: usize) -> usize {
     dim.next_multiple_of(ROW_ALIGN)
 }
 
-/// Something that can hand out encoded rows: a mapped segment or the rows waiting for the next commit.
+/// Encoded rows: a mapped segment, or the rows waiting for the next commit.
 pub trait RowSource {
     /// Padded int8 row.
     fn int8(&self, row: usize) -> &[i8];
-    /// What one int8 step is worth.
+    /// The value of one int8 step.
     fn scale(&self, row: usize) -> f32;
     /// `dim` little-endian f16 values.
     fn f16_bytes(&self, row: usize) -> &[u8];
 }
 
-/// Encoded rows in memory: what has arrived since the last commit.
+/// Encoded rows in memory, put since the last commit.
 #[derive(Debug, Default)]
 pub struct Rows {
     dim: usize,

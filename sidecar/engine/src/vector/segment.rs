@@ -2,8 +2,8 @@
 //!
 //! An entry says that a chunk has a row: equal vectors are one row with several entries. Entries are in ascending order
 //! of chunk id, so a chunk is found by binary search and no id map is kept. Opening checks lengths, header and footer;
-//! [`Segment::verify`] reads all. A checksum is the first eight bytes of SHA-256. Files of version 1 (`format_1.rs`) are
-//! read too.
+//! [`Segment::verify`] reads all. A checksum is the first eight bytes of SHA-256. Files of version 1 (`format_1.rs`)
+//! are read too.
 
 use std::fs::File;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct Segment {
     sections: [Section; SectionId::COUNT],
     /// How many sections the file's version has.
     n_sections: usize,
-    /// Entry `i` has row `i`, as in version 1, and the sections that would say so are not there.
+    /// Entry `i` has row `i`, as in version 1, which has no sections that map entries to rows.
     rows_are_entries: bool,
     graph: Option<GraphLayout>,
     recall: f32,
@@ -71,7 +71,7 @@ impl Segment {
         let footer_len = match version {
             1 => format_1::FOOTER,
             VERSION => FOOTER,
-            // Of a later release, whole as far as one can tell.
+            // A later release wrote it; its checksum is right.
             found => return Err(Error::IndexFormat { path: path.to_path_buf(), found, expected: VERSION }),
         };
         let dim = u32_at(header, 12) as usize;
@@ -117,7 +117,7 @@ impl Segment {
         self.shape.rows
     }
 
-    /// Number of chunks that have them, dead ones included.
+    /// Number of entries: chunks with a row, dead ones included.
     pub fn entries(&self) -> usize {
         self.shape.entries
     }
@@ -203,7 +203,7 @@ impl Segment {
         Some((self.graph.as_ref()?.over(self.section(SectionId::Graph)), self.recall))
     }
 
-    /// Reads the whole file and compares every section with its checksum; then what the sections say of each other.
+    /// Reads the whole file: compares every section with its checksum, then checks that the sections fit each other.
     pub fn verify(&self) -> Result<()> {
         let damaged = |problem: String| Error::IndexDamaged { path: self.path.clone(), problem };
         for (id, section) in SectionId::ALL.iter().zip(&self.sections).take(self.n_sections) {

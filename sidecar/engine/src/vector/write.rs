@@ -16,7 +16,7 @@ use super::{RowSource, codes};
 use crate::kernel::scan::CODE_BLOCK;
 use crate::{Error, Result};
 
-/// Segments of fewer rows have no codes: their int8 rows are scanned as fast as codes with their rescoring.
+/// Segments of fewer rows have no codes: scanning their int8 rows is as fast as scanning codes and rescoring.
 pub const CODES_ROWS: usize = 4_096;
 
 /// A chunk and where its vector is now.
@@ -24,9 +24,9 @@ pub const CODES_ROWS: usize = 4_096;
 pub struct Entry<'a> {
     /// The chunk.
     pub chunk_id: u64,
-    /// What holds its row.
+    /// Where its row is.
     pub source: &'a dyn RowSource,
-    /// The row in there.
+    /// The row in the source.
     pub row: usize,
 }
 
@@ -40,9 +40,9 @@ pub fn write(path: &Path, dim: usize, entries: &[Entry<'_>], graph: Option<&Grap
 
 /// Writes `entries` to an empty file and makes it durable; returns its checksum. `path` is for messages.
 ///
-/// `entries` must ascend by chunk id. Equal rows are written once. The rows are streamed from where they are, so merging
-/// mapped segments needs a few bytes of heap per row; a graph needs 700. Errors: [`Error::Cancelled`] while the graph
-/// is built, [`Error::Io`].
+/// `entries` must ascend by chunk id. Equal rows are written once. The rows are streamed from where they are, so
+/// merging mapped segments needs a few bytes of heap per row; a graph needs 700. Errors: [`Error::Cancelled`] while the
+/// graph is built, [`Error::Io`].
 pub fn write_to(
     file: File,
     path: &Path,
@@ -80,7 +80,7 @@ fn unique<'a>(entries: &[Entry<'a>]) -> (Vec<Row<'a>>, Vec<u32>) {
         let next = u32::try_from(rows.len()).expect("a segment has fewer than 2^32 rows");
         let row = match seen.entry(hasher.finish()) {
             Slot::Occupied(first) if same(rows[*first.get() as usize], (entry.source, entry.row)) => *first.get(),
-            // Another row with this hash: kept as it is, without being found again.
+            // A different row with the same hash is stored too; rows equal to it are not recognised.
             Slot::Occupied(_) => next,
             Slot::Vacant(slot) => *slot.insert(next),
         };
@@ -101,7 +101,7 @@ fn bytes_of(row: &[i8]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(row.as_ptr().cast::<u8>(), row.len()) }
 }
 
-/// Where each row's entries begin in the list of entries by row, and that list.
+/// The sections that map rows to entries: where each row's entries begin in the list, and the list.
 fn by_row(n_rows: usize, entry_rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; n_rows + 1];
     entry_rows.iter().for_each(|&row| starts[row as usize + 1] += 1);
@@ -116,7 +116,8 @@ fn by_row(n_rows: usize, entry_rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (starts, listed)
 }
 
-/// The different rows of a segment, the row of each entry, and the graph over the rows with its recall.
+/// What a segment file is written from: its entries, their different rows, the row of each entry, and the graph over
+/// the rows with its recall.
 struct Contents<'a> {
     dim: usize,
     entries: &'a [Entry<'a>],
@@ -202,7 +203,7 @@ impl Contents<'_> {
     }
 }
 
-/// A writer that knows how far it is and the checksum of the section it is in.
+/// A writer that counts its bytes and computes the checksum of the current section.
 struct Summed {
     inner: BufWriter<File>,
     hash: Sha256,
@@ -217,7 +218,7 @@ impl Summed {
         self.inner.write_all(bytes)
     }
 
-    /// Pads to the next edge; the length of the section and its checksum, which counts the padding.
+    /// Pads to the next edge; returns the section's length without, and its checksum with the padding.
     fn finish_section(&mut self) -> std::io::Result<(u64, u64)> {
         let len = self.at - self.start;
         self.put(&[0u8; EDGE][..self.at.next_multiple_of(EDGE) - self.at])?;

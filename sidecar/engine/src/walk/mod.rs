@@ -57,9 +57,9 @@ pub enum SkipReason {
     TooManyRules,
     /// The path is longer than the system can open.
     PathTooLong,
-    /// The system refused.
+    /// The system refused to list or read it.
     Unreadable,
-    /// It was there a moment ago.
+    /// It was removed between listing and reading.
     Vanished,
 }
 
@@ -91,7 +91,8 @@ pub struct Walk {
     pub files: Vec<SourceFile>,
     /// Sorted by `rel`.
     pub skipped: Vec<Skipped>,
-    /// Folders that were looked into, sorted; the root is empty. Of a part of the tree, those at and below its paths.
+    /// Folders that were listed, sorted; the root is the empty string. When only some paths were walked, those at and
+    /// below these paths.
     pub folders: Vec<String>,
 }
 
@@ -107,7 +108,7 @@ pub const EXCLUDE: &str = "exclude";
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
 pub use self::source::{ContentHash, content_hash, read_source};
 
-/// Longer absolute paths cannot be opened by any program that is given one, and not be watched.
+/// Longest absolute path, in bytes, that the system opens.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
 
 impl SkipReason {
@@ -135,17 +136,17 @@ impl Default for WalkRules {
     }
 }
 
-/// Every file of the project, without opening one.
+/// Lists every file of the project, without opening one.
 ///
-/// Fails with `Cancelled` when `cancelled` says so, with `Io` when the root cannot be listed, with `UnsafePath` when its
-/// rules cannot be read, and with `Glob` when one of `rules` cannot be parsed. Trouble with one file is a [`Skipped`].
+/// Fails with `Cancelled` when `cancelled` says so, with `Io` when the root cannot be listed, with `UnsafePath` when
+/// its rules cannot be read, and with `Glob` when one of `rules` cannot be parsed. Trouble with one file is a
+/// [`Skipped`].
 pub fn walk(tree: &Tree, rules: &WalkRules, cancelled: &dyn Fn() -> bool) -> Result<Walk> {
     walk_part(tree, rules, None, cancelled)
 }
 
-/// The part of [`walk`] at and below `paths`, by the same rules: what is missing from it is not source, or is gone.
-///
-/// Only the folders above and below these paths are listed.
+/// Lists the files at and below `paths`, by the rules of [`walk`]. A path that is missing from the result is not
+/// source, or is gone. Only the folders above and below these paths are listed.
 pub fn walk_paths(
     tree: &Tree,
     rules: &WalkRules,
@@ -155,8 +156,8 @@ pub fn walk_paths(
     walk_part(tree, rules, (!paths.contains("")).then_some(paths), cancelled)
 }
 
-/// Folders that the walk does not look into and that have rules for it: those above the root within its repository, and
-/// `.git/info`. Only those that are there.
+/// Folders outside the walk whose ignore files count for it, so that they can be watched: those above the root within
+/// its repository, and `.git/info`. Only those that exist.
 pub fn rule_folders(root: &Path) -> Vec<PathBuf> {
     let above = Rules::folders_above(root);
     let info = above.iter().map(|folder| folder.as_path()).chain([root]).map(|folder| folder.join(".git").join("info"));
@@ -199,13 +200,17 @@ fn walk_part(
     let mut folders = vec![Folder { path: PathBuf::new(), rel: String::new(), exact: true, above: top }];
     while let Some(folder) = folders.pop() {
         match walker.visit(&folder, &mut folders, &mut found, cancelled) {
-            Err(Visit::Cancelled) => return Err(Error::Cancelled),
-            Err(Visit::Failed(source)) if folder.rel.is_empty() => return Err(Error::io("list", tree.path(), source)),
-            Err(Visit::Failed(source)) => found.skipped.push(Skipped { rel: folder.rel, reason: reason_of(&source) }),
-            Err(Visit::Rules(name, reason)) if folder.rel.is_empty() => {
+            Err(NotListed::Cancelled) => return Err(Error::Cancelled),
+            Err(NotListed::Failed(source)) if folder.rel.is_empty() => {
+                return Err(Error::io("list", tree.path(), source));
+            }
+            Err(NotListed::Failed(source)) => {
+                found.skipped.push(Skipped { rel: folder.rel, reason: reason_of(&source) })
+            }
+            Err(NotListed::Rules(name, reason)) if folder.rel.is_empty() => {
                 return Err(unreadable_rules(&tree.path().join(name), reason));
             }
-            Err(Visit::Rules(_, reason)) => found.skipped.push(Skipped { rel: folder.rel, reason }),
+            Err(NotListed::Rules(_, reason)) => found.skipped.push(Skipped { rel: folder.rel, reason }),
             Ok(()) => {}
         }
     }
@@ -215,7 +220,7 @@ fn walk_part(
     Ok(found)
 }
 
-/// Without its rules nobody knows what of a project is private.
+/// The error for rules that cannot be read. The walk fails: without them it might index what is private.
 fn unreadable_rules(path: &Path, reason: SkipReason) -> Error {
     let found = match reason {
         SkipReason::TooManyRules => {
@@ -234,24 +239,24 @@ struct Walker<'a> {
     part: Option<&'a BTreeSet<String>>,
     include: Option<Gitignore>,
     exclude: Option<Gitignore>,
-    /// The root is within a repository: another one below it has rules of its own only.
+    /// The root lies within a repository, so rules of git end at the top of another repository below it.
     may_nest: bool,
 }
 
-/// A folder to be looked into.
+/// A folder to be listed.
 struct Folder {
     /// Below the root.
     path: PathBuf,
     /// `path` in UTF-8, separated by `/`.
     rel: String,
-    /// Whether `rel` is all that `path` is.
+    /// Whether `rel` is an exact copy of `path`, which may not be UTF-8.
     exact: bool,
     /// The rules of the folders above it.
     above: Arc<Rules>,
 }
 
-/// Why a folder was not looked into.
-enum Visit {
+/// Why a folder was not listed.
+enum NotListed {
     Cancelled,
     Failed(io::Error),
     /// The ignore file of this name cannot be read.
@@ -265,25 +270,25 @@ impl Walker<'_> {
         folders: &mut Vec<Folder>,
         found: &mut Walk,
         cancelled: &dyn Fn() -> bool,
-    ) -> std::result::Result<(), Visit> {
-        let listing = self.tree.list(&folder.path).map_err(Visit::Failed)?;
+    ) -> std::result::Result<(), NotListed> {
+        let listing = self.tree.list(&folder.path).map_err(NotListed::Failed)?;
         let mut entries = Vec::new();
-        for entry in listing.entries().map_err(Visit::Failed)? {
+        for entry in listing.entries().map_err(NotListed::Failed)? {
             if cancelled() {
-                return Err(Visit::Cancelled);
+                return Err(NotListed::Cancelled);
             }
-            entries.push(entry.map_err(Visit::Failed)?);
+            entries.push(entry.map_err(NotListed::Failed)?);
         }
         let links = &mut found.skipped;
         let mut linked = |name: &str| links.push(Skipped { rel: join(&folder.rel, name), reason: SkipReason::Symlink });
         let rules = Rules::of_folder(&folder.above, &folder.rel, &listing, &entries, self.may_nest, &mut linked);
-        let rules = rules.map_err(|(name, reason)| Visit::Rules(name, reason))?;
+        let rules = rules.map_err(|(name, reason)| NotListed::Rules(name, reason))?;
         if folder.exact && self.part.is_none_or(|paths| is_within(paths, &folder.rel)) {
             found.folders.push(folder.rel.clone());
         }
         for entry in entries {
             if cancelled() {
-                return Err(Visit::Cancelled);
+                return Err(NotListed::Cancelled);
             }
             let name = entry.name();
             let exact = folder.exact && name.to_str().is_some();

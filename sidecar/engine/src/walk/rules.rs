@@ -1,7 +1,8 @@
 //! Ignore files: read once for each folder, bounded, never through a link.
 //!
-//! A folder's rules are matched against all that lies below it; the nearest folder that has a say wins. Of the kinds,
-//! `.offheapignore` beats `.ignore`, which beats `.gitignore`, which beats a repository's own `info/exclude`.
+//! A folder's rules are matched against all that lies below it; the nearest folder with a matching rule wins. Of the
+//! kinds of files, `.offheapignore` beats `.ignore`, which beats `.gitignore`, which beats a repository's own
+//! `info/exclude`.
 //!
 //! Each rule is matched by itself, as git does (gitoxide's matcher). A set of rules compiled into one automaton took
 //! gigabytes for an ignore file of 66 KB.
@@ -17,42 +18,42 @@ use gix_glob::wildmatch::Mode;
 use super::SkipReason;
 use crate::disk::{Entry, Listing, Tree, is_link};
 
-/// Bytes of all ignore files that apply to one folder.
+/// Most bytes of all ignore files that apply to one folder.
 pub const MAX_RULE_BYTES: usize = 512 << 10;
-/// Rules of all ignore files that apply to one folder: each name is held against each.
+/// Most rules of all ignore files that apply to one folder: each name is matched against each rule.
 pub const MAX_RULES: usize = 10_000;
-/// Each `**` in a rule doubles the time that it can take.
+/// Most `**` in a rule: each doubles the time that matching can take.
 const MAX_DOUBLE_STARS: usize = 8;
 
 /// The kinds of ignore files, strongest first.
 const KINDS: [&str; 4] = [".offheapignore", ".ignore", ".gitignore", ".git/info/exclude"];
-/// Those that any folder may have.
+/// Names of the ignore files that any folder may have.
 pub const OF_FOLDERS: &[&str] = KINDS.split_at(3).0;
-/// Kinds from here on are git's own, and end at the top of a repository.
+/// From this index on, [`KINDS`] are git's own, whose rules end at the top of a repository.
 const OF_GIT: usize = 2;
 
 /// The rules of a folder and of those above it.
 pub struct Rules {
     above: Option<Arc<Rules>>,
     kinds: [Vec<Pattern>; KINDS.len()],
-    /// The folder of the rules: what paths below the root begin with there, with its `/`.
+    /// Path of the rules' folder below the root, with a `/` at its end; empty for the root and for folders above it.
     base: String,
-    /// Where the folder lies above the root: the way from it down to the root, with its `/`.
+    /// For a folder above the root: the path from it down to the root, with a `/` at its end.
     down: String,
-    /// Git's rules of the folders above do not count here.
+    /// The folder is the top of a repository: git's rules of folders above it do not count.
     is_repository: bool,
     n_bytes: usize,
     n_rules: usize,
 }
 
-/// What the rules say of a path.
+/// What the rules decide about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is ignored.
     Out,
     /// A rule brings it back.
     In,
-    /// No rule is about it.
+    /// No rule matches it.
     None,
 }
 
@@ -68,8 +69,8 @@ impl Rules {
         folders.into_iter().take(n).collect()
     }
 
-    /// The rules of [`Rules::folders_above`] a root, which count inside a repository only, and only up to its top: a `*` in the
-    /// `.gitignore` of a home directory must not empty every project below it.
+    /// The rules of `folders`, which [`Rules::folders_above`] gave. Rules above a root count only up to the top of its
+    /// repository: a `*` in the `.gitignore` of a home directory must not empty every project below it.
     ///
     /// Errors: the file that cannot be read, and why.
     pub fn above(root: &Path, folders: &[PathBuf]) -> Result<Arc<Rules>, (PathBuf, SkipReason)> {
@@ -79,7 +80,7 @@ impl Rules {
             let Ok(listing) = Tree::open(folder)
                 .and_then(|tree| tree.list(Path::new("")).map_err(|e| crate::Error::io("list", folder, e)))
             else {
-                continue; // not ours to see, and so no rules of the user's
+                continue; // a folder that this user may not read has no rules of the user
             };
             let down = root.strip_prefix(folder).unwrap_or(Path::new("")).to_string_lossy().replace('\\', "/") + "/";
             let made = Rules::read(&rules, "", &listing, &mut |_| true, false, &mut |_| {});
@@ -89,8 +90,8 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The rules that hold in the folder `rel`, whose names are `entries`. `linked` hears of ignore files that are links;
-    /// git takes no notice of those, and neither does this.
+    /// The rules that hold in the folder `rel`, whose names are `entries`. Ignore files that are links do not count, as
+    /// in git; `linked` is called with their names.
     ///
     /// Errors: the file that cannot be read, and why.
     pub fn of_folder(
@@ -148,7 +149,7 @@ impl Rules {
                 Err(error) => match error.kind() {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => continue,
                     io::ErrorKind::FileTooLarge => return Err(((*name).to_owned(), SkipReason::TooManyRules)),
-                    // Also for a folder of that name, which is no file of rules.
+                    // A folder of that name has no rules.
                     io::ErrorKind::Unsupported if listing.is_folder(name) => continue,
                     io::ErrorKind::Unsupported => return Err(((*name).to_owned(), SkipReason::NotAFile)),
                     _ => return Err(((*name).to_owned(), SkipReason::Unreadable)),
@@ -190,12 +191,12 @@ impl Rules {
     }
 }
 
-/// Whether a folder is the top of a repository. A link is looked at, not followed.
+/// Whether a folder is the top of a repository. A link named `.git` counts and is not followed.
 fn is_repository(folder: &Path) -> bool {
     std::fs::symlink_metadata(folder.join(".git")).is_ok()
 }
 
-/// The last rule of a file that is about a path decides.
+/// What the last rule of a file that matches a path decides.
 fn last_match(patterns: &[Pattern], path: &str, is_folder: bool) -> Verdict {
     let name = path.rfind('/').map(|slash| slash + 1);
     let mode = Mode::NO_MATCH_SLASH_LITERAL;

@@ -29,7 +29,7 @@ const GENERATED: &[&str] = &[
     "yarn.lock",
 ];
 
-/// The same, by the end of the lower-cased name.
+/// Files that tools write for tools, by the end of the lower-cased name.
 const GENERATED_ENDS: &[&str] =
     &[".min.js", ".min.mjs", ".min.cjs", ".min.css", ".bundle.js", ".js.map", ".mjs.map", ".cjs.map", ".css.map"];
 

@@ -47,7 +47,7 @@ fn function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let found = innermost(declarator)?;
     let of = node.child_by_field_name("type");
     if !found.is_function {
-        // `class EXPORT Name : Base {`, read as a function because nobody told the parser what EXPORT is.
+        // `class EXPORT Name : Base {`, read as a function because the parser does not know the macro EXPORT.
         let of = of.filter(|of| matches!(of.kind(), "class_specifier" | "struct_specifier"))?;
         let (kind, word) = if of.kind() == "class_specifier" { (Class, "class") } else { (Struct, "struct") };
         return a_type(format!("{word} {}", site.short(found.name)), vec![name(found.name, kind)], body);
@@ -117,7 +117,7 @@ pub(super) fn declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definit
     for declarator in declarators(node) {
         let Some(found) = innermost(declarator) else { continue };
         if member && found.is_function && node.child_by_field_name("default_value").is_some() {
-            names.push(name(found.name, Method)); // pure virtual: nobody need define it elsewhere
+            names.push(name(found.name, Method)); // pure virtual: it may be defined nowhere else
         } else if !found.is_function && (!member || (is_static && constant)) {
             names.push(name(last_part(found.name), if constant { Constant } else { Variable }));
         }
@@ -133,11 +133,11 @@ fn macro_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t
     values(site, "macro", vec![name(node.child_by_field_name("name")?, Macro)])
 }
 
-/// What a chain of declarators is about.
+/// What a chain of declarators declares.
 struct Declared<'t> {
     /// The bare name.
     name: Node<'t>,
-    /// The same with its owners before it.
+    /// The name with its owners before it: `Shape::area`.
     qualified: Node<'t>,
     /// A function, not a variable that points at one.
     is_function: bool,

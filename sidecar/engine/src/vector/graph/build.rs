@@ -1,4 +1,4 @@
-//! Building, with `instant-distance`.
+//! Builds the graph, with `instant-distance`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -15,16 +15,16 @@ use crate::{Error, Result};
 const EF_CONSTRUCTION: usize = 100;
 /// A build with one thread gives the same graph each time.
 const SEED: u64 = 0x6f66_6668_6561_7021;
-/// Rows that are searched for in a new graph, to see how good it is.
+/// Rows that are searched for in a new graph, to measure its recall.
 const N_SAMPLES: usize = 100;
-/// How many neighbours of each are compared with the exact ones.
+/// How many neighbours of each sampled row are compared with the exact ones.
 const SAMPLE_DEPTH: usize = 10;
-/// Beam of that check.
+/// Beam of the searches that measure the recall.
 pub const SAMPLE_EF: usize = 128;
 
 /// How a graph is to be built.
 pub struct GraphPlan<'a> {
-    /// The arithmetic.
+    /// The kernel that computes distances.
     pub kernel: &'a Kernel,
     /// Threads that build. With more than one the graph differs a little from build to build.
     pub threads: usize,
@@ -34,15 +34,15 @@ pub struct GraphPlan<'a> {
 
 /// A graph, ready to be written.
 pub struct Built {
-    /// The section.
+    /// The bytes of the graph section.
     pub bytes: Vec<u8>,
-    /// The row that is to be stored at each place.
+    /// For each position in the segment, the row that is stored there.
     pub order: Vec<u32>,
     /// Share of the ten nearest rows that a beam of [`SAMPLE_EF`] finds, over [`N_SAMPLES`] rows.
     pub recall: f32,
 }
 
-/// A row as the crate sees it. The crate copies points; this is a few words.
+/// A row as a point of the crate, which copies points: this is small.
 #[derive(Clone)]
 struct Row<'a> {
     int8: &'a [i8],
@@ -50,7 +50,7 @@ struct Row<'a> {
     plan: &'a GraphPlan<'a>,
 }
 
-/// What a build is unwound with when it is cancelled: the crate has no other way to stop.
+/// The payload of the panic that ends a cancelled build: the crate has no other way to stop.
 struct Stop;
 
 impl Point for Row<'_> {
@@ -68,7 +68,7 @@ impl Serialize for Row<'_> {
     }
 }
 
-/// 1 less the cosine.
+/// 1 minus the cosine.
 #[inline]
 pub fn distance(kernel: &Kernel, a: &[i8], a_scale: f32, b: &[i8], b_scale: f32) -> f32 {
     1.0 - kernel.dot_i8(a, b) as f32 * (a_scale * b_scale)
@@ -101,7 +101,7 @@ fn build_links(rows: &[(&dyn RowSource, usize)], plan: &GraphPlan<'_>) -> Result
     Ok((links(&hnsw, rows.len()), order))
 }
 
-/// The section of `hnsw`.
+/// The bytes of the graph section of `hnsw`.
 fn links(hnsw: &Hnsw<Row<'_>>, rows: usize) -> Vec<u8> {
     const SHAPE: &str = "instant-distance 0.6.1 serializes points, zero and layers, in this order";
     let mut flat = Flat { bytes: Vec::with_capacity(HEADER + rows * (LINKS + UPPER_LINKS / 2) * 4), ..Flat::default() };
@@ -115,7 +115,7 @@ fn links(hnsw: &Hnsw<Row<'_>>, rows: usize) -> Vec<u8> {
     flat.bytes
 }
 
-/// How many of the nearest rows a search finds, on average over rows taken at even steps.
+/// Share of the nearest rows that a search finds, over rows taken at even steps.
 fn recall(rows: &[(&dyn RowSource, usize)], layout: &GraphLayout, bytes: &[u8], plan: &GraphPlan<'_>) -> Result<f32> {
     let graph = layout.over(bytes);
     let mut scratch = Scratch::default();

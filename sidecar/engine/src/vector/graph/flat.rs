@@ -43,11 +43,11 @@ impl Serializer for &mut Flat {
         self.bytes.extend_from_slice(&v.to_le_bytes());
         Ok(())
     }
-    /// The beam's width, which is not part of the graph.
+    /// Skips the beam's width, which is not part of the graph.
     fn serialize_u64(self, _: u64) -> Outcome {
         Ok(())
     }
-    /// A point.
+    /// Skips a point.
     fn serialize_unit(self) -> Outcome {
         Ok(())
     }

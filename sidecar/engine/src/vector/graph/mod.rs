@@ -1,8 +1,8 @@
 //! A navigable small-world graph over the rows of one segment: built by `instant-distance`, searched here.
 //!
 //! The crate can neither map its graph nor filter, and fixes the beam when it builds. So its links are taken out with a
-//! [`flat`] serializer and written as they are, and [`Graph::search`] walks them: greedily down the upper layers, with a
-//! beam on the last. With the same beam it finds the same rows as the crate (a test holds it to that).
+//! [`flat`] serializer and written as they are, and [`Graph::search`] walks them: greedily down the upper layers, with
+//! a beam on the last. With the same beam it finds the same rows as the crate (a test holds it to that).
 //!
 //! ```text
 //! header 64 B: upper layers u32, links 64 u32, upper links 32 u32, zeros 4, sizes of the upper layers 12 x u32 (first: 1)
@@ -26,8 +26,11 @@ use super::bytes::u32_at;
 const LINKS: usize = 64;
 /// Links of a row in a layer above.
 const UPPER_LINKS: usize = 32;
+/// Length of the header in bytes.
 const HEADER: usize = 64;
+/// Most layers above layer 0.
 const MAX_UPPER: usize = 12;
+/// Ends the links of a row that has fewer.
 const END: u32 = u32::MAX;
 
 /// Where the layers of a graph lie.
@@ -103,7 +106,7 @@ impl PartialOrd for Near {
     }
 }
 
-/// What a search needs and the next one uses again: a byte for each row, and the queues.
+/// Memory of a search that the next one reuses: a byte for each row, and the queues.
 #[derive(Debug, Default)]
 pub struct Scratch {
     visited: Vec<u8>,
@@ -136,7 +139,7 @@ impl Scratch {
     }
 }
 
-/// What a search compares and where it may go.
+/// The parameters of one search.
 pub struct Walk<D, A, P> {
     /// Rows kept on the last layer (`ef` in the paper): more find more and take longer.
     pub ef: usize,
@@ -146,7 +149,7 @@ pub struct Walk<D, A, P> {
     pub distance: D,
     /// Rows that may answer; others are only passed through.
     pub accepts: A,
-    /// Told about rows that are compared soon.
+    /// Called with rows that are compared soon.
     pub prefetch: P,
 }
 

@@ -1,8 +1,8 @@
 //! The nearest vectors of one generation.
 //!
 //! Coarse to fine: bits choose rows for int8, int8 chooses rows for f16, f16 orders the answer. A small segment begins
-//! at int8, a large one at its codes (`codes.rs`), and one with a sound graph walks that and comes out at int8. Dead and filtered
-//! rows are dropped on the way, never after, so a narrow filter still fills the answer.
+//! at int8, a large one at its codes (`codes.rs`), and one with a sound graph walks that and comes out at int8. Dead
+//! and filtered rows are dropped on the way, never after, so a narrow filter still fills the answer.
 
 mod collect;
 mod scan;
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use self::scan::{Job, Query};
+use self::scan::{Job, ScanQuery};
 use super::manifest::Manifest;
 use super::segment::Segment;
 use super::{Bitmap, RowSource, normalised, quantise};
@@ -26,33 +26,36 @@ use crate::{Error, Result};
 const RESCORE_FACTOR: usize = 4;
 /// Rows rescored at least, for small limits.
 const RESCORE_SLACK: usize = 16;
-/// Rows that codes choose for int8, and how many more for each answer asked for. With 512 of them 0.999 of the ten
-/// nearest of a million are found, 128 find 0.995 (`bench/NOTES.md`).
+/// Rows that codes choose for int8, at least. With 512 of them 0.999 of the ten nearest of a million are found, with
+/// 128 0.995 (`bench/NOTES.md`).
 const CODE_CANDIDATES: usize = 512;
+/// Rows that codes choose for int8 in addition, for each answer asked for.
 const CODE_CANDIDATES_PER_HIT: usize = 4;
-/// Beam of a graph search: no less than this, and this many for each answer asked for.
+/// Least beam of a graph search.
 const EF: usize = 128;
+/// Beam of a graph search for each answer asked for.
 const EF_PER_HIT: usize = 2;
-/// A graph that found a smaller share than this of its own sample is not searched.
+/// Least recall of a graph, measured when it was built, with which it is searched.
 const SOUND_RECALL: f32 = 0.97;
-/// When fewer than one row in this many may answer, a graph mostly walks through rows that may not.
+/// When fewer than one row in this many may answer, the graph is not searched: its walk would meet mostly other rows.
 const GRAPH_FILTER: usize = 8;
-/// A graph search that compares more rows than one in this many has lost its way; then the segment is scanned.
+/// A graph search may compare one row in this many; beyond that it is given up and the segment is scanned.
 const GRAPH_BUDGET: usize = 8;
 /// When fewer than one row in this many may answer, those are compared one by one.
 const FEW_ROWS: usize = 32;
-/// Rows of codes that are worth a thread. A row of int8 counts eight times.
+/// Rows of codes that are worth a thread.
 const ROWS_PER_THREAD: usize = 1 << 17;
+/// How many rows of codes one row of int8 counts as.
 const INT8_COST: usize = 8;
 
 /// Entries from which on a graph is built, in the background: the crossover.
 ///
-/// Measured with 384 values on an AMD EPYC (AVX2), one thread, ten answers: at 20 k rows codes take 0.19 ms and the graph
-/// with its default beam 0.19, for half a minute of building; at 100 k codes take 0.43 ms and the graph 0.38, for 3 to 5
-/// minutes. From there on a scan grows with the index and the graph hardly does. `bench/NOTES.md` has the table.
+/// Measured with 384 values on an AMD EPYC (AVX2), one thread, ten answers: at 20 k rows codes take 0.19 ms and the
+/// graph with its default beam 0.19, for half a minute of building; at 100 k codes take 0.43 ms and the graph 0.38, for
+/// 3 to 5 minutes. From there on a scan grows with the index and the graph hardly does. `bench/NOTES.md` has the table.
 pub const GRAPH_ENTRIES: usize = 100_000;
 
-/// How hard to look. The defaults are what `search` does by itself; benches and tests choose.
+/// How much work a search does. [`Vectors::search`] uses [`Effort::of`]; benches and tests choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Beam on a graph (`ef` in the paper).
@@ -80,7 +83,7 @@ impl Effort {
     }
 }
 
-/// Processors, asked for once: the answer is read from files.
+/// The number of processors, read from the system once.
 fn n_processors() -> usize {
     static N: OnceLock<usize> = OnceLock::new();
     *N.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
@@ -111,7 +114,7 @@ pub struct Part {
 #[derive(Debug)]
 enum Accepted {
     All,
-    /// These, and how many they are.
+    /// The rows in the set, and how many they are.
     Rows(Bitmap, usize),
 }
 
@@ -249,8 +252,8 @@ impl Vectors {
             return Err(dimension_error("query vector", self.dim, query.len()));
         }
         let query = normalised(query).ok_or(Error::NotFinite { text_idx: 0 })?;
-        let wanted = limit.saturating_mul(RESCORE_FACTOR).saturating_add(RESCORE_SLACK);
-        let plan = Query::new(&query, quantise(&query), kernel, wanted, effort);
+        let n_rescored = limit.saturating_mul(RESCORE_FACTOR).saturating_add(RESCORE_SLACK);
+        let plan = ScanQuery::new(&query, quantise(&query), kernel, n_rescored, effort);
         let accept = || -> Vec<Accepted> { self.parts.iter().map(|part| part.accepted(allowed)).collect() };
         let filtered = allowed.map(|_| accept());
         let accepted = filtered.as_ref().unwrap_or_else(|| self.accepted.get_or_init(accept));
@@ -262,7 +265,7 @@ impl Vectors {
             .filter_map(|(part_idx, (part, accepted))| self.job(part_idx, part, accepted, effort))
             .collect();
         let mut best = scan::run(&plan, &jobs, effort.threads);
-        let mut found: Vec<(u64, f32)> = Vec::with_capacity(wanted.min(self.living));
+        let mut found: Vec<(u64, f32)> = Vec::with_capacity(n_rescored.min(self.living));
         let mut values = vec![0f32; self.dim];
         for candidate in best.take() {
             let part = &self.parts[candidate.part_idx as usize];

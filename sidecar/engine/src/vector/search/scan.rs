@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::collect::{Candidate, Top};
+use super::collect::{ScoredRow, Top};
 use super::{Accepted, Bitmap, Effort, INT8_COST, ROWS_PER_THREAD};
 use crate::kernel::Kernel;
 use crate::kernel::scan::CODE_BLOCK;
@@ -17,9 +17,9 @@ use crate::vector::segment::Segment;
 const INT8_BLOCK: usize = 32;
 /// Blocks of codes whose sums are computed at a time.
 const CODE_BLOCKS: usize = 16;
-/// Pieces of work for each thread: one that is held up by others on the machine leaves its share to the rest.
+/// Pieces of work for each thread: when one is slowed down, the others take its pieces.
 const PIECES: usize = 4;
-/// Rows that are asked for ahead of the one that is compared.
+/// How many rows ahead of the compared one are prefetched.
 const AHEAD: usize = 8;
 
 thread_local! {
@@ -28,13 +28,13 @@ thread_local! {
 }
 
 /// A query in every form that a stage reads.
-pub(super) struct Query<'a> {
+pub(super) struct ScanQuery<'a> {
     int8: Vec<i8>,
     scale: f32,
     table: QueryTable,
     kernel: &'a Kernel,
-    /// Rows wanted after int8.
-    wanted: usize,
+    /// How many rows are kept for rescoring with f16.
+    n_rescored: usize,
     effort: &'a Effort,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// In rows of codes.
+    /// The estimated work, in rows of codes.
     fn cost(&self) -> usize {
         match self {
             // A few thousand rows at random places.
@@ -59,7 +59,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The same in pieces of about `cost`.
+    /// The job in pieces of about `cost`.
     fn split(self, cost: usize) -> Vec<Job<'a>> {
         let cut = |rows: &Range<usize>, n: usize| -> Vec<Range<usize>> {
             let n = n.max(1).next_multiple_of(CODE_BLOCK);
@@ -79,15 +79,15 @@ impl<'a> Job<'a> {
     }
 }
 
-/// What a thread has found: rows with estimated and with int8 scores.
+/// What a thread has found: rows with estimated scores (`coarse`) and with int8 scores (`fine`).
 struct Found {
     coarse: Top,
     fine: Top,
 }
 
 /// The best rows of all jobs by their int8 score.
-pub(super) fn run(query: &Query<'_>, jobs: &[Job<'_>], max_threads: usize) -> Top {
-    let new = || Found { coarse: Top::new(query.effort.code_candidates), fine: Top::new(query.wanted) };
+pub(super) fn run(query: &ScanQuery<'_>, jobs: &[Job<'_>], max_threads: usize) -> Top {
+    let new = || Found { coarse: Top::new(query.effort.code_candidates), fine: Top::new(query.n_rescored) };
     let cost: usize = jobs.iter().map(Job::cost).sum();
     let threads = (cost / ROWS_PER_THREAD).clamp(1, max_threads.max(1));
     let mut found = new();
@@ -105,7 +105,7 @@ pub(super) fn run(query: &Query<'_>, jobs: &[Job<'_>], max_threads: usize) -> To
             found
         };
         std::thread::scope(|scope| {
-            // A thread that cannot be had leaves its work to the others.
+            // When a thread cannot be started, the others do its work.
             let start = |_| std::thread::Builder::new().name("offheap-scan".into()).spawn_scoped(scope, work).ok();
             let helpers: Vec<_> = (1..threads).filter_map(start).collect();
             found = work();
@@ -119,15 +119,15 @@ pub(super) fn run(query: &Query<'_>, jobs: &[Job<'_>], max_threads: usize) -> To
     query.rescore(found, jobs)
 }
 
-impl<'a> Query<'a> {
+impl<'a> ScanQuery<'a> {
     pub fn new(
         query: &[f32],
         (int8, scale): (Vec<i8>, f32),
         kernel: &'a Kernel,
-        wanted: usize,
+        n_rescored: usize,
         effort: &'a Effort,
-    ) -> Query<'a> {
-        Query { int8, scale, table: QueryTable::new(query), kernel, wanted, effort }
+    ) -> ScanQuery<'a> {
+        ScanQuery { int8, scale, table: QueryTable::new(query), kernel, n_rescored, effort }
     }
 
     fn run(&self, job: &Job<'_>, found: &mut Found) {
@@ -156,11 +156,11 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The cosine by int8, but for the query's scale, which changes no order.
+    /// The cosine by int8, without the query's scale, which does not change the order.
     #[inline]
-    fn exact(&self, part_idx: u32, segment: &Segment, row: u32) -> Candidate {
+    fn exact(&self, part_idx: u32, segment: &Segment, row: u32) -> ScoredRow {
         let dot = self.kernel.dot_i8(&self.int8, segment.int8(row as usize));
-        Candidate { score: dot as f32 * segment.scale(row as usize), part_idx, row }
+        ScoredRow { score: dot as f32 * segment.scale(row as usize), part_idx, row }
     }
 
     fn int8(&self, part_idx: u32, segment: &Segment, accepted: &Accepted, rows: Range<usize>, top: &mut Top) {
@@ -172,7 +172,7 @@ impl<'a> Query<'a> {
             for (row, &dot) in block.zip(&*dots) {
                 let score = dot as f32 * segment.scale(row);
                 if score > top.threshold && accepted.row(row) {
-                    top.push(Candidate { score, part_idx, row: row as u32 });
+                    top.push(ScoredRow { score, part_idx, row: row as u32 });
                 }
             }
         }
@@ -195,7 +195,7 @@ impl<'a> Query<'a> {
                 }
                 for (row, &score) in (block * CODE_BLOCK..rows.end).zip(&scores) {
                     if score > top.threshold && accepted.row(row) {
-                        top.push(Candidate { score, part_idx, row: row as u32 });
+                        top.push(ScoredRow { score, part_idx, row: row as u32 });
                     }
                 }
             }
@@ -244,8 +244,8 @@ impl<'a> Query<'a> {
                 segments[*part_idx as usize] = Some(*segment);
             }
         }
-        let segment = |candidate: &Candidate| segments[candidate.part_idx as usize].expect("the job that found it");
-        let mut exact = Top::new(self.wanted);
+        let segment = |candidate: &ScoredRow| segments[candidate.part_idx as usize].expect("the job that found it");
+        let mut exact = Top::new(self.n_rescored);
         for (i, candidate) in chosen.iter().enumerate() {
             if let Some(later) = chosen.get(i + AHEAD) {
                 prefetch(segment(later).int8(later.row as usize));
