@@ -1,5 +1,5 @@
-//! One small file in each language, its chunks compared whole with the text beside it; and what becomes of it when
-//! bytes go wrong.
+//! A small file in each language: its chunks are compared with the expected ones beside it, and it is cut with damaged
+//! bytes.
 
 use super::tests::{check_any, render};
 use super::*;
@@ -31,7 +31,7 @@ fn chunks_of_the_samples() {
     assert!(wrong.is_empty(), "these differ, found:\n{wrong}");
 }
 
-/// The five whose chunks `tests.rs` compares have no sample here.
+/// Every language has a sample here, or its chunks are compared in `tests.rs`.
 #[test]
 fn every_language_with_a_grammar_is_tested() {
     let sampled: Vec<&str> = samples().iter().map(|(path, text, _)| Language::detect(path, text).name()).collect();
@@ -52,7 +52,7 @@ fn symbols_do_not_depend_on_the_limits() {
     }
 }
 
-/// The grammars' scanners are C: a slip there takes the whole process down, so feed each what it does not expect.
+/// The grammars' scanners are written in C, where an error would crash the process, so each is fed damaged text.
 #[test]
 fn damaged_samples_are_still_cut() {
     const ROUNDS: u32 = 200;

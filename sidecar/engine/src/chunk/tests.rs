@@ -378,7 +378,7 @@ fn every_fixture_under_every_language_and_cap() {
     }
 }
 
-/// All with a grammar, and the kinds without.
+/// Every language with a grammar, and the kinds of files without.
 fn all_languages() -> impl Iterator<Item = Language> {
     languages().chain(["markdown", "json", "yaml", "toml", "html", "css", "text"].map(Language::named))
 }

@@ -194,7 +194,7 @@ mod tests {
         let a = place("a", 1);
         assert!(a.open().unwrap().is_none());
         let folder = a.create().unwrap();
-        assert!(!check(&a), "nobody has sealed it");
+        assert!(!check(&a), "it has no seal");
         a.seal(&folder).unwrap();
         assert!(check(&a));
         assert!(!check(&place("a", 2)), "another user's, or another machine's");

@@ -437,7 +437,7 @@ mod tests {
     fn every_flipped_bit_and_every_truncation_breaks_the_seal() {
         let good = sealed(b"{\"segments\":[]}", Some([7; 32]));
         assert_eq!(unsealed(&good, None), None, "a stranger's");
-        assert_eq!(unsealed(&sealed(b"x", None), Some([7; 32])), None, "anybody's");
+        assert_eq!(unsealed(&sealed(b"x", None), Some([7; 32])), None, "a seal without a key");
         assert_eq!(unsealed(&good, Some([7; 32])), Some(&b"{\"segments\":[]}"[..]));
         for at in 0..good.len() * 8 {
             let mut bytes = good.clone();

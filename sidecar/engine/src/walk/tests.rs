@@ -1,4 +1,4 @@
-//! What a walk finds, and what it says of the rest.
+//! Which files a walk finds, and why it leaves out others.
 
 use std::fs::{self, File};
 
@@ -227,7 +227,7 @@ fn pipes_links_and_loops_are_never_opened() {
     assert_eq!(read_source(&tree, "dir/loop/a.rs", &WalkRules::default()), Err(SkipReason::Symlink));
 }
 
-/// `.gitignore -> /proc/self/pagemap`, twenty bytes in git, had the walk allocate until the machine died.
+/// `.gitignore -> /proc/self/pagemap`, twenty bytes in git, made the walk allocate memory until the system failed.
 #[cfg(unix)]
 #[test]
 fn ignore_files_that_are_links_do_not_count() {
@@ -240,7 +240,7 @@ fn ignore_files_that_are_links_do_not_count() {
     assert_eq!(render(root.path(), &WalkRules::default()), expected);
 }
 
-/// Whoever cannot read a folder's rules does not know what is private there.
+/// A folder whose rules cannot be read is left out: what in it is private is not known.
 #[test]
 fn a_folder_with_endless_rules_is_left_out() {
     let root = tempfile::tempdir().unwrap();

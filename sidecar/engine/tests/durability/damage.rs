@@ -172,7 +172,7 @@ fn judge(dir: &Path, expected: &str, tally: &mut Tally) {
     if (tally.found_by_open + tally.found_by_check + tally.no_effect) % 5 != 1 {
         return; // what follows costs most of the time
     }
-    // Whatever it was, the next run brings everything back.
+    // Whatever the damage was, the next run repairs it.
     let (mut store, _) = Store::open_or_rebuild(dir, true).unwrap();
     index_run(&mut store, 1..N_FILES).unwrap();
     assert_eq!(answers(&store), expected);
@@ -209,7 +209,7 @@ fn damage_every_kind(n_flips: u64, seed: u64) {
     for (kind, tally) in &tallies {
         println!("{kind}: {tally:?}");
     }
-    // Of these every bit counts. A full-text file ends with the version that wrote it, which changes no answer;
+    // In the files checked here every bit counts. A full-text file ends with the version that wrote it, which changes no answer;
     // the cache repairs itself; the previous manifest, the locks, the note of an orderly stop and the line's end after
     // the format number hold nothing.
     for kind in ["text/meta.json", "vectors/*.vec"] {
@@ -224,7 +224,8 @@ fn damage_every_kind(n_flips: u64, seed: u64) {
     assert_eq!(newest.no_effect, 0);
 }
 
-/// The cache is read as it is, page by page, so it gets more: no panic, no wrong vector, no file forgotten.
+/// The cache is read page by page without a check of the whole, so it gets more damage: no panic, no wrong vector, no file
+/// forgotten.
 #[test]
 fn a_damaged_cache_never_gives_a_wrong_vector() {
     damage_cache(30, 0xA076_1D64_78BD_642F);

@@ -1,4 +1,4 @@
-//! A disk that takes no more: a typed error, the last generation answers, and with space the next run completes.
+//! A full disk: a typed error, the last generation answers, and with space the next run completes.
 //!
 //! Without root the limit of a file's size stands in: what a process writes beyond it fails with EFBIG. A real full file
 //! system is in the ignored test.
@@ -37,7 +37,7 @@ fn play_full(store: &mut Store, round: u64, model: &mut Model, make_full: impl F
     if let Err(e) = &outcome {
         assert!(e.is_disk_full(), "round {round}: {e:?}");
     }
-    // Full or not, what is committed answers, here and for a reader beside.
+    // Whether the disk is full or not, the committed generation answers, for the owner and for another reader.
     let found = store.snapshot().generation;
     assert!(found == round || (found + 1 == round && outcome.is_err()), "round {round}: {found}");
     assert_eq!(rendered(&store.snapshot()), model.generation(found), "round {round}: {failed:?}");
@@ -50,7 +50,7 @@ fn play_full(store: &mut Store, round: u64, model: &mut Model, make_full: impl F
     failed
 }
 
-/// Not a test: runs under limits that would strike the whole test program.
+/// Not a test: runs in a process of its own, because its limits hold for a whole process.
 #[test]
 #[ignore = "a child process of the tests beside it"]
 fn owner_under_limits() {
@@ -138,7 +138,7 @@ fn fill_up_again_and_again(dir: &Path) -> Failed {
     assert!(error.is_disk_full(), "{error:?}");
     failed.insert(format!("{} of a large change", name_of(&error)));
     assert_eq!(rendered(&store.snapshot()), model.generation(80));
-    // The owner that is killed now is followed by one on a full disk: what is committed answers.
+    // The next owner opens the index on a full disk: the committed generation answers.
     drop(store);
     fill(Some(0));
     let beside = tempfile::tempdir().unwrap();

@@ -9,10 +9,10 @@ use offheap_engine::store::Store;
 
 use crate::play::{CHILD_DIR, Model, Random, child, play, rendered};
 
-/// Rounds of one child: more than it lives for.
+/// Rounds of one child: more than it can finish before it is killed.
 const N_ROUNDS: u64 = 500;
 
-/// Not a test: what is killed. It writes down which commits it begins, and which it was told are done.
+/// Not a test: the process that is killed. It logs which commits it begins, and which have returned.
 #[test]
 #[ignore = "a child process of the tests beside it"]
 fn owner_that_is_killed() {

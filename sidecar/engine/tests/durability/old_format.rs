@@ -151,7 +151,7 @@ fn refill(store: &mut Store) {
     check_answers(store, 0);
 }
 
-/// An upgrade that is killed anywhere is taken up again: the old number is the last thing to go.
+/// An upgrade that is killed anywhere is done again: the format number is written last.
 #[test]
 fn an_upgrade_can_be_interrupted() {
     let new = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn another_format_is_refused_by_name() {
     assert_eq!(store.cached(&space(), &[key(FILES[0].1)]).unwrap(), [None], "what it meant is not known");
     drop(store);
 
-    // A power cut leaves an empty file now and then: what it said is known, and no embedding is lost.
+    // A power cut may leave an empty format file: the index is rebuilt, and no embedding is lost.
     let dir = tempfile::tempdir().unwrap();
     copy_dir(&fixture(1), dir.path());
     refill(&mut Store::open(dir.path()).unwrap());

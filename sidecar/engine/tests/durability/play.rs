@@ -9,7 +9,7 @@ use offheap_engine::store::{FileRecord, Filter, NewChunk, Snapshot, Space, Store
 const N_FILES: u64 = 6;
 const DIM: usize = 8;
 
-/// The space changes now and then, as when another model is chosen.
+/// The vector space changes every 13 rounds, as when another model is chosen.
 fn space(round: u64) -> Space {
     Space { id: format!("test-{}", round / 13 % 2), dim: DIM }
 }
@@ -126,7 +126,7 @@ pub fn check_survivor(dir: &Path, generations: &[String], name: &str) -> u64 {
     found
 }
 
-/// Copies an index that lives, as a kill at one moment would leave it: tantivy's merges go on beside, so the copy counts
+/// Copies an index that is in use, as a kill at one moment would leave it: tantivy's merges go on beside, so the copy counts
 /// only when the text index names the same files after it as before.
 pub fn copy_moment(from: &Path, to: &Path) {
     let meta = || std::fs::read(from.join("text/meta.json")).ok();
@@ -165,7 +165,7 @@ impl Random {
     }
 }
 
-/// Says to one of this program's tests that it runs as a child, and on which directory.
+/// Environment variable that tells a test of this program that it runs as a child, and on which directory.
 pub const CHILD_DIR: &str = "OFFHEAP_TEST_CHILD_DIR";
 
 /// Runs the test `name` of this program in another process.

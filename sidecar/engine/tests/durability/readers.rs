@@ -90,7 +90,7 @@ fn read_while_writing(n_threads: usize, n_processes: usize, mut go_on: impl FnMu
     println!("{} generations; threads opened {n_opened}, processes {n_beside} times", written.len());
     assert!(n_threads == 0 || n_opened > 0);
     store.verify().unwrap();
-    // No reader keeps garbage alive: what is left after one more commit is what two generations name.
+    // Readers do not keep old files: after one more commit only the files of two generations are left.
     let next = store.snapshot().generation + 1;
     play(&mut store, next).unwrap();
     let n_left = std::fs::read_dir(data.join("vectors")).unwrap().count();

@@ -1,4 +1,4 @@
-//! The note of an orderly stop, the check after any other, rebuilding, and the embeddings that are kept.
+//! The note of an orderly stop, the check after a kill, rebuilding, and the embeddings that are kept.
 
 use std::path::Path;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn an_orderly_stop_is_noted_and_a_kill_is_not() {
     assert!(store.was_unclean());
     drop(store);
     let store = Store::open(killed.path()).unwrap();
-    assert!(store.was_unclean(), "nobody has read it since");
+    assert!(store.was_unclean(), "no check has passed since");
     store.check().run(&|| true).unwrap();
     assert!(store.was_unclean(), "the check was stopped");
     store.check().run(&|| false).unwrap();

@@ -11,14 +11,14 @@ use offheap_engine::vector::search::Effort;
 
 const DIM: usize = 40;
 const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Graphs are built from here on in these tests.
+/// Entries from which on these tests build a graph.
 const GRAPH: usize = 500;
 
 fn kernel() -> &'static Kernel {
     kernel::choose(None).expect("portable always runs")
 }
 
-/// Vectors in clumps, as those of code are; vector `i` is always the same.
+/// Vectors in clusters, like those of code; vector `i` is always the same.
 fn vector(i: u64) -> Vec<f32> {
     let noise = |seed: u64, at: usize| {
         let mut x = SEED ^ seed.wrapping_mul(0xD134_2543_DE82_EF95) ^ (at as u64).wrapping_mul(0xA24B_AED4_963E_E407);
@@ -31,7 +31,7 @@ fn vector(i: u64) -> Vec<f32> {
     (0..DIM).map(|at| noise(i % 37, at) + 0.8 * noise(1000 + i, at)).collect()
 }
 
-/// `n` files of one chunk each; the chunks' ids follow on `first`. Every commit of `step` vectors makes a segment.
+/// A store with `n` files of one chunk each. Every commit of `step` vectors makes a segment.
 fn filled(dir: &Path, n: u64, step: usize, of: impl Fn(u64) -> Vec<f32>) -> Store {
     let mut store = Store::open(dir).unwrap();
     store.set_space(&Space { id: "test".into(), dim: DIM }).unwrap();
@@ -66,7 +66,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// Share of the ten nearest by brute force, over fifty queries, among the chunks of `ids`.
+/// Recall of fifty searches among the chunks of `ids`: the share of the ten nearest by brute force that are found.
 fn recall(snapshot: &Snapshot, ids: &[u64], allowed: Option<&Bitmap>, of: impl Fn(u64) -> Vec<f32>) -> f64 {
     let (mut found, mut asked) = (0, 0);
     let rows: Vec<(u64, Vec<f32>)> = ids.iter().map(|&id| (id, of(id))).collect();
@@ -100,7 +100,7 @@ fn a_graph_is_built_aside_and_installed() {
     let built = job.run(kernel(), 2, &|| false).unwrap();
     assert_eq!(store.snapshot().generation, generation, "nothing is committed yet");
 
-    // The store goes on meanwhile: one chunk dies, one is replaced.
+    // The store commits meanwhile: one chunk is removed, one is replaced.
     store.remove_file("d3/f3.rs").unwrap();
     put(&mut store, 5, "second");
     store.commit().unwrap();
@@ -154,7 +154,7 @@ fn what_was_overtaken_is_dropped_and_what_is_cancelled_leaves_nothing() {
     assert_eq!(files(), 0);
     assert_eq!(store.snapshot().stats().vectors, 0);
 
-    // What a process that was killed had begun.
+    // A file that a killed process had begun.
     std::fs::write(building.join("seg.vec"), b"half").unwrap();
     drop(store);
     Store::open(dir.path()).unwrap();

@@ -186,7 +186,7 @@ fn replace_and_remove() {
     store.commit().unwrap();
     assert_eq!(store.snapshot().stats().chunks, 0);
     assert!(store.files().unwrap().is_empty());
-    // The index is gone, what the model computed is not, until that is asked for by name.
+    // `clear` keeps the embeddings; only `clear_embedding_cache` deletes them.
     assert!(store.cached(&space(4), &[key("beta")]).unwrap()[0].is_some());
     assert!(store.clear_embedding_cache().unwrap() > 0);
     assert_eq!(store.cached(&space(4), &[key("beta")]).unwrap(), [None]);
@@ -239,7 +239,7 @@ fn pending_shrinks_as_vectors_arrive_and_the_cache_remembers() {
     store.verify().unwrap();
 }
 
-/// Vectors computed while their file changed must not come to life with the file's next version.
+/// Vectors computed while their file changed must not be stored for the file's next version.
 #[test]
 fn a_vector_of_a_replaced_chunk_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
@@ -526,7 +526,7 @@ fn damage_is_found_and_named() {
     Store::open(dir.path()).unwrap().verify().unwrap();
 }
 
-/// The cache is not the truth: damaged, it is moved aside; lost or old, the file table comes from the text index.
+/// A damaged cache is moved aside. When it is lost or old, the file table is read off the full-text index.
 #[test]
 fn a_damaged_or_lost_cache_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();
