@@ -142,7 +142,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-/// The float32 cosine of the tenth nearest row of each query: what is at least as near counts as found.
+/// For each query, the rows that count as found: the ten nearest by `f32` cosine similarity.
 fn truth(rows: &[Vec<f32>], queries: &[Vec<f32>]) -> Vec<Vec<u64>> {
     let one = |query: &Vec<f32>| {
         let mut all: Vec<(f32, u64)> = rows.iter().zip(0..).map(|(row, id)| (dot(query, row), id)).collect();

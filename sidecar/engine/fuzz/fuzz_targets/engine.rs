@@ -1,6 +1,6 @@
 // The engine's sources that the targets need, and as much of its error as they name. Taken in with `include!`.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)] // the targets use parts of these modules
 #[path = "../../src"]
 mod engine {
     pub mod gguf;

@@ -32,7 +32,8 @@ const LARGEST: f32 = 32_750.0;
 /// An instruction set's registers of 16-bit integers, in addition to those of floats.
 ///
 /// # Safety
-/// As for [`Simd`].
+/// The functions may only run on processors with the implementation's instruction set; pointers have as many elements as
+/// the register or the tile.
 pub(super) unsafe trait Int16Simd: Simd {
     /// A register of 16-bit or 32-bit integers.
     type I: Copy;

@@ -89,13 +89,13 @@ impl ParallelKernel<'_> {
 
     /// Normalises each row of `x` to mean 0 and variance 1, then applies scale and offset.
     pub(super) fn layer_norm(&mut self, x: &mut [f32], norm: &LayerNorm, eps: f32) {
-        // SAFETY: as for `attention`.
+        // SAFETY: `kernel::choose` only returns kernels that this processor can run.
         self.rows(x, norm.weight.len(), |x, _| unsafe { (self.kernel.layer_norm)(x, &norm.weight, &norm.bias, eps) });
     }
 
     /// Normalises each row of `x` to a mean square of 1, then applies the scale.
     pub(super) fn rms_norm(&mut self, x: &mut [f32], weight: &[f32], eps: f32) {
-        // SAFETY: as for `attention`.
+        // SAFETY: `kernel::choose` only returns kernels that this processor can run.
         self.rows(x, weight.len(), |x, _| unsafe { (self.kernel.rms_norm)(x, weight, eps) });
     }
 
