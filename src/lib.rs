@@ -1,79 +1,47 @@
-//! The addon: converts and forwards, decides nothing.
+//! The addon: the JavaScript API of a client. It converts and forwards, and decides nothing.
 //!
-//! It holds one connection per daemon and process. Starting a daemon is `sidecar/start.js`, retrying and aborting
-//! `index.js`; what the daemon does is `sidecar/`. Nothing here computes a vector or opens an index.
+//! Starting a daemon, retrying and aborting is JavaScript; the work is done by the daemon (`sidecar/`). Nothing here computes
+//! a vector or opens an index.
 
+mod call;
+mod connections;
 mod convert;
 mod error;
 mod locate;
+mod runtime;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use napi::bindgen_prelude::*;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
-use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{Priority, Progress, Request, Response, TextKind};
 use offheap_protocol::{Client, Code, EmbedOptions, Endpoint, Fault};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use call::{Session, duration};
 use convert::{EmbedCall, IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
-use error::js;
+use error::{js, unexpected};
 
-/// Who we are in the daemon's status.
-const WHO: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
+/// Name and version that this client sends to daemons.
+const CLIENT_NAME: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
 
-/// Why nothing can run, where the system refused us a thread. `locate` tells the caller.
-static NO_THREAD: OnceLock<String> = OnceLock::new();
-
-/// One worker is plenty for a socket; napi's default would be one per processor.
-///
-/// This runs while the library is loaded, where a panic would abort Node, and so would the one that napi's own runtime
-/// has for this case: without a thread napi is given a runtime that needs none, and that nobody is let near.
-#[napi_derive::module_init]
-fn init() {
-    let threaded = std::panic::catch_unwind(|| {
-        // tokio panics where a thread cannot be started, and prints it; this asks first.
-        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(|| ())?;
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(4) // none is used but by a private daemon's pipes on Windows, which block
-            .thread_name("offheap-ipc")
-            .thread_stack_size(STACK_BYTES)
-            .enable_all()
-            .build()
-    });
-    let why = match threaded {
-        Ok(Ok(runtime)) => return create_custom_tokio_runtime(runtime),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the system gives none".to_owned(),
-    };
-    let _ = NO_THREAD.set(why);
-    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
-        create_custom_tokio_runtime(runtime);
-    }
-}
-
-const STACK_BYTES: usize = 256 << 10;
-
-/// Where a project's daemon is, and what to run where there is none.
+/// Where the daemon of a project is.
 #[napi(object)]
 pub struct Location {
-    /// The project's root, links resolved; absent for the project-less daemon.
+    /// The project's root, an absolute path with links resolved; absent for the daemon without a project.
     pub project: Option<String>,
-    /// The directory of sockets and locks.
+    /// The directory of sockets, locks and logs.
     pub runtime_dir: String,
-    /// The daemon's log.
+    /// Path of the daemon's log.
     pub log: String,
 }
 
-/// Finds the endpoint for a directory: the project around it, or the directory itself. Without one, the user's
-/// project-less endpoint.
+/// Finds the daemon for a directory: that of the project around it, or else of the directory itself. Without a directory, it is
+/// the user's daemon without a project.
 #[napi]
 pub fn locate(dir: Option<String>) -> Result<Location> {
-    if let Some(why) = NO_THREAD.get() {
+    if let Some(why) = runtime::why_no_thread() {
         let fault = Fault::new(Code::Io, format!("a thread for the connection cannot be started: {why}"));
         return Err(js(fault.hint("raise the limit of processes and threads, then load offheap again")));
     }
@@ -85,30 +53,30 @@ pub fn locate(dir: Option<String>) -> Result<Location> {
     })
 }
 
-/// Makes the runtime directory of a directory's project, closed to others, or refuses one that is open to them.
+/// Makes the runtime directory, for the current user alone, and fails where another user can enter it.
 #[napi]
 pub fn prepare(project: Option<String>) -> Result<()> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
     endpoint.prepare_dir().map_err(js)
 }
 
-/// The sidecar binary beside this addon, or `OFFHEAP_SIDECAR`.
+/// Path of the sidecar binary: `OFFHEAP_SIDECAR`, or the one beside this addon.
 #[napi]
 pub fn sidecar_path(env: Env) -> Result<String> {
     let addon = env.get_module_file_name()?;
     locate::sidecar(&addon).map(|path| path.to_string_lossy().into_owned()).map_err(js)
 }
 
-/// Every error code with its meaning.
+/// An error code with its meaning.
 #[napi(object)]
 pub struct ErrorCode {
-    /// `err.code`.
+    /// The code, as in `err.code`.
     pub code: String,
-    /// When it is given.
+    /// What has happened, one sentence.
     pub meaning: String,
 }
 
-/// The table of error codes.
+/// All error codes with their meanings, in the order of their numbers.
 #[napi]
 pub fn error_codes() -> Vec<ErrorCode> {
     let row =
@@ -116,42 +84,33 @@ pub fn error_codes() -> Vec<ErrorCode> {
     Code::TABLE.iter().map(row).collect()
 }
 
-/// One connection per daemon, shared by every environment (worker threads) of this process.
-static OPEN: Mutex<Option<HashMap<Endpoint, Client>>> = Mutex::new(None);
-
-/// A connection to a daemon that runs. Every call takes a number of the caller's choice, for `cancel`.
+/// A connection to a daemon. Every call takes a number of the caller's choice, by which `cancel` finds it, and a timeout in
+/// milliseconds; absent and 0 are no limit.
 ///
-/// Methods are not `async fn`: their futures would borrow this object, which a terminating worker thread frees under
-/// them. They own what they use.
+/// Methods are not `async fn`, because their futures would borrow this object, which a worker thread that terminates frees
+/// before it drops them. Each future owns what it uses.
 #[napi]
 pub struct NativeClient {
     session: Session,
 }
 
-/// What a call's future owns.
-#[derive(Clone)]
-struct Session {
-    client: Client,
-    calls: Arc<Mutex<HashMap<u32, Arc<Notify>>>>,
-}
-
-/// Connects, or fails with DAEMON_NOT_RUNNING where nobody answers. `may_start`: the caller starts a daemon then, so an
-/// older one is asked to leave.
+/// Connects to the daemon of a project, or fails with DAEMON_NOT_RUNNING where there is none. With `may_start`, the caller
+/// starts a daemon then; a daemon of an older version is asked to exit first.
 #[napi]
 pub async fn connect(project: Option<String>, may_start: bool) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
-    if let Some(client) = shared(&endpoint) {
+    if let Some(client) = connections::get(&endpoint) {
         return Ok(client.into());
     }
     let client = match may_start {
-        true => Client::connect_or_replace(&endpoint, WHO).await,
-        false => Client::connect(&endpoint, WHO).await,
+        true => Client::connect_or_replace(&endpoint, CLIENT_NAME).await,
+        false => Client::connect(&endpoint, CLIENT_NAME).await,
     };
-    Ok(share(endpoint, client.map_err(js)?).into())
+    Ok(connections::add(endpoint, client.map_err(js)?).into())
 }
 
-/// Runs a private daemon over pipes, for where the system refuses sockets. `env` is its whole environment, pairs of a
-/// name and a value.
+/// Runs `binary` as a private daemon, connected by pipes, for systems that refuse sockets. `env` is its whole environment as
+/// pairs of a name and a value.
 #[napi]
 pub async fn standalone(
     project: Option<String>,
@@ -160,77 +119,60 @@ pub async fn standalone(
     env: Vec<(String, String)>,
 ) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
-    if let Some(client) = shared(&endpoint) {
+    if let Some(client) = connections::get(&endpoint) {
         return Ok(client.into());
     }
     let mut command = std::process::Command::new(binary);
     command.args(args).env_clear().envs(env).stderr(std::process::Stdio::null());
-    let client = Client::standalone(command, WHO).await.map_err(js)?;
-    Ok(share(endpoint, client).into())
+    let client = Client::standalone(command, CLIENT_NAME).await.map_err(js)?;
+    Ok(connections::add(endpoint, client).into())
 }
 
 impl From<Client> for NativeClient {
     fn from(client: Client) -> Self {
-        NativeClient { session: Session { client, calls: Arc::default() } }
+        NativeClient { session: Session::new(client) }
     }
-}
-
-/// Another environment may have been faster; ours then ends with its last request.
-fn share(endpoint: Endpoint, client: Client) -> Client {
-    let mut open = OPEN.lock().expect(UNPOISONED);
-    let open = open.get_or_insert_default();
-    open.retain(|_, client| client.is_usable());
-    open.entry(endpoint).or_insert(client).clone()
-}
-
-const UNPOISONED: &str = "no code that panics runs under this lock";
-
-fn shared(endpoint: &Endpoint) -> Option<Client> {
-    let open = OPEN.lock().expect(UNPOISONED);
-    open.as_ref()?.get(endpoint).filter(|client| client.is_usable()).cloned()
 }
 
 #[napi]
 impl NativeClient {
-    /// False once the daemon is leaving or gone.
+    /// False once the daemon is leaving or gone: further calls need a new connection.
     #[napi(getter)]
     pub fn usable(&self) -> bool {
         self.session.client.is_usable()
     }
 
-    /// True when the daemon's end went without a farewell.
+    /// True when the daemon crashed or was killed.
     #[napi(getter)]
     pub fn crashed(&self) -> bool {
         self.session.client.has_crashed()
     }
 
-    /// The number of the connection, which several of these objects share.
+    /// The number of the connection. Several of these objects may share one.
     #[napi(getter)]
     pub fn connection(&self) -> f64 {
         self.session.client.number() as f64
     }
 
-    /// "local", "tcp" or "standalone".
+    /// How the daemon is reached: "local", "tcp" or "standalone".
     #[napi(getter)]
     pub fn transport(&self) -> String {
         self.session.client.transport().as_str().to_owned()
     }
 
-    /// The daemon's version.
+    /// The version of the daemon's package.
     #[napi(getter)]
     pub fn version(&self) -> String {
         self.session.client.version().to_owned()
     }
 
-    /// Ends a call: its promise rejects with CANCELLED, the daemon stops working on it.
+    /// Cancels a call: its promise rejects with CANCELLED, and the daemon stops working on it.
     #[napi]
     pub fn cancel(&self, call: u32) {
-        if let Some(notify) = self.session.calls.lock().expect(UNPOISONED).get(&call) {
-            notify.notify_one();
-        }
+        self.session.cancel(call);
     }
 
-    /// Milliseconds to the daemon and back.
+    /// Asks the daemon for a sign of life; resolves to the milliseconds until its answer.
     #[napi]
     pub fn ping<'env>(&self, env: &'env Env, call: u32, timeout_ms: Option<u32>) -> Result<PromiseRaw<'env, f64>> {
         let call = self.session.begin(call);
@@ -238,12 +180,12 @@ impl NativeClient {
             let started = Instant::now();
             match call.ask(Request::Ping, timeout_ms, None).await? {
                 Response::Pong => Ok(started.elapsed().as_secs_f64() * 1e3),
-                other => Err(odd(&other)),
+                other => Err(unexpected(&other)),
             }
         })
     }
 
-    /// Vectors for texts, in order.
+    /// Computes a vector for each text, in order.
     #[napi]
     pub fn embed<'env>(
         &self,
@@ -267,7 +209,8 @@ impl NativeClient {
         })
     }
 
-    /// Brings the project's index up to date.
+    /// Brings the project's index up to date. Progress that comes while `on_progress` has 8
+    /// calls queued is dropped.
     #[napi]
     pub fn index<'env>(
         &self,
@@ -284,7 +227,6 @@ impl NativeClient {
                 while watching.changed().await.is_ok() {
                     let progress = watching.borrow_and_update().clone();
                     if let Some(callback) = &on_progress {
-                        // A full queue is no loss: a newer one follows.
                         callback.call(progress.into(), ThreadsafeFunctionCallMode::NonBlocking);
                     }
                 }
@@ -293,12 +235,12 @@ impl NativeClient {
             let (response, ()) = tokio::join!(work, forward);
             match response? {
                 Response::Indexed(report) => Ok(report.into()),
-                other => Err(odd(&other)),
+                other => Err(unexpected(&other)),
             }
         })
     }
 
-    /// Ranked chunks for a query.
+    /// Searches the project.
     #[napi]
     pub fn search<'env>(
         &self,
@@ -313,12 +255,12 @@ impl NativeClient {
         env.spawn_future(async move {
             match call.ask(request, timeout_ms, None).await? {
                 Response::Found(report) => Ok(report.into()),
-                other => Err(odd(&other)),
+                other => Err(unexpected(&other)),
             }
         })
     }
 
-    /// What the daemon is doing.
+    /// Reports the state of the daemon.
     #[napi]
     pub fn status<'env>(
         &self,
@@ -330,12 +272,13 @@ impl NativeClient {
         env.spawn_future(async move {
             match call.ask(Request::Status, timeout_ms, None).await? {
                 Response::Status(report) => Ok((*report).into()),
-                other => Err(odd(&other)),
+                other => Err(unexpected(&other)),
             }
         })
     }
 
-    /// Drops what the daemon holds in memory; with `stored`, also the stored embeddings. Gives how many those were.
+    /// Makes the daemon drop the model and the index from memory; with `stored`, also deletes the stored embeddings. Resolves to
+    /// the number of embeddings deleted.
     #[napi]
     pub fn clear_cache<'env>(
         &self,
@@ -348,12 +291,12 @@ impl NativeClient {
         env.spawn_future(async move {
             match call.ask(Request::ClearCache { stored }, timeout_ms, None).await? {
                 Response::Cleared { embeddings } => Ok(embeddings as f64),
-                other => Err(odd(&other)),
+                other => Err(unexpected(&other)),
             }
         })
     }
 
-    /// Asks the daemon to finish what is in flight and leave.
+    /// Asks the daemon to finish what is in flight and exit.
     #[napi]
     pub fn shutdown<'env>(&self, env: &'env Env, call: u32, timeout_ms: Option<u32>) -> Result<PromiseRaw<'env, ()>> {
         let call = self.session.begin(call);
@@ -361,57 +304,5 @@ impl NativeClient {
     }
 }
 
-/// A progress callback that does not keep Node alive.
+/// A progress callback with a queue of 8 calls. It does not keep Node alive.
 type OnProgress = ThreadsafeFunction<ProgressEvent, (), ProgressEvent, Status, false, true, 8>;
-
-impl Session {
-    /// Registers a call, on the thread that makes it: a cancel can only come later.
-    fn begin(&self, id: u32) -> Call {
-        let stop = Arc::new(Notify::new());
-        self.calls.lock().expect(UNPOISONED).insert(id, stop.clone());
-        Call { session: self.clone(), id, stop }
-    }
-}
-
-/// One call, from its registration to its end.
-struct Call {
-    session: Session,
-    id: u32,
-    stop: Arc<Notify>,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.session.calls.lock().expect(UNPOISONED).remove(&self.id);
-    }
-}
-
-impl Call {
-    async fn ask(
-        &self,
-        request: Request,
-        timeout_ms: Option<u32>,
-        progress: Option<watch::Sender<Progress>>,
-    ) -> Result<Response> {
-        let work = self.session.client.call(request, Payload::None, duration(timeout_ms), progress);
-        self.run(work).await.map(|reply| reply.response)
-    }
-
-    /// Runs `work` until it is done or cancelled; dropping it tells the daemon.
-    async fn run<T>(&self, work: impl Future<Output = std::result::Result<T, Fault>>) -> Result<T> {
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            () = self.stop.notified() => Err(Fault::new(Code::Cancelled, "the call was cancelled")),
-        };
-        outcome.map_err(js)
-    }
-}
-
-fn duration(timeout_ms: Option<u32>) -> Option<Duration> {
-    timeout_ms.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into()))
-}
-
-fn odd(response: &Response) -> Error {
-    let which = std::mem::discriminant(response);
-    js(Fault::new(Code::Protocol, format!("the daemon gave an answer to another question: {which:?}")))
-}

@@ -1,11 +1,12 @@
-//! Where things are: the project's endpoint, and the sidecar beside this addon.
+//! Finds the endpoint of a project and the sidecar binary.
 
 use std::path::{Path, PathBuf};
 
 use offheap_protocol::endpoint::{canonical, find_project};
 use offheap_protocol::{Code, Endpoint, Fault};
 
-/// The endpoint for a directory's project; the directory itself where no project is around it.
+/// The endpoint for the project that `dir` is in, or for `dir` itself where no project is around it; without `dir`, the endpoint
+/// of the user's daemon without a project.
 pub fn endpoint(dir: Option<String>) -> Result<Endpoint, Fault> {
     let Some(dir) = dir else { return Endpoint::new(None) };
     let dir = Path::new(&dir);
@@ -16,8 +17,10 @@ pub fn endpoint(dir: Option<String>) -> Result<Endpoint, Fault> {
     Endpoint::new(Some(root))
 }
 
-/// The sidecar: `OFFHEAP_SIDECAR`, or the binary in the addon's own directory. One rule, so that addon and sidecar
-/// are always of one build.
+/// Path of the sidecar binary: `OFFHEAP_SIDECAR`, or the binary beside the addon's file, so that both are of one build. `addon`
+/// is the addon's path or `file://` URL.
+///
+/// Errors: [`Code::SidecarNotFound`].
 pub fn sidecar(addon: &str) -> Result<PathBuf, Fault> {
     if let Some(path) = std::env::var_os("OFFHEAP_SIDECAR").filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
@@ -26,7 +29,7 @@ pub fn sidecar(addon: &str) -> Result<PathBuf, Fault> {
         }
         return Err(Fault::new(
             Code::SidecarNotFound,
-            format!("OFFHEAP_SIDECAR names `{}`, which is no file", path.display()),
+            format!("OFFHEAP_SIDECAR names `{}`, which is not a file", path.display()),
         ));
     }
     let name = if cfg!(windows) { "offheap.exe" } else { "offheap" };
@@ -40,7 +43,7 @@ pub fn sidecar(addon: &str) -> Result<PathBuf, Fault> {
     ))
 }
 
-/// Node gives the addon's own file as a `file://` URL.
+/// The path of a `file://` URL, as Node gives it for the addon, percent-decoded; any other text is taken as a path.
 fn file_url(url: &str) -> PathBuf {
     let Some(path) = url.strip_prefix("file://") else { return PathBuf::from(url) };
     let path = if cfg!(windows) { path.trim_start_matches('/') } else { path };

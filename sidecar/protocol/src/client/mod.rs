@@ -1,8 +1,7 @@
 //! Many requests in flight on one connection.
 //!
 //! Each connection has a task that sends frames and one that reads them and hands each to the caller that waits for its
-//! id. When the connection ends, every waiting call fails at once. Nothing here starts a daemon: the
-//! callers do (`sidecar/start.js` for Node, `sidecar/src` for the command line).
+//! id. When the connection ends, every waiting call fails at once. Nothing here starts a daemon; callers do.
 
 mod shared;
 mod frames;

@@ -1,0 +1,192 @@
+//! The daemon's status for JavaScript. The fields are documented in `offheap_protocol::message`.
+
+use napi_derive::napi;
+use offheap_protocol::message::{Latency, LoadStatus, StatusReport};
+
+use super::milliseconds;
+
+/// A `StatusReport`.
+#[napi(object)]
+pub struct StatusResult {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_ms: f64,
+    pub project: Option<String>,
+    pub model: Option<ModelResult>,
+    pub index: Option<IndexStatusResult>,
+    pub indexing: bool,
+    pub connections: u32,
+    pub requests: f64,
+    pub faults: f64,
+    pub queued: u32,
+    pub anon_bytes: Option<f64>,
+    pub file_bytes: Option<f64>,
+    pub watch: Option<WatchResult>,
+    pub transport: String,
+    pub starts: f64,
+    pub crashes: f64,
+    pub read_only: bool,
+    pub load: LoadResult,
+}
+
+/// A `LoadStatus`.
+#[napi(object)]
+pub struct LoadResult {
+    pub waiting_bytes: f64,
+    pub working: u32,
+    pub requests: RequestCountsResult,
+    pub cancelled: f64,
+    pub timed_out: f64,
+    pub overloaded: f64,
+    pub embed: LatencyResult,
+    pub search: LatencyResult,
+    pub cut_off: CutOffResult,
+    pub evictions: f64,
+}
+
+/// A `RequestCounts`.
+#[napi(object)]
+pub struct RequestCountsResult {
+    pub embed: f64,
+    pub search: f64,
+    pub index: f64,
+    pub other: f64,
+}
+
+/// A `Latency`: quantiles in milliseconds; the buckets still end at powers of two of microseconds.
+#[napi(object)]
+pub struct LatencyResult {
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+    pub buckets: Vec<f64>,
+}
+
+/// A `CutOff`.
+#[napi(object)]
+pub struct CutOffResult {
+    pub malformed: f64,
+    pub slow_reader: f64,
+    pub slow_sender: f64,
+}
+
+impl From<LoadStatus> for LoadResult {
+    fn from(load: LoadStatus) -> Self {
+        LoadResult {
+            waiting_bytes: load.waiting_bytes as f64,
+            working: load.working,
+            requests: RequestCountsResult {
+                embed: load.requests.embed as f64,
+                search: load.requests.search as f64,
+                index: load.requests.index as f64,
+                other: load.requests.other as f64,
+            },
+            cancelled: load.cancelled as f64,
+            timed_out: load.timed_out as f64,
+            overloaded: load.overloaded as f64,
+            embed: load.embed.into(),
+            search: load.search.into(),
+            cut_off: CutOffResult {
+                malformed: load.cut_off.malformed as f64,
+                slow_reader: load.cut_off.slow_reader as f64,
+                slow_sender: load.cut_off.slow_sender as f64,
+            },
+            evictions: load.evictions as f64,
+        }
+    }
+}
+
+impl From<Latency> for LatencyResult {
+    fn from(latency: Latency) -> Self {
+        LatencyResult {
+            p50_ms: milliseconds(latency.p50_us),
+            p90_ms: milliseconds(latency.p90_us),
+            p99_ms: milliseconds(latency.p99_us),
+            max_ms: milliseconds(latency.max_us),
+            buckets: latency.buckets.into_iter().map(|n| n as f64).collect(),
+        }
+    }
+}
+
+/// A `WatchStatus`.
+#[napi(object)]
+pub struct WatchResult {
+    pub state: String,
+    pub folders: f64,
+    pub pending: Option<f64>,
+    pub busy: bool,
+    pub problem: Option<String>,
+}
+
+/// A `ModelStatus`.
+#[napi(object)]
+pub struct ModelResult {
+    pub name: String,
+    pub architecture: String,
+    pub quantisation: String,
+    pub dim: u32,
+    pub context_length: u32,
+    pub fingerprint: String,
+    pub path: String,
+    pub kernel: String,
+    pub threads: u32,
+}
+
+/// An `IndexStatus`.
+#[napi(object)]
+pub struct IndexStatusResult {
+    pub generation: f64,
+    pub files: f64,
+    pub chunks: f64,
+    pub vectors: f64,
+    pub bytes: f64,
+}
+
+impl From<StatusReport> for StatusResult {
+    fn from(status: StatusReport) -> Self {
+        StatusResult {
+            version: status.version,
+            pid: status.pid,
+            uptime_ms: status.uptime_ms as f64,
+            project: status.project,
+            model: status.model.map(|model| ModelResult {
+                name: model.name,
+                architecture: model.architecture,
+                quantisation: model.quantisation,
+                dim: model.dim,
+                context_length: model.context_length,
+                fingerprint: model.fingerprint,
+                path: model.path,
+                kernel: model.kernel,
+                threads: model.threads,
+            }),
+            index: status.index.map(|index| IndexStatusResult {
+                generation: index.generation as f64,
+                files: index.files as f64,
+                chunks: index.chunks as f64,
+                vectors: index.vectors as f64,
+                bytes: index.bytes as f64,
+            }),
+            indexing: status.indexing,
+            connections: status.connections,
+            requests: status.requests as f64,
+            faults: status.faults as f64,
+            queued: status.queued,
+            anon_bytes: status.anon_bytes.map(|bytes| bytes as f64),
+            file_bytes: status.file_bytes.map(|bytes| bytes as f64),
+            watch: status.watch.map(|watch| WatchResult {
+                state: watch.state,
+                folders: watch.folders as f64,
+                pending: watch.pending.map(|n| n as f64),
+                busy: watch.busy,
+                problem: watch.problem,
+            }),
+            transport: status.transport,
+            starts: status.starts as f64,
+            crashes: status.crashes as f64,
+            read_only: status.read_only,
+            load: status.load.into(),
+        }
+    }
+}
