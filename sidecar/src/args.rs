@@ -1,12 +1,12 @@
-//! The command line's grammar.
+//! Commands, their arguments and their `--help` texts.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Local embeddings and code search. One daemon per project holds the model and the index; it starts by itself and
-/// leaves when idle.
+/// Local embeddings and code search. One daemon per project holds the model and the index; it starts by itself and ends when
+/// idle.
 #[derive(Parser)]
 #[command(name = "offheap", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
@@ -24,27 +24,27 @@ pub enum Command {
     Search(Search),
     /// Print vectors for texts: arguments, or lines of standard input
     Embed(Embed),
-    /// Show what the daemon is doing; never starts one
+    /// Show what the daemon is doing; starts none
     Status(Common),
-    /// Start the daemon, or say that it runs
+    /// Start the daemon if none runs
     Start(Common),
-    /// Ask the daemon to finish and leave; never starts one
+    /// Stop the daemon after the requests in progress
     Stop(Common),
-    /// Stop the daemon and start it anew
+    /// Stop the daemon and start a new one
     Restart(Restart),
-    /// Look for everything that can be wrong here, and say what to do about it; never starts a daemon
+    /// Check for problems and say what to do about them; starts no daemon
     Doctor(Common),
-    /// Fetch a model into the Hugging Face cache
+    /// Download a model into the Hugging Face cache
     Pull(Pull),
-    /// Run the daemon in the foreground (what `start` runs in the background)
+    /// Run the daemon in the foreground; `start` runs this in the background
     #[command(hide = true)]
     Daemon(Daemon),
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Args, Clone)]
 pub struct Common {
-    /// Directory to work for; its nearest parent with .offheap/config.json is the project [default: .]
+    /// A directory; the nearest one upwards with .offheap/config.json is the project [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// Print one JSON document on standard output
@@ -54,7 +54,7 @@ pub struct Common {
 
 #[derive(Args)]
 pub struct Init {
-    /// Directory to mark [default: .]
+    /// The directory [default: .]
     pub dir: Option<PathBuf>,
     /// Print one JSON document on standard output
     #[arg(long)]
@@ -63,10 +63,10 @@ pub struct Init {
 
 #[derive(Args)]
 pub struct Index {
-    /// Forget the stored index first (the embedding cache is kept)
+    /// Build the index again from nothing; stored embeddings are used
     #[arg(long)]
     pub rebuild: bool,
-    /// No progress on standard error
+    /// Print no progress
     #[arg(short, long)]
     pub quiet: bool,
     #[command(flatten)]
@@ -75,74 +75,74 @@ pub struct Index {
 
 #[derive(Args)]
 pub struct Search {
-    /// A question, a name, a path, an error text
+    /// A question, a name, a path or an error text; several words are one query
     #[arg(required = true)]
     pub query: Vec<String>,
-    /// Hits to print
+    /// Greatest number of hits
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
-    /// Which evidence to use
+    /// How to search
     #[arg(short, long, value_enum, default_value_t = Mode::Hybrid)]
     pub mode: Mode,
-    /// Only paths that match; `!` in front excludes; may be repeated
+    /// Only paths that match, in .gitignore syntax; a leading `!` excludes; may be repeated
     #[arg(short, long, value_name = "GLOB")]
     pub glob: Vec<String>,
     /// Only files of this language; may be repeated
     #[arg(short, long, value_name = "NAME")]
     pub language: Vec<String>,
-    /// Say what each score is made of
+    /// Print the parts of each score
     #[arg(long)]
     pub explain: bool,
-    /// Bring changed files into the index first; waits 10 s at most, or what --wait says
+    /// Wait until changed files are indexed, at most 10 s
     #[arg(long)]
     pub fresh: bool,
-    /// The same, for at most this many milliseconds
+    /// Wait until changed files are indexed, at most this many milliseconds
     #[arg(long, value_name = "MS")]
     pub wait: Option<u32>,
-    /// With --mode regex: whether upper and lower case differ [default: smart, only if the pattern has upper case]
+    /// With --mode regex: whether case matters [default: smart]
     #[arg(long, value_enum)]
     pub case: Option<CaseRule>,
-    /// With --mode regex: lines to print around each match [default: 0]
+    /// With --mode regex: lines of context around each match [default: 0]
     #[arg(short = 'C', long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=20))]
     pub context: Option<u32>,
-    /// Print paths, lines and scores without code
+    /// Print no code, only paths, lines and scores
     #[arg(long)]
     pub no_text: bool,
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Which evidence a search uses.
+/// How a search finds hits.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Mode {
-    /// Vectors and full text, fused
+    /// Vectors and full text together
     Hybrid,
     /// Vectors only
     Semantic,
     /// Full text only
     Text,
-    /// A regular expression over the files as they are now; needs no index
+    /// A regular expression over the files on disk; needs no index
     Regex,
-    /// Names of definitions: exact, any case, beginnings, initials, near misses
+    /// Names of definitions, also by prefix, by initials and with typing errors
     Symbol,
 }
 
-/// Whether upper and lower case differ in a pattern.
+/// Whether upper and lower case differ in a regular expression.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum CaseRule {
-    /// Only if the pattern has an upper-case letter
+    /// Case matters if the pattern has an upper-case letter
     Smart,
-    /// Always
+    /// Case matters
     Sensitive,
-    /// Never
+    /// Case does not matter
     Insensitive,
 }
 
 #[derive(Args)]
 pub struct Embed {
-    /// Texts; without any, each line of standard input is one
+    /// Texts; if none are given, each line of standard input is one
     pub texts: Vec<String>,
-    /// The texts are queries, not documents
+    /// Embed the texts as queries, not as documents
     #[arg(long)]
     pub query: bool,
     #[command(flatten)]
@@ -151,7 +151,7 @@ pub struct Embed {
 
 #[derive(Args)]
 pub struct Restart {
-    /// End a daemon that does not answer, at once; what it had not committed is lost
+    /// Kill a daemon that does not respond; uncommitted work of an index run is lost
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -160,7 +160,7 @@ pub struct Restart {
 
 #[derive(Args)]
 pub struct Pull {
-    /// owner/repo/file.gguf, with @revision if not main
+    /// owner/repo/file.gguf, or owner/repo/file.gguf@revision
     pub model: String,
     /// Print one JSON document on standard output
     #[arg(long)]
@@ -169,18 +169,18 @@ pub struct Pull {
 
 #[derive(Args, Clone)]
 pub struct Daemon {
-    /// Canonical root of the project; without one, the user's project-less daemon
+    /// Canonical root of the project; without it, the user's daemon without a project
     #[arg(long)]
     pub project: Option<PathBuf>,
     /// Directory of the default model's package
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
-    /// Serve one client over standard input and output, and end with it
+    /// Serve one client over standard input and output, and end when it disconnects
     #[arg(long)]
     pub stdio: bool,
 }
 
-/// Parses, or prints help or the mistake: help to standard output with 0, mistakes to standard error with 2.
+/// Parses the command line. Help is printed to standard output (exit code 0), mistakes to standard error (exit code 2).
 pub fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| {
         let _ = error.print();

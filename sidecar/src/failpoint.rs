@@ -1,14 +1,18 @@
-//! Places where a test makes the daemon die as by `kill -9`: `OFFHEAP_DIE_AT=place`, or `place:3` for its third passing.
+//! Fail points: places where a test kills the daemon. `OFFHEAP_DIE_AT=place` kills it (SIGKILL) when it passes the place,
+//! `OFFHEAP_DIE_AT=place:3` when it passes it for the third time.
 //!
-//! They are in the shipped program, so that what is tested is what is shipped. Without the variable a passing is one load.
+//! They are compiled into the shipped program, so that the tested program is the shipped one. Without the variable each costs one
+//! load.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use offheap_engine::store::{Step, Store};
 
+/// The place that `OFFHEAP_DIE_AT` names.
 struct Plan {
     place: String,
+    /// Passes until the kill, that one included.
     left: AtomicU32,
 }
 
@@ -22,7 +26,7 @@ fn plan() -> Option<&'static Plan> {
     PLAN.get_or_init(read).as_ref()
 }
 
-/// Ends the process here and now, if that was asked for.
+/// Kills the process if `OFFHEAP_DIE_AT` names this place.
 pub fn pass(place: &str) {
     let Some(plan) = plan().filter(|plan| plan.place == place) else { return };
     if plan.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -30,7 +34,7 @@ pub fn pass(place: &str) {
     }
 }
 
-/// The same for the steps of a store's commits.
+/// Makes every step of a store's commits a fail point.
 pub fn watch_commits(store: &mut Store) {
     if plan().is_none() {
         return;
@@ -49,7 +53,7 @@ pub fn watch_commits(store: &mut Store) {
     });
 }
 
-/// No destructor, no flush, no exit handler.
+/// Kills this process: no destructor, no flush, no exit handler.
 fn die() -> ! {
     #[cfg(unix)]
     // SAFETY: kill takes two numbers; SIGKILL cannot be caught, so nothing of this process runs after it.

@@ -1,9 +1,9 @@
-//! Engine error to wire fault: the only file that knows both.
+//! Engine errors and operating-system errors as faults of the protocol, with codes and hints.
 
 use offheap_engine::Error;
 use offheap_protocol::{Code, Fault};
 
-/// The fault for an engine error: its code, its whole chain as text, and what to do.
+/// The fault for an engine error: its code, the error and its causes as text, and a hint.
 pub fn from_engine(error: &Error) -> Fault {
     let message = chain(error);
     if error.is_disk_full() {
@@ -15,15 +15,15 @@ pub fn from_engine(error: &Error) -> Fault {
             Fault::new(Code::ModelDamaged, message).hint("install the model again, or choose another one")
         }
         Error::Unsupported { .. } => Fault::new(Code::ModelUnsupported, message).hint("choose another model"),
-        Error::Kernel { .. } => Fault::new(Code::InvalidArgument, message).hint("unset OFFHEAP_KERNEL or take one of these"),
+        Error::Kernel { .. } => Fault::new(Code::InvalidArgument, message).hint("unset OFFHEAP_KERNEL or set it to one of these"),
         Error::NotFinite { .. } => Fault::new(Code::ModelFailed, message).hint("the model file may be damaged; install it again"),
         Error::IndexFormat { .. } => Fault::new(Code::IndexFormat, message).hint("run `offheap index --rebuild`"),
         Error::IndexDamaged { .. } => Fault::new(Code::IndexDamaged, message)
-            .hint("run `offheap index`: it builds the index again and computes nothing twice"),
+            .hint("run `offheap index`: it builds the index again; stored embeddings are used"),
         Error::IndexForeign { .. } => Fault::new(Code::IndexForeign, message)
-            .hint("run `offheap index`: it begins the index anew; what came with a repository is not believed"),
+            .hint("run `offheap index`: it builds the index again; an index that came with a repository is not used"),
         Error::UnsafePath { .. } => Fault::new(Code::UnsafePath, message)
-            .hint("look at what is there: offheap uses no links, no other users' files, and none that are longer than people write them"),
+            .hint("check that path: offheap uses no links, no other user's files and no configuration or ignore files of unusual length"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
@@ -46,7 +46,7 @@ pub fn from_engine(error: &Error) -> Fault {
     }
 }
 
-/// The fault for an operating-system error.
+/// The fault for an operating-system error, with `message` as its text.
 pub fn io(source: &std::io::Error, message: String) -> Fault {
     match source.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => disk_full(message),
@@ -58,7 +58,7 @@ fn disk_full(message: String) -> Fault {
     Fault::new(Code::DiskFull, message).hint("free some space; the last committed index is intact")
 }
 
-/// An error and its causes, as one line.
+/// An error and its causes as one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut out = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! The daemon's log: lines on standard error, which is the log file. Never a user's text.
+//! The daemon's log: lines on standard error, which is redirected to the log file. It never contains a user's text.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,16 +7,16 @@ use std::sync::Mutex;
 
 use offheap_protocol::message::printable;
 
-/// A log of that size begins anew, keeping one predecessor.
+/// A log longer than this is renamed to `.log.1`, and a new one begins.
 const LOG_BYTES: u64 = 1 << 20;
 
-/// The file behind standard error and how long it is, once it is one of ours.
+/// The log file's path and length, once [`begin`] redirected standard error to it.
 static FILE: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
 
-/// One line with a time stamp.
+/// Writes one line with a time stamp.
 pub fn line(message: std::fmt::Arguments<'_>) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    // One line each, whatever a path or a configuration puts into it.
+    // A path or a configuration value may contain line ends and control characters.
     let message = printable(&message.to_string()).replace('\n', " | ");
     let text = format!("{}.{:03} {message}\n", now.as_secs(), now.subsec_millis());
     let mut file = FILE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -25,18 +25,19 @@ pub fn line(message: std::fmt::Arguments<'_>) {
     if let Some((path, bytes)) = &mut *file {
         *bytes += text.len() as u64;
         if *bytes > LOG_BYTES {
-            // Where that fails the file goes on growing for another round.
+            // If the rotation fails, this file grows until the next try.
             *bytes = 0;
-            let _ =
-                std::fs::rename(&*path, older(path)).and_then(|()| open_private(path)).and_then(|new| replace(&new, 2));
+            let _ = std::fs::rename(&*path, rotated(path))
+                .and_then(|()| open_private(path))
+                .and_then(|new| replace(&new, 2));
         }
     }
 }
 
-/// Sends standard error to `path` from here on, appending.
+/// Redirects standard error to the end of the file at `path`.
 pub fn begin(path: &Path) -> io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES) {
-        let _ = std::fs::rename(path, older(path));
+        let _ = std::fs::rename(path, rotated(path));
     }
     let log = open_private(path)?;
     let bytes = log.metadata().map_or(0, |meta| meta.len());
@@ -45,7 +46,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The last lines of a log, for those whose daemon did not come up.
+/// The last lines of a log, for error messages about a daemon that did not start.
 pub fn tail(path: &Path) -> String {
     const BYTES: usize = 4 << 10;
     const LINES: usize = 20;
@@ -55,11 +56,11 @@ pub fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-fn older(path: &Path) -> PathBuf {
+fn rotated(path: &Path) -> PathBuf {
     path.with_extension("log.1")
 }
 
-/// A file that only its owner reads; not emptied, not inherited.
+/// Opens a file for appending and reading, with owner-only permissions if it is created. Children do not inherit it.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.create(true).append(true).read(true);
@@ -68,7 +69,7 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Puts `file` in the place of a standard descriptor.
+/// Makes a standard descriptor (0, 1 or 2) refer to `file`.
 #[cfg(unix)]
 pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
     use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
-//! The user's secret: 32 random bytes outside of every project, with which indexes are sealed (`engine/src/store/place.rs`).
+//! The user's secret: 32 random bytes, outside of every project, that seal indexes (`engine/src/store/place.rs`).
 //!
-//! It lies in the user's state directory and is made once. Without it every index would be begun anew, so where that
-//! directory cannot be written (a read-only home, none at all, another user's), it lies in the runtime directory.
+//! It is created once, in the user's state directory. If that directory cannot be written, the secret is kept in the runtime
+//! directory, because an index whose seal does not match must be built again.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ use crate::log::log;
 const NAME: &str = "secret";
 const BYTES: usize = 32;
 
-/// The secret, made at its first use.
+/// The secret; created at its first use.
 pub fn secret() -> [u8; BYTES] {
     static SECRET: OnceLock<[u8; BYTES]> = OnceLock::new();
     *SECRET.get_or_init(|| {
@@ -24,14 +24,14 @@ pub fn secret() -> [u8; BYTES] {
         for dir in places {
             match open_dir(&dir).and_then(|folder| read_or_make(&folder)) {
                 Ok(secret) => return secret,
-                Err(error) => log!("no secret can be kept in `{}`: {}", dir.display(), crate::fault::chain(&error)),
+                Err(error) => log!("cannot keep the secret in `{}`: {}", dir.display(), crate::fault::chain(&error)),
             }
         }
-        random() // indexes made now are begun anew by the next daemon
+        random() // the next daemon will have another one and build the indexes again
     })
 }
 
-/// Where programs keep what they must not lose and nobody configures.
+/// The system's directory for application state, with our name.
 fn state_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = if cfg!(windows) {
@@ -46,8 +46,7 @@ fn state_dir() -> Option<PathBuf> {
     Some(base?.join("offheap"))
 }
 
-/// Opens the directory, made when there is none. `sudo` keeps the variables of who calls it: nothing is made in another
-/// user's directory.
+/// Opens the directory, creating it if needed. Fails below another user's directory: `sudo` keeps the caller's `HOME`.
 fn open_dir(dir: &Path) -> Result<Folder> {
     #[cfg(unix)]
     {
@@ -56,7 +55,7 @@ fn open_dir(dir: &Path) -> Result<Folder> {
         // SAFETY: geteuid cannot fail and touches no memory.
         let user = unsafe { libc::geteuid() };
         if let Some(owner) = there.map(|there| there.uid()).filter(|owner| *owner != user) {
-            let found = format!("in a directory of user {owner}, not of yours ({user})");
+            let found = format!("in a directory of user {owner}, not of this user ({user})");
             return Err(Error::UnsafePath { path: dir.to_path_buf(), found });
         }
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -73,16 +72,16 @@ fn read_or_make(folder: &Folder) -> Result<[u8; BYTES]> {
     }
     let failed = |e| Error::io("write", &folder.path_of(NAME), e);
     if folder.has(NAME) {
-        let _ = folder.remove(NAME); // one that was cut short is no secret
+        let _ = folder.remove(NAME); // its length is wrong
     }
     folder.write_new(NAME, &random(), true).map_err(failed)?;
     folder.sync()?;
-    // Another process may have been faster.
+    // Another process may have created it first.
     let lost = || Error::io("read", &folder.path_of(NAME), std::io::ErrorKind::NotFound.into());
     read(folder)?.ok_or_else(lost)
 }
 
-/// `None` where there is none, or none of the right length.
+/// The stored secret; `None` if there is none or its length is wrong.
 fn read(folder: &Folder) -> Result<Option<[u8; BYTES]>> {
     Ok(folder.read(NAME, 1 << 10)?.and_then(|bytes| bytes.try_into().ok()))
 }

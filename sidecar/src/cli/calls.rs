@@ -15,26 +15,26 @@ pub async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
     }
 }
 
-/// Asks a daemon to finish and leave, and waits until it has.
+/// Asks the daemon to shut down, and waits until it has.
 pub async fn ask_to_leave(client: &Client) -> Result<(), Fault> {
     match client.call(Request::Shutdown, Payload::None, Some(Duration::from_secs(10)), None).await {
-        // It is leaving already.
+        // It is shutting down already.
         Err(fault) if matches!(fault.code, Code::DaemonLost | Code::Leaving) => {}
         outcome => drop(outcome?),
     }
-    // The end of the connection is the end of the daemon.
-    let patience = Instant::now() + Duration::from_secs(15);
-    while !client.is_closed() && Instant::now() < patience {
+    // The daemon keeps the connection until it ends.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !client.is_closed() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     if client.is_closed() {
         return Ok(());
     }
-    Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to leave and is still there")
-        .hint("`offheap restart --force` ends it at once"))
+    Err(Fault::new(Code::DaemonUnresponsive, "the daemon was asked to shut down and still runs")
+        .hint("`offheap restart --force` kills it"))
 }
 
-/// Ctrl-C drops the request, which cancels it in the daemon.
+/// Runs `work` until Ctrl-C, which drops the request and thereby cancels it in the daemon.
 pub async fn interruptible<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::select! {
         done = work => done,

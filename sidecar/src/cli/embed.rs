@@ -31,10 +31,11 @@ pub async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The lines of standard input.
 fn read_lines() -> Result<Vec<String>, Fault> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        note("reading texts from the terminal, one a line; Ctrl-D ends");
+        note("reading texts from the terminal, one per line; end with Ctrl-D");
     }
     let mut bytes = Vec::new();
     let failed = |error: std::io::Error| Fault::new(Code::Io, format!("cannot read standard input: {error}"));
@@ -42,9 +43,8 @@ fn read_lines() -> Result<Vec<String>, Fault> {
     let lines: Result<Vec<String>, _> = bytes.lines().collect();
     let lines = lines.map_err(|_| Fault::new(Code::InvalidArgument, "standard input is not UTF-8"))?;
     if lines.is_empty() {
-        return Err(
-            Fault::new(Code::InvalidArgument, "no texts were given").hint("name them, or pipe them in, one a line")
-        );
+        return Err(Fault::new(Code::InvalidArgument, "no texts were given")
+            .hint("give them as arguments, or one per line on standard input"));
     }
     Ok(lines)
 }

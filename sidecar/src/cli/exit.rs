@@ -1,6 +1,6 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, and the ones below.
 
-/// Nothing there: `status` and `stop` without a daemon, `search` without hits.
+/// There is nothing: `status` and `stop` found no daemon, `search` found no hits.
 pub const NOTHING: u8 = 3;
 /// Interrupted by Ctrl-C.
 pub const INTERRUPTED: u8 = 130;

@@ -20,7 +20,7 @@ pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     let root = project(&args.common)?;
     config::init(&root)?;
     let endpoint = Endpoint::new(Some(root.clone()))?;
-    // A run that lost its daemon goes on where it ended: what was committed stays.
+    // After a crash, the next run continues from the last commit.
     let reached = std::cell::Cell::new(0);
     let run = connect::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
     let Some(report) = run.await? else {
@@ -34,7 +34,7 @@ pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One run to its end; `None` where the user ended it.
+/// One index run; `None` if the user interrupted it. `reached` grows with its progress.
 async fn run_index(
     args: &args::Index,
     client: &Client,
@@ -57,8 +57,8 @@ async fn run_index(
             }
             _ = &mut interrupted => {
                 drop(bar);
-                // Ending the connection cancels the run; the daemon commits what it has.
-                note("stopping; what is done is kept, `offheap index` continues");
+                // A cancelled run commits what it has.
+                note("stopping; finished work is kept, and `offheap index` continues it");
                 stop_indexing(client).await;
                 return Ok(None);
             }
@@ -70,7 +70,7 @@ async fn run_index(
     }
 }
 
-/// Cancels every request of this connection and waits, briefly, until the run has ended.
+/// Cancels the requests of this connection, and waits at most 2 s until the run has ended.
 async fn stop_indexing(client: &Client) {
     client.cancel_all();
     let ending = async {

@@ -26,7 +26,7 @@ use crate::args::{self, Command};
 use output::json::ErrorReport;
 use output::out;
 
-/// Runs one command to its exit code.
+/// Runs one command and gives its exit code.
 pub fn main(command: Command) -> ExitCode {
     let json = match &command {
         Command::Init(args) => args.json,
@@ -51,6 +51,7 @@ pub fn main(command: Command) -> ExitCode {
     }
 }
 
+/// Prints a failure, with `json` also as a document, and gives its exit code.
 fn fail(fault: &Fault, json: bool) -> ExitCode {
     if json {
         out(&ErrorReport::new(fault));
@@ -75,6 +76,6 @@ async fn run(command: Command) -> Result<ExitCode, Fault> {
         Command::Restart(args) => restart::restart(&args).await,
         Command::Doctor(common) => doctor::doctor(&common).await,
         Command::Pull(args) => pull::pull(&args),
-        Command::Daemon(_) => unreachable!("main.rs runs the daemon without a client's event loop"),
+        Command::Daemon(_) => unreachable!("main.rs runs the daemon itself, without a client's event loop"),
     }
 }

@@ -1,4 +1,4 @@
-//! `offheap pull`: fetches a model into the Hugging Face cache.
+//! `offheap pull`: downloads a model into the Hugging Face cache.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `offheap restart`: another daemon in the place of this one, by force where it does not answer.
+//! `offheap restart`: stops the daemon and starts a new one. With `--force` a daemon that does not respond is killed.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -15,12 +15,12 @@ use super::target::endpoint;
 use crate::config::Config;
 use crate::{args, log};
 
-/// How long a killed daemon's lock may take to become free.
-const GONE: Duration = Duration::from_secs(10);
+/// How long the system may take to free a killed daemon's lock.
+const LOCK_RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(&args.common)?;
-    // Nothing is ended that could not be started again.
+    // Checked first: a daemon that could not be started again is not stopped.
     if let Some(project) = endpoint.project()
         && !Config::read(project)?.daemon.enabled
     {
@@ -41,7 +41,7 @@ pub async fn restart(args: &args::Restart) -> Result<ExitCode, Fault> {
         out(&RestartReport { restarted: true, killed, version: client.version(), project });
     } else {
         if let Some(pid) = killed {
-            output::note(&format!("process {pid} did not answer and was ended"));
+            output::note(&format!("process {pid} did not respond and was killed"));
         }
         output::say("Restarted.");
     }
@@ -52,55 +52,56 @@ fn is_stuck(fault: &Fault) -> bool {
     matches!(fault.code, Code::DaemonUnresponsive | Code::Timeout)
 }
 
-/// Asks the daemon to leave; on failure also gives its process, if it got as far as a connection.
+/// Asks the daemon to shut down. A failure comes with the daemon's process id, if there was a connection.
 async fn try_to_stop(endpoint: &Endpoint) -> Result<(), (Fault, Option<u32>)> {
     let client: Client = connect::connect(endpoint).await.map_err(|fault| (fault, None))?;
     ask_to_leave(&client).await.map_err(|fault| (fault, client.peer_pid()))
 }
 
-/// Ends the process at the other end of a connection to this very endpoint: no file that could be outdated says which.
+/// Kills the process at the other end of a connection to the endpoint, and gives its id. The system tells the id; one from a
+/// file could be outdated.
 ///
-/// `None` where another daemon has taken the stuck one's place meanwhile; `asked` is the one that was asked to leave.
+/// `None` if another daemon has replaced the stuck one meanwhile. `asked` is the process that was asked to shut down.
 async fn kill(endpoint: &Endpoint, asked: Option<u32>) -> Result<Option<u32>, Fault> {
     let cannot = |why: &str| {
-        Fault::new(Code::DaemonUnresponsive, format!("the daemon cannot be ended from here: {why}"))
-            .hint("look for a stuck `offheap` process and end it")
+        Fault::new(Code::DaemonUnresponsive, format!("cannot kill the daemon: {why}"))
+            .hint("find the stuck `offheap` process and kill it")
     };
-    // Held until it is over: while it is open its peer is the process that is meant.
+    // While the connection is open, the process id of its peer cannot be reused.
     let mut connection = match connection::connect(endpoint).await {
         Ok(connection) => connection,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
         Err(error) => return Err(cannot(&error.to_string())),
     };
     let pid = connection.peer_pid().filter(|pid| *pid > 0);
-    let pid = pid.ok_or_else(|| cannot("this system does not tell its process"))?;
+    let pid = pid.ok_or_else(|| cannot("this system does not tell its process id"))?;
     let greeted = tokio::time::timeout(Duration::from_secs(1), connection.greet(Purpose::Talk)).await;
     if matches!(greeted, Ok(Ok(_))) && asked != Some(pid) {
         return Ok(None);
     }
     if !is_offheap(pid) {
-        return Err(cannot(&format!("process {pid}, which listens there, is not offheap")));
+        return Err(cannot(&format!("process {pid}, which listens at its endpoint, is not offheap")));
     }
     end(pid).map_err(|error| cannot(&format!("process {pid}: {error}")))?;
     drop(connection);
     let lock = log::open_private(&endpoint.lock()).map_err(|error| cannot(&error.to_string()))?;
-    let patience = Instant::now() + GONE;
+    let deadline = Instant::now() + LOCK_RELEASE_LIMIT;
     while lock.try_lock().is_err() {
-        if Instant::now() > patience {
-            return Err(cannot(&format!("process {pid} was killed and its lock is still held")));
+        if Instant::now() > deadline {
+            return Err(cannot(&format!("process {pid} was killed, but its lock is still held")));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(Some(pid))
 }
 
-/// Whether a process runs a program of our name, where the system tells.
+/// Whether a process runs a program named `offheap...`. Only Linux tells; elsewhere always true.
 fn is_offheap(pid: u32) -> bool {
     if !cfg!(target_os = "linux") {
-        return true; // it holds our endpoint, in a directory that only this user can enter
+        return true; // it listens at our endpoint, in a directory that only this user can enter
     }
     let Ok(exe) = std::fs::read_link(format!("/proc/{pid}/exe")) else { return false };
-    // A daemon goes on when its file is replaced by an update.
+    // An update replaces the file of a running daemon: Linux then appends " (deleted)".
     let name = exe.file_name().unwrap_or_default().to_string_lossy().into_owned();
     name.trim_end_matches(" (deleted)").starts_with("offheap")
 }

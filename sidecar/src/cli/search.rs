@@ -1,4 +1,4 @@
-//! `offheap search`: asks the project's index, or the files themselves where a regular expression needs no index.
+//! `offheap search`: searches the project's index; without one, a regular expression is matched against the files.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::project::Project;
 use crate::project::search::check_search;
 
-/// How long `search --fresh` waits.
+/// How long `search --fresh` waits for changes to be indexed.
 const FRESH_WAIT_MS: u32 = 10_000;
 
 pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
@@ -55,7 +55,7 @@ pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
     endpoint.project().map(Config::read).transpose()?;
     let report = match endpoint.project() {
         Some(root) if config::has_index(&config::place(root))? => ask_search(&endpoint, search).await?,
-        // Without an index there is nothing that a daemon would keep.
+        // Without an index a daemon would be of no use.
         root => {
             let dir = root.map_or_else(|| canonical(Path::new(".")), |root| Ok(root.to_path_buf()))?;
             search_unindexed(dir, search)?
@@ -80,7 +80,7 @@ async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<Search
     interruptible(asking).await
 }
 
-/// Regular expressions need no index, and no daemon either.
+/// Matches a regular expression against the files, without a daemon. All other modes fail: they need an index.
 fn search_unindexed(dir: PathBuf, search: SearchRequest) -> Result<SearchReport, Fault> {
     check_search(&search)?;
     let project = Project::new(dir);

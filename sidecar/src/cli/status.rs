@@ -19,7 +19,7 @@ pub async fn status(common: &Common) -> Result<ExitCode, Fault> {
     };
     let status = match asked {
         Ok(status) => status,
-        // It left just now; or none can be reached from here, and commands have their own.
+        // Where sockets are refused, each command runs a private daemon: none is shared.
         Err(fault) if means_not_running(&fault) => {
             if common.json {
                 out(&StatusDocument::not_running(endpoint.project().map(path_text)));

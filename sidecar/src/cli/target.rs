@@ -7,14 +7,15 @@ use offheap_protocol::{Endpoint, Fault};
 
 use crate::args::Common;
 
-/// The project that `index` works for: the one around the directory, or the directory itself, which becomes one.
+/// The root of the project that `index` works for: the project that contains the directory, else the directory itself, which
+/// becomes a project.
 pub fn project(common: &Common) -> Result<PathBuf, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     Ok(find_project(&dir)?.unwrap_or(canonical(&dir)?))
 }
 
-/// The daemon that every other command talks to: the one of the project around the directory; where there is none, the
-/// user's, or with `--project DIR` the one of DIR.
+/// The endpoint of the daemon that all other commands talk to: that of the project that contains the directory. Outside of
+/// projects, that of DIR with `--project DIR`, else that of the user's daemon without a project.
 pub fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     match (find_project(&dir)?, &common.project) {
@@ -23,18 +24,18 @@ pub fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     }
 }
 
-/// As [`endpoint`], also for a directory that was moved or deleted while its daemon runs.
+/// As [`endpoint`], but also for a directory that was moved or deleted while its daemon runs.
 pub fn endpoint_or_gone(common: &Common) -> Result<Endpoint, Fault> {
     endpoint(common).or_else(|fault| {
         let dir = common.project.as_deref().unwrap_or(Path::new("."));
-        let endpoint = gone(dir).map(|dir| Endpoint::new(Some(dir))).transpose()?;
-        // Where no daemon ever was, the path is a mistake.
+        let endpoint = canonical_path_of_missing(dir).map(|dir| Endpoint::new(Some(dir))).transpose()?;
+        // Without a lock file no daemon ever ran there: the path is a mistake.
         endpoint.filter(|endpoint| endpoint.lock().exists()).ok_or(fault)
     })
 }
 
-/// The canonical path that a directory had which is not there any more; `None` when it is there.
-fn gone(dir: &Path) -> Option<PathBuf> {
+/// The canonical path that a missing directory had; `None` if the directory exists.
+fn canonical_path_of_missing(dir: &Path) -> Option<PathBuf> {
     let shell = || std::env::var_os("PWD").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let path = std::path::absolute(dir).ok().or_else(|| Some(shell()?.join(dir)))?;
     let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();

@@ -11,34 +11,34 @@ use offheap_protocol::{Code, Fault};
 use super::file::Config;
 use crate::secret::secret;
 
-/// Where a project's index lies.
+/// The place of a project's index.
 pub fn place(project: &Path) -> Place {
     Place::below(project, &[PROJECT_DIR, "data"], secret())
 }
 
-/// Where the index of a project lies that is held open.
+/// The place of the index of a project whose directory is open.
 pub fn place_in(tree: &Tree) -> Place {
     Place::within(tree, &[PROJECT_DIR, "data"], secret())
 }
 
-/// Whether anybody indexed the project.
+/// Whether the project has an index.
 pub fn has_index(place: &Place) -> Result<bool, Fault> {
     place.has_index().map_err(|error| crate::fault::from_engine(&error))
 }
 
-/// The project's `.offheap`, made when there is none.
+/// Opens the project's `.offheap` directory, creating it if needed.
 pub fn project_folder(tree: &Tree) -> offheap_engine::Result<Folder> {
     tree.folder().make_folder(PROJECT_DIR).map(|(folder, _)| folder)
 }
 
-/// Makes `.offheap` with its configuration and a `.gitignore` for everything else, leaving what is there.
+/// Creates `.offheap` with a configuration, and a `.gitignore` for everything else. Existing files stay as they are.
 ///
-/// Says whether the configuration is new.
+/// Returns whether the configuration is new.
 pub fn init(project: &Path) -> Result<bool, Fault> {
     init_in(&Tree::open(project).map_err(|error| crate::fault::from_engine(&error))?)
 }
 
-/// As [`init`], of a project that is held open.
+/// As [`init`], for a project whose directory is open.
 pub fn init_in(tree: &Tree) -> Result<bool, Fault> {
     let dir = tree.path().join(PROJECT_DIR);
     let failed = |error: Error| match error {
@@ -56,8 +56,12 @@ pub fn init_in(tree: &Tree) -> Result<bool, Fault> {
     let write_new = |name: &str, content: String| {
         folder.write_new(name, content.as_bytes(), false).map_err(|error| Error::io("write", &dir.join(name), error))
     };
-    write_new(".gitignore", "# The index is made from the tree; only the configuration is worth committing.\n*\n!.gitignore\n!config.json\n".into())
-        .map_err(failed)?;
+    write_new(
+        ".gitignore",
+        "# The index can be built again at any time: commit only the configuration.\n*\n!.gitignore\n!config.json\n"
+            .into(),
+    )
+    .map_err(failed)?;
     let config = serde_json::to_string_pretty(&Config::default()).expect("plain data");
     write_new("config.json", config + "\n").map_err(failed)
 }

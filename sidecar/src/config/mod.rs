@@ -1,4 +1,4 @@
-//! What can be configured: a project's file, the user's environment variables, and where both the file and the index are.
+//! Configuration: a project's `.offheap/config.json`, the user's environment variables, and the `.offheap` directory.
 
 mod directory;
 mod environment;

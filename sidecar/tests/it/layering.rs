@@ -255,7 +255,7 @@ fn only_the_disk_module_reaches_into_a_project() {
         ("src/model/file.rs", "model files of packages and of the Hugging Face cache"),
         ("src/config/tests.rs", "a test's own files"),
         ("src/schema_file.rs", "tests only: the repository's schemas"),
-        ("src/cli/doctor.rs", "the runtime directory, /proc/sys"),
+        ("src/cli/doctor/", "the runtime directory, /proc/sys"),
         ("src/cli/restart.rs", "/proc"),
     ];
     const CALLS: &[&str] = &[

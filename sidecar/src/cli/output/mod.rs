@@ -1,4 +1,4 @@
-//! What a person or a program sees.
+//! What commands print, as text and as JSON.
 
 pub mod json;
 pub mod progress;

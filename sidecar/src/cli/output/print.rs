@@ -1,4 +1,4 @@
-//! Lines on standard output and standard error, with nothing in them that a terminal obeys.
+//! Lines on standard output and standard error, without control characters that a terminal would obey.
 
 use std::io::Write;
 
@@ -6,9 +6,9 @@ use offheap_protocol::Fault;
 use offheap_protocol::message::{is_obeyed, printable};
 use serde::Serialize;
 
-/// One JSON document, one line, on standard output.
+/// Prints a JSON document as one line on standard output.
 pub fn out(document: &impl Serialize) {
-    // JSON need not escape these, and a terminal may obey them.
+    // JSON allows these characters unescaped, but a terminal may obey them.
     let text = serde_json::to_string(document).expect("documents are plain data");
     if !text.contains(is_obeyed) {
         return write(&text);
@@ -17,12 +17,12 @@ pub fn out(document: &impl Serialize) {
     write(&text.chars().map(escaped).collect::<String>());
 }
 
-/// A line on standard output, with nothing in it that a terminal obeys.
+/// Prints a line on standard output; control characters are replaced.
 pub fn say(line: &str) {
     write(&printable(line));
 }
 
-/// A line of ours on standard output. A reader that left (`| head`) is no error.
+/// Prints a line on standard output as it is. Ends the process if the reader has closed the pipe (`| head`).
 pub fn write(line: &str) {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
@@ -35,12 +35,12 @@ pub fn write(line: &str) {
     }
 }
 
-/// A line on standard error, with nothing in it that a terminal obeys.
+/// Prints a line on standard error; control characters are replaced.
 pub fn note(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
 }
 
-/// A failure: what happened with its code, then the remedy on its own line.
+/// Prints a failure on standard error: what happened and its code, then the hint on a line of its own.
 pub fn error(fault: &Fault) {
     note(&format!("error: {} [{}]", fault.message, fault.code));
     if !fault.hint.is_empty() {
@@ -48,7 +48,7 @@ pub fn error(fault: &Fault) {
     }
 }
 
-/// One line of what files hold, no wider than can be read.
+/// Text from a file as one line of at most 160 characters, without control characters.
 pub fn clean(line: &str) -> String {
     const WIDTH: usize = 160;
     let start: String = line.chars().take(WIDTH).collect();

@@ -1,4 +1,4 @@
-//! How far an index run is, on standard error.
+//! The progress of an index run, on standard error.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use offheap_protocol::message::{Phase, Progress};
 
 use super::print::{clean, note};
 
-/// Progress of an index run on standard error: a bar on a terminal, a line per phase elsewhere.
+/// Shows the progress of an index run: a bar on a terminal, otherwise one line per phase.
 pub struct Bar {
     bar: ProgressBar,
     last: std::cell::Cell<Option<Phase>>,
@@ -23,7 +23,7 @@ impl Bar {
 
     pub fn show(&self, progress: &Progress) {
         let (what, unit) = match progress.phase {
-            Phase::Scan => ("looking for files", ""),
+            Phase::Scan => ("finding files", ""),
             Phase::Text => ("reading", "files"),
             Phase::Embed => ("embedding", "chunks"),
             Phase::Done => ("done", ""),
@@ -35,7 +35,7 @@ impl Bar {
                     total => format!("{what} {total} {unit}"),
                 });
             }
-            // The rate and the remaining time of one phase say nothing about the next.
+            // The rate of one phase does not apply to the next.
             self.bar.reset();
             self.bar.enable_steady_tick(Duration::from_millis(200));
             let style = if progress.total > 0 {

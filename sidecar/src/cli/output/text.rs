@@ -7,12 +7,14 @@ use offheap_protocol::message::{
     Hit, IndexReport, Latency, LoadStatus, SearchReport, StatusReport, WatchStatus, printable,
 };
 
+use super::json::{Check, CheckState};
 use super::print::{clean, note, say, write};
 
+/// Prints what an index run did.
 pub fn index(root: &Path, report: &IndexReport) {
     let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1e3);
     if report.foreign {
-        note("note: the index that was there was not made by you on this machine; it was begun anew");
+        note("note: the old index was not made by this user on this machine; it was not used");
     }
     say(&format!(
         "Indexed {} in {}: {} files, {} chunks",
@@ -22,7 +24,7 @@ pub fn index(root: &Path, report: &IndexReport) {
         report.chunks
     ));
     say(&format!(
-        "  {} files new or changed, {} gone, {} skipped; text search after {}",
+        "  {} files new or changed, {} removed, {} skipped; full text searchable after {}",
         report.files_changed,
         report.files_removed,
         report.skipped_total,
@@ -36,15 +38,16 @@ pub fn index(root: &Path, report: &IndexReport) {
     ));
     if report.vectors < report.chunks {
         say(&format!(
-            "  {} chunks changed on disk meanwhile: run `offheap index` again",
+            "  {} chunks changed on disk during the run: run `offheap index` again",
             report.chunks - report.vectors
         ));
     }
 }
 
-/// Lines of a chunk that a person is shown.
+/// Greatest number of lines of a chunk that are printed.
 const SHOWN_LINES: usize = 12;
 
+/// Prints hits and a summary; `text` says whether with their code.
 pub fn hits(report: &SearchReport, text: bool) {
     if let Some(why) = &report.degraded {
         note(&format!("note: {why}"));
@@ -62,7 +65,7 @@ pub fn hits(report: &SearchReport, text: bool) {
         if hit.matches.is_empty() {
             heading(&place(hit), &format!("  {}", about(hit)));
         } else if !text || hit.first_line == hit.last_line {
-            // As grep prints it.
+            // The format of grep: path:line:column: text.
             let line = if text { clean(&hit.text) } else { String::new() };
             heading(&(place(hit) + ":"), &format!(" {line}"));
             continue;
@@ -83,7 +86,7 @@ pub fn hits(report: &SearchReport, text: bool) {
     note(&summary(report));
 }
 
-/// Where a hit is: the line that matches, the definition, or the whole chunk.
+/// Path and line of a hit: the matching line, the definition's line, or the lines of the chunk.
 fn place(hit: &Hit) -> String {
     let path = clean(&hit.path);
     match (&hit.symbol, hit.matches.first()) {
@@ -93,7 +96,7 @@ fn place(hit: &Hit) -> String {
     }
 }
 
-/// What is said of a hit behind its place.
+/// The rest of a hit's first line: definition or score, enclosing definitions, whether it is stale.
 fn about(hit: &Hit) -> String {
     let what = match &hit.symbol {
         Some(found) if found.fit == "exact" => format!("{} {}", found.kind, clean(&found.name)),
@@ -105,7 +108,7 @@ fn about(hit: &Hit) -> String {
     format!("{what}{scope}{stale}")
 }
 
-/// The lines of a hit; of a definition, from its name on.
+/// Prints the lines of a hit; with a definition, from the line of its name on.
 fn code(hit: &Hit) {
     let from = hit.symbol.as_ref().map_or(hit.first_line, |found| found.line);
     let lines: Vec<&str> = hit.text.lines().skip(from.saturating_sub(hit.first_line) as usize).collect();
@@ -128,17 +131,18 @@ fn summary(report: &SearchReport) -> String {
         return format!("{n} lines match in {files} files read{more}: {:.1} ms", ms(report.search_us));
     }
     let pending = match coverage.pending_files {
-        Some(n) if n > 0 => format!("; {n} changed files are not in it yet"),
+        Some(n) if n > 0 => format!("; {n} changed files are not indexed yet"),
         _ => String::new(),
     };
     format!(
-        "{n} hits{more}, {mode} search over {} chunks{pending}: {:.1} ms for the query's vector, {:.1} ms to search",
+        "{n} hits{more}, {mode} search over {} chunks{pending}: {:.1} ms to embed the query, {:.1} ms to search",
         coverage.chunks,
         ms(report.embed_us),
         ms(report.search_us)
     )
 }
 
+/// Prints what the daemon is doing.
 pub fn status(status: &StatusReport) {
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
@@ -160,13 +164,13 @@ pub fn status(status: &StatusReport) {
     });
     let memory = match (status.anon_bytes, status.file_bytes) {
         (Some(anon), Some(file)) => format!("{} own, {} mapped files", mb(anon), mb(file)),
-        _ => "not told by this system".to_owned(),
+        _ => "unknown on this system".to_owned(),
     };
     let rows = [
         ("offheap", format!("{}, process {}, up {:.0} s", status.version, status.pid, status.uptime_ms as f64 / 1e3)),
         ("project", or_none(status.project.clone())),
         ("model", model.unwrap_or_else(|| "not loaded".to_owned())),
-        ("index", or_none(index) + if status.indexing { " (being brought up to date)" } else { "" }),
+        ("index", or_none(index) + if status.indexing { " (being updated)" } else { "" }),
         (
             "requests",
             format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
@@ -197,16 +201,16 @@ fn latency(latency: &Latency) -> String {
     }
 }
 
-/// What was not done, and who was shown out.
+/// Requests that were not answered, and dropped connections.
 fn refused(load: &LoadStatus) -> String {
     let cut = &load.cut_off;
     let rows = [
         (load.cancelled, "cancelled"),
         (load.timed_out, "timed out"),
-        (load.overloaded, "too much at once"),
+        (load.overloaded, "refused for overload"),
         (cut.malformed, "malformed connections"),
         (cut.slow_reader, "connections that did not read"),
-        (cut.slow_sender, "connections that stopped half way"),
+        (cut.slow_sender, "connections that stopped in mid-message"),
     ];
     let said: Vec<String> = rows.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if said.is_empty() { "none".to_owned() } else { said.join(", ") }
@@ -215,7 +219,7 @@ fn refused(load: &LoadStatus) -> String {
 fn watch(watch: &WatchStatus) -> String {
     let state = match watch.state.as_str() {
         "watching" => format!("watched in {} folders", watch.folders),
-        "polling" => "looked for now and then".to_owned(),
+        "polling" => "polled every 30 s".to_owned(),
         _ => "not watched".to_owned(),
     };
     let busy = if watch.busy { ", being indexed" } else { "" };
@@ -225,4 +229,28 @@ fn watch(watch: &WatchStatus) -> String {
     };
     let problem = watch.problem.as_ref().map(|why| format!(" ({})", clean(why))).unwrap_or_default();
     format!("{state}{pending}{busy}{problem}")
+}
+
+/// Prints what `doctor` found; `problems` is the number of problems.
+pub fn checks(checks: &[Check], problems: usize) {
+    checks.iter().for_each(check);
+    say(&match problems {
+        0 => "No problem found.".to_owned(),
+        1 => "1 problem found.".to_owned(),
+        n => format!("{n} problems found."),
+    });
+}
+
+fn check(found: &Check) {
+    let state = match found.state {
+        CheckState::Ok => "ok",
+        CheckState::Warning => "warning",
+        CheckState::Problem => "problem",
+    };
+    let mut lines = found.detail.lines();
+    say(&format!("{:>8}  {}: {}", state, found.check, lines.next().unwrap_or_default()));
+    lines.for_each(|line| say(&format!("          {line}")));
+    if !found.remedy.is_empty() {
+        say(&format!("          -> {}", found.remedy));
+    }
 }

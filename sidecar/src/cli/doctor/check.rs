@@ -1,0 +1,21 @@
+//! Outcomes of checks.
+
+use offheap_protocol::Fault;
+
+use crate::cli::output::json::{Check, CheckState};
+
+/// A check that found nothing wrong.
+pub fn ok(check: &'static str, detail: impl Into<String>) -> Check {
+    Check { check, state: CheckState::Ok, detail: detail.into(), remedy: String::new() }
+}
+
+/// A check that found what works, but may stop working soon, or works less well than it could.
+pub fn warning(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { check, state: CheckState::Warning, detail: detail.into(), remedy: remedy.into() }
+}
+
+/// A check that found what does not work.
+pub fn problem(check: &'static str, fault: &Fault) -> Check {
+    let detail = format!("{} [{}]", fault.message, fault.code);
+    Check { check, state: CheckState::Problem, detail, remedy: fault.hint.clone() }
+}
