@@ -56,9 +56,6 @@ pub fn watch_commits(store: &mut Store) {
 /// Kills this process: no destructor, no flush, no exit handler.
 fn die() -> ! {
     #[cfg(unix)]
-    // SAFETY: kill takes two numbers; SIGKILL cannot be caught, so nothing of this process runs after it.
-    unsafe {
-        libc::kill(libc::getpid(), libc::SIGKILL);
-    }
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     std::process::abort()
 }

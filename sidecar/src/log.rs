@@ -72,12 +72,14 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 /// Makes a standard descriptor (0, 1 or 2) refer to `file`.
 #[cfg(unix)]
 pub fn replace(file: &File, descriptor: i32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: both descriptors are open; dup2 is atomic and keeps Rust's own handle of `descriptor` valid.
-    if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+    let done = match descriptor {
+        0 => dup2_stdin(file),
+        1 => dup2_stdout(file),
+        2 => dup2_stderr(file),
+        other => unreachable!("{other} is no standard descriptor"),
+    };
+    Ok(done?)
 }
 
 #[cfg(windows)]

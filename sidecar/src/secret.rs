@@ -52,8 +52,7 @@ fn open_dir(dir: &Path) -> Result<Folder> {
     {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
         let there = dir.ancestors().find_map(|dir| std::fs::metadata(dir).ok());
-        // SAFETY: geteuid cannot fail and touches no memory.
-        let user = unsafe { libc::geteuid() };
+        let user = rustix::process::geteuid().as_raw();
         if let Some(owner) = there.map(|there| there.uid()).filter(|owner| *owner != user) {
             let found = format!("in a directory of user {owner}, not of this user ({user})");
             return Err(Error::UnsafePath { path: dir.to_path_buf(), found });

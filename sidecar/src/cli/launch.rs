@@ -155,13 +155,12 @@ fn value_for_daemon(name: &str) -> Option<std::ffi::OsString> {
 #[cfg(unix)]
 fn detach(command: &mut Command) {
     use std::os::unix::process::CommandExt;
+    let new_session = || {
+        let _ = rustix::process::setsid(); // fails only for the leader of a session, which a new process is not
+        Ok(())
+    };
     // SAFETY: setsid is async-signal-safe, as code between fork and exec must be.
-    unsafe {
-        command.pre_exec(|| {
-            libc::setsid();
-            Ok(())
-        });
-    }
+    unsafe { command.pre_exec(new_session) };
 }
 
 /// Gives the daemon no console, and none of this process's handles.

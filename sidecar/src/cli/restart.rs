@@ -108,9 +108,9 @@ fn is_offheap(pid: u32) -> bool {
 
 #[cfg(unix)]
 fn end(pid: u32) -> std::io::Result<()> {
-    let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
-    // SAFETY: kill takes two numbers and touches no memory. A stopped process is ended by this signal, too.
-    if unsafe { libc::kill(pid, libc::SIGKILL) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(ErrorKind::InvalidInput)?;
+    Ok(kill_process(pid, Signal::KILL)?) // ends a stopped process, too
 }
 
 #[cfg(windows)]

@@ -85,6 +85,7 @@ const RULES: &[Rule] = &[
             "offheap-engine",
             "offheap-protocol",
             "rmcp",
+            "rustix",
             "serde",
             "serde_json",
             "sha2",

@@ -74,15 +74,8 @@ pub fn disk(check: &'static str, dir: &Path) -> Option<Check> {
 
 #[cfg(unix)]
 fn free_bytes(dir: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the path ends with a zero and the structure is ours; it is read only where the call filled it.
-    let stat = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &raw mut stat) == 0).then_some(stat)?
-    };
-    #[allow(clippy::unnecessary_cast)] // the fields have other widths on other systems
-    Some(stat.f_bavail as u64 * stat.f_frsize as u64)
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    Some(disk.f_bavail * disk.f_frsize)
 }
 
 #[cfg(not(unix))]
