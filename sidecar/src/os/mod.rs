@@ -11,10 +11,7 @@ use std::fs::File;
 /// other systems their number must do.
 pub fn lower_priority() {
     #[cfg(target_os = "linux")]
-    // SAFETY: changes a number of the calling thread; a refusal changes nothing.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
-    }
+    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 /// Closes the descriptors that the starter left open for its children, all but the three standard streams: a shell that waits
