@@ -1,9 +1,10 @@
-//! The binary as its users see it: processes, sockets, commands.
+//! Tests of the program as a user sees it: processes, sockets, commands.
 //!
-//! Every test has its own runtime directory, home and project, so all of them run side by side. Nothing waits for a
-//! fixed time: conditions are polled up to a deadline.
+//! Every test has its own runtime directory, home and project, so that tests can run at the same time. Tests do not sleep for a
+//! fixed time: they poll a condition until a deadline.
 
 mod support;
+mod source;
 mod layering;
 mod structure;
 #[cfg(unix)]

@@ -1,18 +1,17 @@
-//! The shape of the Rust code: imports without circles, short functions, short files. `npm/scripts/structure.mjs` does the same
-//! for JavaScript.
+//! The shape of the Rust code: no circular imports, short functions, short files. `npm/scripts/structure.mjs` checks the
+//! same for JavaScript.
 //!
-//! A module's file imports another one's when a path in its code leads there. At each level of the module tree, imports between
-//! sibling modules, everything below them included, must form no circle. A child that names its own ancestors is no import.
+//! A module imports another one when a path in its code leads there. At each level of the module tree, the imports between
+//! sibling modules, each with everything below it, must form no circle. Naming an ancestor does not count as an import.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-use crate::support::repository;
+use crate::source::{ModulePath, SourceFile, is_test, source_files};
 
-/// Root files of the crates, by the name under which the code calls them.
+/// Each crate's name and its root file.
 const CRATES: &[(&str, &str)] = &[
     ("offheap", "sidecar/src/main.rs"),
     ("offheap_engine", "sidecar/engine/src/lib.rs"),
@@ -24,63 +23,14 @@ const MAX_FILE_LINES: usize = 500;
 /// Files that may be longer, each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[];
 
-/// A module's path from its crate's root, which is empty.
-type ModulePath = Vec<String>;
-
-/// One file, parsed.
-struct File {
-    path: PathBuf,
-    module: ModulePath,
-    syntax: syn::File,
-    n_lines: usize,
-}
-
-/// A crate's files, found by following `mod name;` from its root. Test modules are left out.
-fn files_of(root: &Path) -> Vec<File> {
-    let mut files = Vec::new();
-    let mut pending = vec![(root.to_path_buf(), ModulePath::new())];
-    while let Some((path, module)) = pending.pop() {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let is_root = module.is_empty() || path.ends_with("mod.rs");
-        let folder = if is_root { path.parent().expect("a file").to_path_buf() } else { path.with_extension("") };
-        for item in &syntax.items {
-            if let syn::Item::Mod(child) = item
-                && child.content.is_none()
-                && !is_test(&child.attrs)
-            {
-                let name = child.ident.to_string();
-                let beside = folder.join(format!("{name}.rs"));
-                let file = if beside.exists() { beside } else { folder.join(&name).join("mod.rs") };
-                pending.push((file, [module.clone(), vec![name]].concat()));
-            }
-        }
-        files.push(File { path, module, syntax, n_lines: text.lines().count() });
-    }
-    files
-}
-
-/// Whether an item is compiled for tests only.
-fn is_test(attrs: &[syn::Attribute]) -> bool {
-    attrs.iter().any(|attr| {
-        let words = quote_free(attr);
-        attr.path().is_ident("test") || attr.path().is_ident("cfg") && words.starts_with("test")
-    })
-}
-
-/// The tokens within an attribute's brackets, as text.
-fn quote_free(attr: &syn::Attribute) -> String {
-    attr.meta.require_list().map(|list| list.tokens.to_string()).unwrap_or_default()
-}
-
-/// Collects the paths that a file's code names, and its functions' lengths.
+/// The paths that occur in a file's code, and its functions with their numbers of lines.
 #[derive(Default)]
-struct Names {
+struct Contents {
     paths: Vec<Vec<String>>,
     functions: Vec<(String, usize)>,
 }
 
-impl Names {
+impl Contents {
     fn add_tree(&mut self, prefix: &[String], tree: &syn::UseTree) {
         let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
@@ -98,7 +48,7 @@ impl Names {
     }
 }
 
-impl<'ast> Visit<'ast> for Names {
+impl<'ast> Visit<'ast> for Contents {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         if !is_test(&item.attrs) {
             visit::visit_item_mod(self, item);
@@ -127,7 +77,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        // Arguments of macros are tokens; those that are expressions can be looked into.
+        // The arguments of a macro are tokens; paths are found in them where they parse as a list of expressions.
         let parser = syn::punctuated::Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
         if let Ok(expressions) = item.parse_body_with(parser) {
             expressions.iter().for_each(|expression| self.visit_expr(expression));
@@ -136,13 +86,13 @@ impl<'ast> Visit<'ast> for Names {
     }
 }
 
-/// The module, among `modules`, in which the path that `from` names ends; `None` for other crates' and local names.
+/// The module of `modules` to which a path in the code of `from` leads; `None` for paths into other crates and local names.
 fn resolve(path: &[String], from: &ModulePath, modules: &BTreeSet<ModulePath>) -> Option<ModulePath> {
     let (mut base, mut rest) = match path.first()?.as_str() {
         "crate" => (ModulePath::new(), &path[1..]),
         "self" => (from.clone(), &path[1..]),
         "super" => (from.clone(), path),
-        // A child of the module where the path stands, or nothing of this crate's.
+        // The first name is a child module of `from`, or it is not a module of this crate.
         first => {
             let child = [from.clone(), vec![first.to_owned()]].concat();
             if !modules.contains(&child) {
@@ -165,32 +115,32 @@ fn resolve(path: &[String], from: &ModulePath, modules: &BTreeSet<ModulePath>) -
     Some(base)
 }
 
-/// Who imports whom, as pairs of modules with the file that does it.
-fn imports(files: &[File]) -> Vec<(ModulePath, ModulePath, PathBuf)> {
+/// Every import as the importing module, the imported module and the importing file.
+fn imports(files: &[SourceFile]) -> Vec<(ModulePath, ModulePath, String)> {
     let modules: BTreeSet<ModulePath> = files.iter().map(|file| file.module.clone()).collect();
     let mut found = Vec::new();
     for file in files {
-        let mut names = Names::default();
-        names.visit_file(&file.syntax);
+        let mut contents = Contents::default();
+        contents.visit_file(&file.syntax);
         let targets: BTreeSet<ModulePath> =
-            names.paths.iter().filter_map(|path| resolve(path, &file.module, &modules)).collect();
+            contents.paths.iter().filter_map(|path| resolve(path, &file.module, &modules)).collect();
         let is_ancestor = |target: &ModulePath| file.module.starts_with(target);
         let targets = targets.into_iter().filter(|target| !is_ancestor(target));
-        found.extend(targets.map(|target| (file.module.clone(), target, file.path.clone())));
+        found.extend(targets.map(|target| (file.module.clone(), target, file.relative_path())));
     }
     found
 }
 
-/// Circles among siblings, each as the names of its modules and the imports that tie it.
-fn circles(imports: &[(ModulePath, ModulePath, PathBuf)]) -> Vec<String> {
-    // For each parent module: its children, and which child imports which through which files.
+/// Circles among sibling modules, each as text: the names of its modules and the imports between them.
+fn circles(imports: &[(ModulePath, ModulePath, String)]) -> Vec<String> {
+    // For each parent module: pairs of an importing and an imported child, with the imports that make the pair.
     let mut levels: BTreeMap<ModulePath, BTreeMap<(String, String), BTreeSet<String>>> = BTreeMap::new();
     for (from, to, file) in imports {
         let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
         if common < from.len() && common < to.len() {
             let pair = (from[common].clone(), to[common].clone());
-            let tie = format!("{} -> {}", shown(file), to.join("::"));
-            levels.entry(from[..common].to_vec()).or_default().entry(pair).or_default().insert(tie);
+            let import = format!("{file} -> {}", to.join("::"));
+            levels.entry(from[..common].to_vec()).or_default().entry(pair).or_default().insert(import);
         }
     }
     let mut found = Vec::new();
@@ -209,24 +159,21 @@ fn circles(imports: &[(ModulePath, ModulePath, PathBuf)]) -> Vec<String> {
             let circle: BTreeSet<String> =
                 reaches(from).into_iter().filter(|other| reaches(other).contains(from)).collect();
             if circle.contains(from) && circle.iter().all(|name| done.insert(name.clone())) {
-                let ties = edges.iter().filter(|((a, b), _)| circle.contains(a) && circle.contains(b));
-                let ties: Vec<String> =
-                    ties.flat_map(|(_, ties)| ties.iter().map(|tie| format!("    {tie}"))).collect();
+                let within = edges.iter().filter(|((a, b), _)| circle.contains(a) && circle.contains(b));
+                let within = within.flat_map(|(_, imports)| imports);
+                let within: Vec<String> = within.map(|import| format!("    {import}")).collect();
                 let names: Vec<String> = circle.into_iter().collect();
-                let within = if parent.is_empty() { "the crate".to_owned() } else { parent.join("::") };
-                found.push(format!("in {within}: {}\n{}", names.join(", "), ties.join("\n")));
+                let place = if parent.is_empty() { "the crate".to_owned() } else { parent.join("::") };
+                found.push(format!("in {place}: {}\n{}", names.join(", "), within.join("\n")));
             }
         }
     }
     found
 }
 
-fn all_files() -> Vec<(&'static str, Vec<File>)> {
-    CRATES.iter().map(|(name, root)| (*name, files_of(&repository().join(root)))).collect()
-}
-
-fn shown(path: &Path) -> String {
-    path.strip_prefix(repository()).unwrap_or(path).display().to_string().replace('\\', "/")
+/// The files of each crate, by the crate's name.
+fn all_files() -> Vec<(&'static str, Vec<SourceFile>)> {
+    CRATES.iter().map(|(name, root)| (*name, source_files(root))).collect()
 }
 
 #[test]
@@ -235,7 +182,7 @@ fn modules_form_no_circle() {
         .iter()
         .flat_map(|(name, files)| circles(&imports(files)).into_iter().map(move |circle| format!("{name}, {circle}")))
         .collect();
-    assert!(found.is_empty(), "modules import each other:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "modules import each other in a circle:\n{}", found.join("\n"));
 }
 
 #[test]
@@ -243,19 +190,20 @@ fn functions_and_files_are_short() {
     let mut long = Vec::new();
     let mut n_functions = 0;
     for file in all_files().into_iter().flat_map(|(_, files)| files) {
-        let path = shown(&file.path);
-        if file.n_lines > MAX_FILE_LINES && !LONG_FILES.iter().any(|(allowed, _)| *allowed == path) {
-            long.push(format!("{path}: {} lines, at most {MAX_FILE_LINES}", file.n_lines));
+        let path = file.relative_path();
+        let n_lines = file.text.lines().count();
+        if n_lines > MAX_FILE_LINES && !LONG_FILES.iter().any(|(allowed, _)| *allowed == path) {
+            long.push(format!("{path}: {n_lines} lines, at most {MAX_FILE_LINES}"));
         }
-        let mut names = Names::default();
-        names.visit_file(&file.syntax);
-        n_functions += names.functions.len();
-        let too_long = names.functions.into_iter().filter(|(_, n_lines)| *n_lines > MAX_FUNCTION_LINES);
+        let mut contents = Contents::default();
+        contents.visit_file(&file.syntax);
+        n_functions += contents.functions.len();
+        let too_long = contents.functions.into_iter().filter(|(_, n_lines)| *n_lines > MAX_FUNCTION_LINES);
         long.extend(
             too_long.map(|(name, n_lines)| format!("{path}: {name}: {n_lines} lines, at most {MAX_FUNCTION_LINES}")),
         );
     }
-    assert!(n_functions > 500, "functions are found: {n_functions}");
+    assert!(n_functions > 500, "only {n_functions} functions were found");
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
@@ -270,14 +218,14 @@ fn folders_have_a_mod_file_and_more_than_one_child() {
             let n_children = children.count();
             let is_folder = file.path.ends_with("mod.rs");
             let is_root = file.module.is_empty();
-            let path = shown(&file.path);
+            let path = file.relative_path();
             if n_children > 0 && !is_folder && !is_root {
-                wrong.push(format!("{path} has modules below it and is no mod.rs"));
+                wrong.push(format!("{path} has child modules but is not a mod.rs"));
             }
             let n_files =
                 file.path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).map_or(0, Iterator::count);
             if is_folder && n_files < 2 {
-                wrong.push(format!("{path} is alone in its folder"));
+                wrong.push(format!("{path} is the only file in its folder"));
             }
         }
     }
@@ -286,11 +234,9 @@ fn folders_have_a_mod_file_and_more_than_one_child() {
 
 #[test]
 fn the_check_finds_a_circle() {
-    let parse = |module: &str, text: &str| File {
-        path: PathBuf::from(module),
-        module: module.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect(),
-        syntax: syn::parse_file(text).expect("Rust"),
-        n_lines: 1,
+    let parse = |module: &str, text: &str| {
+        let path = module.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        SourceFile::parse(module.into(), path, text.to_owned())
     };
     let crate_root = || parse("", "mod a; mod b; fn main() { a::run() }");
     let found = |a: &str, b: &str| {
@@ -300,7 +246,7 @@ fn the_check_finds_a_circle() {
     let circle = found("use crate::b::B; pub fn run() {}", "mod c; fn f() { println!(\"{}\", crate::a::run()) }");
     assert_eq!(circle.len(), 1, "{circle:?}");
     assert!(circle[0].starts_with("in the crate: a, b\n"), "{circle:?}");
-    // Through a child, and by a path relative to it.
+    // An import of a child module, and one by a path that is relative to the child.
     let nested = circles(&imports(&[
         crate_root(),
         parse("a", "use super::b::c::C;"),
