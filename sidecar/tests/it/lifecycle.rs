@@ -1,4 +1,4 @@
-//! Starting, sharing, dying, leaving.
+//! The life of a daemon: start, shared use, crash, shutdown.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn start_starts_once() {
     assert_eq!(world.json(&["start", "--json"])["started"], false);
     let text = world.run(&["start"]);
     assert_eq!((text.code, text.stdout.as_str()), (Some(0), "Already running.\n"));
-    // From a directory below, it is the same project.
+    // A directory inside the project belongs to the same project.
     world.write("deep/er/file", "");
     let mut below = world.command(["status", "--json"]);
     below.current_dir(world.project().join("deep/er"));
@@ -34,7 +34,7 @@ fn start_starts_once() {
 }
 
 #[test]
-fn eight_starters_make_one_daemon() {
+fn eight_concurrent_starts_make_one_daemon() {
     let world = World::new();
     world.run(&["init"]);
     let starters: Vec<Guard> =
@@ -53,8 +53,8 @@ fn eight_starters_make_one_daemon() {
     assert_eq!(answers.iter().filter(|answer| answer["started"] == true).count(), 1, "{answers:?}");
     #[cfg(target_os = "linux")]
     {
-        let pid = world.status()["pid"].as_u64().expect("one runs") as u32;
-        // Losers of the race say so and end.
+        let pid = world.status()["pid"].as_u64().expect("a daemon runs") as u32;
+        // Daemons that lost the race exit.
         until("one daemon is left", || (world.daemons() == [pid]).then_some(()));
     }
 }
@@ -65,7 +65,7 @@ fn a_killed_daemon_is_replaced() {
     world.run(&["init"]);
     let first = world.start();
     signal(first, libc::SIGKILL);
-    // Its socket is still there, and nobody answers.
+    // A killed daemon leaves its socket behind; nothing listens on it.
     until("the daemon is gone", || world.status().is_null().then_some(()));
     assert!(world.endpoint().socket().exists());
     let vector = world.json(&["embed", "--json", "hello"]);
@@ -74,14 +74,14 @@ fn a_killed_daemon_is_replaced() {
 }
 
 #[test]
-fn a_stale_socket_is_no_obstacle() {
+fn a_stale_socket_does_not_prevent_a_start() {
     for stale in ["socket", "file"] {
         let world = World::new();
         world.run(&["init"]);
         let path = world.endpoint().socket();
         match stale {
-            "socket" => drop(std::os::unix::net::UnixListener::bind(&path).expect("free")),
-            _ => std::fs::write(&path, "").expect("free"),
+            "socket" => drop(std::os::unix::net::UnixListener::bind(&path).expect("nothing exists there")),
+            _ => std::fs::write(&path, "").expect("nothing exists there"),
         }
         assert_eq!(world.run(&["status"]).code, Some(3), "{stale}");
         assert_eq!(world.json(&["start", "--json"])["started"], true, "{stale}");
@@ -99,11 +99,11 @@ fn status_and_stop_start_nothing() {
         assert_eq!(done.stderr, "");
         assert_eq!(world.run(&[command, "--json"]).code, Some(3));
     }
-    assert_eq!(std::fs::read_dir(world.run_dir()).expect("exists").count(), 0, "not even a lock file");
+    assert_eq!(std::fs::read_dir(world.run_dir()).expect("exists").count(), 0, "no file is made, not even a lock file");
 }
 
 #[test]
-fn signals_make_it_leave_cleanly() {
+fn sigterm_and_sigint_shut_a_daemon_down_cleanly() {
     for (name, number) in [("SIGTERM", libc::SIGTERM), ("SIGINT", libc::SIGINT)] {
         let world = World::new();
         let (mut daemon, ready) = daemon(&world);
@@ -113,28 +113,27 @@ fn signals_make_it_leave_cleanly() {
         signal(daemon.0.id(), number);
         assert!(daemon.wait().success(), "{name}");
         assert!(!endpoint.socket().exists(), "{name}: the socket is removed");
-        assert!(endpoint.lock().exists(), "{name}: the lock file never is");
+        assert!(endpoint.lock().exists(), "{name}: the lock file is kept");
     }
 }
 
 #[test]
-fn an_idle_daemon_leaves() {
+fn an_idle_daemon_exits() {
     let mut world = World::new();
     world.run(&["init"]);
     world.set("OFFHEAP_TTL_MS", "200");
     let started = Instant::now();
     world.json(&["start", "--json"]);
     let socket = world.endpoint().socket();
-    // Not asked for its status: that would be a use.
-    until("it leaves", || (!socket.exists()).then_some(()));
+    until("the daemon exits", || (!socket.exists()).then_some(()));
     assert!(started.elapsed() >= Duration::from_millis(200));
     world.set("OFFHEAP_TTL_MS", "60000");
     assert_eq!(world.json(&["start", "--json"])["started"], true);
 }
 
-/// Caches go, the daemon stays, and who only looks does not keep them.
+/// An idle daemon that may not exit closes the model and the index. Status requests do not delay that.
 #[test]
-fn idle_caches_are_dropped_where_the_daemon_stays() {
+fn an_idle_daemon_that_stays_closes_the_model_and_the_index() {
     let mut world = World::new();
     world.run(&["init"]);
     world.write(".offheap/config.json", r#"{"daemon":{"auto_shutdown_on_idle":false}}"#);
@@ -143,30 +142,31 @@ fn idle_caches_are_dropped_where_the_daemon_stays() {
     let pid = world.start();
     world.json(&["index", "--json"]);
     world.json(&["search", "--json", "alpha"]);
-    let lock =
-        || std::fs::File::options().append(true).open(world.data().join("owner.lock")).expect("there").try_lock();
+    let lock = || {
+        std::fs::File::options().append(true).open(world.data().join("owner.lock")).expect("the file exists").try_lock()
+    };
     assert!(lock().is_err(), "the index is open");
-    until("the model is let go, although its status is asked for all the time", || {
+    until("the model and the index are closed, in spite of status requests", || {
         let status = world.status();
         assert_eq!(status["pid"], pid);
-        assert_eq!(status["index"]["files"], 1, "looking opens nothing for good");
+        assert_eq!(status["index"]["files"], 1, "the status request reads the index");
         (status["model"].is_null() && status["load"]["evictions"].as_u64() > Some(0) && lock().is_ok()).then_some(())
     });
     for _ in 0..3 {
         world.status();
-        assert!(lock().is_ok(), "and does not open it again");
+        assert!(lock().is_ok(), "a status request does not keep the index open");
     }
     world.json(&["embed", "--json", "x"]);
-    assert_eq!(world.status()["pid"], pid, "the next use loads it again");
+    assert_eq!(world.status()["pid"], pid, "the next use loads the model again");
 }
 
 #[test]
-fn only_the_user_can_enter() {
+fn other_users_cannot_open_the_runtime_directory() {
     let world = World::new();
     world.write("a.rs", "fn a() {}\n");
     world.json(&["index", "--json"]);
     world.json(&["stop", "--json"]);
-    // A fresh one is made with the right mode whatever the umask.
+    // A new runtime directory gets the right mode whatever the umask is.
     let dir = world.run_dir().join("new/run");
     let shell = "umask 000; OFFHEAP_RUNTIME_DIR=\"$1\" \"$2\" start --json";
     let program = crate::support::bin();
@@ -181,7 +181,7 @@ fn only_the_user_can_enter() {
     let stopped = finish(world.environment("/bin/sh", ["-c", stop, "sh", dir.to_str().expect("UTF-8"), program]), b"");
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
 
-    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o755)).expect("ours");
+    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o755)).expect("owned by this user");
     for command in [&["start"][..], &["embed", "x"], &["status"], &["stop"], &["search", "x"]] {
         let error = world.fault(command, 1, "FORBIDDEN");
         assert!(error["hint"].as_str().expect("text").contains("OFFHEAP_RUNTIME_DIR"), "{error}");
@@ -191,35 +191,35 @@ fn only_the_user_can_enter() {
     assert_eq!(refused.wait().code(), Some(1));
 }
 
-/// Cleaners of temporary directories take what looks unused.
+/// Programs that clean temporary directories remove files that look unused.
 #[test]
-fn a_runtime_directory_that_is_removed_under_a_daemon() {
+fn a_daemon_whose_runtime_files_are_removed_is_replaced() {
     let world = World::new();
     world.run(&["init"]);
     let first = world.start();
-    // Only the socket: its owner makes it again, and whoever comes meanwhile waits for that.
-    std::fs::remove_file(world.endpoint().socket()).expect("there");
+    // The socket alone is removed: the daemon makes it again, and a client waits for that.
+    std::fs::remove_file(world.endpoint().socket()).expect("the file exists");
     assert_eq!(world.json(&["start", "--json"])["started"], false);
     assert_eq!(world.status()["pid"], first);
-    // All of it: a second daemon owns the new one, and the first, which leaves, does it no harm.
+    // All files are removed: a second daemon makes new ones, which the exit of the first leaves alone.
     for entry in std::fs::read_dir(world.run_dir()).expect("exists").flatten() {
-        std::fs::remove_file(entry.path()).expect("ours");
+        std::fs::remove_file(entry.path()).expect("owned by this user");
     }
     let second = world.start();
     assert_ne!(second, first);
     signal(first, libc::SIGTERM);
-    until("the first has left", || (!crate::support::alive(first)).then_some(()));
+    until("the first daemon has exited", || (!crate::support::alive(first)).then_some(()));
     assert_eq!(world.status()["pid"], second);
     assert_eq!(world.status()["crashes"], 0);
-    // And one that nobody sends away sees for itself that nobody can find it.
+    // A daemon exits without a signal when all its files are removed, because no client can find it.
     for entry in std::fs::read_dir(world.run_dir()).expect("exists").flatten() {
-        std::fs::remove_file(entry.path()).expect("ours");
+        std::fs::remove_file(entry.path()).expect("owned by this user");
     }
-    until("the second has left", || (!crate::support::alive(second)).then_some(()));
+    until("the second daemon has exited", || (!crate::support::alive(second)).then_some(()));
 }
 
 #[test]
-fn restart_ends_nothing_that_may_not_be_started() {
+fn restart_keeps_the_daemon_when_the_configuration_forbids_a_start() {
     let world = World::new();
     world.run(&["init"]);
     let pid = world.start();
@@ -231,23 +231,24 @@ fn restart_ends_nothing_that_may_not_be_started() {
     assert_eq!(world.status()["pid"], pid);
 }
 
-/// The wall is the directory; behind it the daemon looks for itself.
+/// The mode of the runtime directory keeps other users out. The daemon also checks the user of each peer: here the modes let
+/// the other user in.
 #[cfg(target_os = "linux")]
 #[test]
 fn another_user_is_refused_by_the_daemon() {
     use std::io::Write;
     if !crate::support::is_root() {
-        return; // only root can be somebody else
+        return; // only root can act as another user
     }
     let world = World::new();
     world.run(&["init"]);
     let pid = world.start();
     let socket = world.endpoint().socket();
     let home = std::fs::metadata(world.run_dir()).expect("exists").permissions();
-    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o711)).expect("ours");
-    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).expect("ours");
+    std::fs::set_permissions(world.run_dir(), PermissionsExt::from_mode(0o711)).expect("owned by this user");
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).expect("owned by this user");
     let answer = std::thread::spawn(move || {
-        // SAFETY: the bare system call changes the credentials of this thread alone, and it ends soon.
+        // SAFETY: the bare system call changes the credentials of this thread only, which ends soon.
         assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) }, 0);
         let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the modes allow it");
         stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a socket");
@@ -256,19 +257,19 @@ fn another_user_is_refused_by_the_daemon() {
         let _ = stream.read_to_end(&mut answer);
         answer
     });
-    assert_eq!(answer.join().expect("it ended"), b"", "not even a preamble");
-    std::fs::set_permissions(world.run_dir(), home).expect("ours");
+    assert_eq!(answer.join().expect("the thread does not panic"), b"", "the daemon sends nothing, not even a preamble");
+    std::fs::set_permissions(world.run_dir(), home).expect("owned by this user");
     assert_eq!(world.status()["pid"], pid);
 }
 
-/// What people ask for and what they wrote is nobody else's business, whoever may read the log later.
+/// The log contains neither queries nor indexed text nor names of files.
 #[test]
-fn the_log_has_a_limit_and_no_text_of_users() {
+fn the_log_is_rotated_and_contains_no_text_of_users() {
     let world = World::new();
     world.run(&["init"]);
     let log = world.endpoint().log();
     std::fs::write(&log, "x".repeat((1 << 20) - 100) + "\n").expect("writable");
-    std::fs::set_permissions(&log, PermissionsExt::from_mode(0o600)).expect("ours");
+    std::fs::set_permissions(&log, PermissionsExt::from_mode(0o600)).expect("owned by this user");
     world.write("secret_name.py", "def xyzzy_secret():\n    return 'plugh'\n");
     world.json(&["index", "--json"]);
     world.json(&["search", "--json", "xyzzy_secret"]);
@@ -279,7 +280,7 @@ fn the_log_has_a_limit_and_no_text_of_users() {
     }
     let older = log.with_extension("log.1");
     let (now, before) =
-        (std::fs::read_to_string(&log).expect("there"), std::fs::read_to_string(&older).expect("rotated"));
+        (std::fs::read_to_string(&log).expect("the file exists"), std::fs::read_to_string(&older).expect("rotated"));
     assert!(now.len() < 10_000 && before.len() >= 1 << 20, "{} and {}", now.len(), before.len());
     assert_eq!((mode(&log), mode(&older)), (0o600, 0o600));
     for word in ["xyzzy", "plugh", "secret_name"] {
@@ -288,7 +289,7 @@ fn the_log_has_a_limit_and_no_text_of_users() {
 }
 
 #[test]
-fn the_ready_line_says_what_became_of_the_start() {
+fn the_ready_line_reports_the_outcome_of_the_start() {
     let world = World::new();
     let (daemon_, ready) = daemon(&world);
     assert_eq!(ready, json!({ "ready": { "pid": daemon_.0.id(), "version": "0.1.0" } }));
@@ -303,21 +304,21 @@ fn the_ready_line_says_what_became_of_the_start() {
     assert_eq!(third.wait().code(), Some(1));
 }
 
-/// The daemon used to keep whatever descriptors its starter's shell had left open, and with them the shell's pipe.
+/// Regression test: the daemon inherited open descriptors of the shell that started it, among them the shell's pipe.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_daemon_holds_nothing_of_its_starter() {
+fn the_daemon_inherits_no_descriptors() {
     let world = World::new();
     world.run(&["init"]);
     let shell = "exec \"$1\" start --json 3>&1 4>&2 5<&0 9>&1";
     let program = crate::support::bin();
     let mut command = world.environment("/bin/sh", ["-c", shell, "sh", program.to_str().expect("UTF-8")]);
     command.stdin(Stdio::piped());
-    // Ends only when nobody holds the pipes any more.
+    // `finish` returns only after every process has closed its ends of the pipes.
     assert_eq!(finish(command, b"x").json()["started"], true);
-    let pid = world.status()["pid"].as_u64().expect("it lives");
+    let pid = world.status()["pid"].as_u64().expect("a daemon runs");
     let mut held = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("ours").flatten() {
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("owned by this user").flatten() {
         let number: u32 = entry.file_name().to_str().expect("a number").parse().expect("a number");
         let Ok(target) = std::fs::read_link(entry.path()) else { continue };
         held.push((number, target.to_string_lossy().into_owned()));
@@ -326,32 +327,32 @@ fn the_daemon_holds_nothing_of_its_starter() {
     let at = |number: u32| held.iter().find(|(n, _)| *n == number).map(|(_, target)| target.as_str());
     assert_eq!((at(0), at(1)), (Some("/dev/null"), Some("/dev/null")), "{held:?}");
     assert_eq!(at(2), world.endpoint().log().to_str(), "{held:?}");
-    let foreign = |target: &str| ["pipe:", "/dev/pts", "/dev/tty"].iter().any(|kind| target.starts_with(kind));
-    assert!(!held.iter().any(|(_, target)| foreign(target)), "{held:?}");
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("ours");
-    assert_ne!(cwd, world.project(), "the project's directory must stay removable");
+    let is_inherited = |target: &str| ["pipe:", "/dev/pts", "/dev/tty"].iter().any(|kind| target.starts_with(kind));
+    assert!(!held.iter().any(|(_, target)| is_inherited(target)), "{held:?}");
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("owned by this user");
+    assert_ne!(cwd, world.project(), "the daemon must not prevent the removal of the project");
 }
 
 #[test]
-fn a_shell_that_captures_the_output_is_not_kept() {
+fn a_shell_that_captures_the_output_does_not_wait_for_the_daemon() {
     let world = World::new();
     world.run(&["init"]);
     let shell = "out=$(\"$1\" start); echo \"got $out\"";
     let program = crate::support::bin();
     let done = finish(world.environment("/bin/sh", ["-c", shell, "sh", program.to_str().expect("UTF-8")]), b"");
     assert_eq!(done.stdout, "got Started.\n", "{done:?}");
-    assert!(!world.status().is_null(), "and the daemon lives");
+    assert!(!world.status().is_null(), "the daemon runs");
 }
 
 #[test]
-fn two_daemons_do_not_write_one_index() {
+fn two_daemons_cannot_write_one_index() {
     let world = World::new();
     world.write("a.py", "def alpha():\n    return 1\n");
     world.json(&["index", "--json"]);
     let other = World::beside(&world);
     let error = other.fault(&["index"], 1, "INDEX_LOCKED");
     assert!(error["hint"].as_str().expect("text").contains("OFFHEAP_RUNTIME_DIR"), "{error}");
-    // The owner is not disturbed, and when it leaves, the other can.
+    // The first daemon still answers, and after it has stopped, the second one can write.
     assert_eq!(world.json(&["search", "--json", "--mode", "text", "alpha"])["hits"][0]["path"], "a.py");
     assert_eq!(world.run(&["stop"]).code, Some(0));
     assert_eq!(other.json(&["index", "--json"])["files"], 1);

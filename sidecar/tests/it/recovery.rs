@@ -1,4 +1,4 @@
-//! A daemon that dies at any point is a retry, not an outage, and what it committed is whole.
+//! A daemon is killed at each of many points: the next call succeeds, and the index passes verification.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use offheap_engine::store::Store;
 
 use crate::support::{World, daemon_as, grow, signal};
 
-/// Every point where `failpoint.rs` can end the daemon, and the command that gets it there.
+/// Every point at which `failpoint.rs` can kill the daemon, and the command that makes the daemon reach it.
 const POINTS: &[(&str, &[&str])] = &[
     ("lock", &[]),
     ("bind", &[]),
@@ -28,7 +28,7 @@ const POINTS: &[(&str, &[&str])] = &[
     ("commit-cache", &["index"]),
     ("commit-publish", &["index"]),
     ("commit-garbage", &["index"]),
-    // The second commit of a run: the vectors.
+    // The second commit of an index run, which adds the vectors.
     ("commit-point:2", &["index"]),
     ("commit-cache:2", &["index"]),
     ("leave", &["stop"]),
@@ -39,9 +39,9 @@ fn rounds() -> usize {
     std::env::var("OFFHEAP_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// A daemon is killed at a point; the next call succeeds at once, and the index is whole.
-fn strike(world: &World, point: &str, command: &[&str], round: usize) {
-    // Something to commit, in several commits, whatever was indexed before.
+/// Kills a daemon at a point; checks that the next call succeeds and that the index is intact.
+fn kill_at(world: &World, point: &str, command: &[&str], round: usize) {
+    // New files, so that every round has something to commit.
     for i in 0..4 {
         world.write(
             &format!("src/new{i}.py"),
@@ -51,17 +51,21 @@ fn strike(world: &World, point: &str, command: &[&str], round: usize) {
     let (mut guard, ready) = daemon_as(world, |command| _ = command.env("OFFHEAP_DIE_AT", point));
     if !command.is_empty() {
         assert!(ready.is_object(), "{point}: {ready}");
-        // The command line asks again by itself, on a daemon that it starts: that is the next call.
+        // The command line starts another daemon and sends the request again.
         let done = world.run(command);
-        let may_fail = ["status", "stop"].contains(&command[0]); // these start nothing
+        let may_fail = ["status", "stop"].contains(&command[0]); // these commands start no daemon
         assert!(done.code == Some(0) || may_fail, "{point}: {done:?}");
     }
     let status = guard.wait();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{point} is passed");
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGKILL),
+        "the daemon is killed at {point}"
+    );
     let hits = world.json(&["search", "--json", "--mode", "text", "word7"]);
     assert!(!hits["hits"].as_array().expect("hits").is_empty(), "{point}: {hits}");
     assert_eq!(world.run(&["stop"]).code, Some(0), "{point}");
-    // Every byte of it, as its owner finds it.
+    // Reads and checks every file of the index.
     let store = Store::open(world.place()).unwrap_or_else(|error| panic!("{point}: {error}"));
     store.verify().unwrap_or_else(|error| panic!("{point}: {error}"));
 }
@@ -76,27 +80,27 @@ fn world() -> World {
     world
 }
 
-/// `OFFHEAP_TEST_ROUNDS=20` for the long form.
+/// Runs once per point; `OFFHEAP_TEST_ROUNDS=20` makes it 20 times.
 #[test]
-fn a_kill_at_every_point_is_a_retry() {
+fn after_a_kill_at_any_point_the_next_call_succeeds() {
     let world = world();
     for round in 0..rounds() {
         for (point, command) in POINTS {
-            strike(&world, point, command, round);
+            kill_at(&world, point, command, round);
         }
     }
 }
 
-/// A stopped daemon is no reason to wait for ever, and none to be killed unasked.
+/// A daemon that was stopped by a signal does not answer: commands report that, and only `restart --force` kills it.
 #[test]
-fn a_stopped_daemon_is_told_and_ended_by_force_only() {
+fn an_unresponsive_daemon_is_reported_and_killed_by_force_only() {
     let world = World::new();
     world.run(&["init"]);
     let pid = world.start();
     signal(pid, libc::SIGSTOP);
     let error = world.fault(&["restart"], 1, "DAEMON_UNRESPONSIVE");
     assert!(error["hint"].as_str().expect("text").contains("--force"), "{error}");
-    // Nobody else makes itself owner meanwhile, and what is told is what is.
+    // `doctor` reports the same and starts no other daemon.
     let doctor = world.run(&["doctor", "--json"]);
     assert_eq!(doctor.code, Some(1));
     let checks = doctor.json()["checks"].clone();
@@ -111,13 +115,13 @@ fn a_stopped_daemon_is_told_and_ended_by_force_only() {
     let status = world.status();
     assert_ne!(status["pid"], pid);
     assert_eq!((&status["starts"], &status["crashes"]), (&2.into(), &1.into()));
-    // Force is for those that do not answer.
+    // `--force` does not kill a daemon that answers.
     let pid = status["pid"].as_u64().expect("a number") as u32;
-    let polite = world.json(&["restart", "--force", "--json"]);
-    assert_eq!(polite["killed"], serde_json::Value::Null, "{pid} answered");
+    let restarted = world.json(&["restart", "--force", "--json"]);
+    assert_eq!(restarted["killed"], serde_json::Value::Null, "{pid} answered");
     let status = world.status();
     assert_eq!(status["crashes"], 1);
-    // One that goes on in time is as it was.
+    // A daemon that continues before the client's timeout is kept.
     let pid = status["pid"].as_u64().expect("a number") as u32;
     signal(pid, libc::SIGSTOP);
     std::thread::spawn(move || {
@@ -128,7 +132,7 @@ fn a_stopped_daemon_is_told_and_ended_by_force_only() {
 }
 
 #[test]
-fn restart_by_request() {
+fn restart_replaces_the_daemon() {
     let world = World::new();
     world.run(&["init"]);
     let pid = world.start();
@@ -137,5 +141,5 @@ fn restart_by_request() {
     assert_ne!(status["pid"], pid);
     assert_eq!((&status["starts"], &status["crashes"]), (&2.into(), &0.into()));
     assert_eq!(world.run(&["stop"]).code, Some(0));
-    assert_eq!(world.run(&["restart"]).stdout, "Restarted.\n", "where none runs it is a start");
+    assert_eq!(world.run(&["restart"]).stdout, "Restarted.\n", "restart starts a daemon where none runs");
 }

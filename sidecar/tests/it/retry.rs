@@ -1,5 +1,4 @@
-//! A daemon that crashes again and again: what a command does about it. Which step follows which failure is tested without a
-//! daemon, in `cli/retry.rs`.
+//! How often a command retries when daemons crash. `cli/retry.rs` tests without a daemon which step follows which failure.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -8,22 +7,23 @@ use serde_json::Value;
 
 use crate::support::{World, finish};
 
-/// Where the system kills a daemon, and nothing else.
+/// The operation at which the system kills a daemon.
 #[derive(Clone, Copy)]
 enum Crash {
-    /// When it listens: before it is ready.
+    /// Listening on the socket, before the daemon is ready.
     Start,
-    /// When it maps the model: while it embeds.
+    /// Mapping the model's file, during an embedding request.
     Embed,
 }
 
-/// Makes a system call kill the process, in the command and all its children. Only daemons make these calls.
-fn crash(command: &mut Command, crash: Crash) {
+/// Installs a seccomp filter in the command and its children that kills a process at a system call. Of these processes, only
+/// daemons make the call.
+fn crash_at(command: &mut Command, crash: Crash) {
     let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let answer = libc::BPF_RET | libc::BPF_K;
-    // The call's number and, at 16, its arguments of 8 bytes each. The fourth of mmap is its flags.
+    // The filter's input has the call's number at 0 and its arguments, 8 bytes each, from 16. The fourth one of mmap has the flags.
     let (call, argument, value) = match crash {
         Crash::Start => (libc::SYS_listen, 0, None),
         Crash::Embed => (libc::SYS_mmap, 3, Some(libc::MAP_SHARED)),
@@ -50,15 +50,15 @@ fn crash(command: &mut Command, crash: Crash) {
     }
 }
 
-/// Runs a command whose daemons all crash there; gives its failure.
-fn fault(max_retries: u32, at: Crash, args: &[&str]) -> (World, Value) {
+/// Runs a command whose daemons all crash at `at`; gives the error that it prints.
+fn error_of(max_retries: u32, at: Crash, args: &[&str]) -> (World, Value) {
     let world = World::new();
     world.write(
         ".offheap/config.json",
         format!("{{\"daemon\":{{\"max_retries\":{max_retries},\"retry_delays_ms\":[1, 2]}}}}"),
     );
     let mut command = world.command(args.iter().chain(&["--json"]));
-    crash(&mut command, at);
+    crash_at(&mut command, at);
     let done = finish(command, b"");
     assert_eq!(done.code, Some(1), "{done:?}");
     let error = done.json()["error"].clone();
@@ -72,28 +72,28 @@ fn message(error: &Value) -> &str {
 #[test]
 fn a_daemon_that_crashes_at_each_start_is_started_as_often_as_configured() {
     for (max_retries, times) in [(2, "crashed 3 times"), (5, "crashed 6 times")] {
-        let (_world, error) = fault(max_retries, Crash::Start, &["start"]);
+        let (_world, error) = error_of(max_retries, Crash::Start, &["start"]);
         assert_eq!(error["code"], "DAEMON_START_FAILED");
         assert!(message(&error).contains(times) && message(&error).contains("SIGSYS"), "{max_retries}: {error}");
     }
-    let (_world, error) = fault(0, Crash::Start, &["start"]);
+    let (_world, error) = error_of(0, Crash::Start, &["start"]);
     assert!(!message(&error).contains("times") && message(&error).contains("SIGSYS"), "{error}");
 }
 
-/// One call is the cause of its second crash, however many retries are allowed.
+/// After two crashes during one request, the request counts as the cause, however many retries are allowed.
 #[test]
 fn a_request_that_crashes_the_daemon_twice_is_not_sent_again() {
-    let (world, error) = fault(20, Crash::Embed, &["embed", "x"]);
+    let (world, error) = error_of(20, Crash::Embed, &["embed", "x"]);
     assert_eq!(error["code"], "POISONED", "{error}");
     assert!(message(&error).contains("crashed 2 times"), "{error}");
     world.start();
     assert_eq!((&world.status()["starts"], &world.status()["crashes"]), (&3.into(), &2.into()));
-    assert_eq!(world.json(&["embed", "--json", "x"])["dim"], 384, "others are served");
+    assert_eq!(world.json(&["embed", "--json", "x"])["dim"], 384, "other requests are served");
 }
 
 #[test]
 fn without_retries_a_lost_request_is_not_sent_again() {
-    let (world, error) = fault(0, Crash::Embed, &["embed", "x"]);
+    let (world, error) = error_of(0, Crash::Embed, &["embed", "x"]);
     assert_eq!(error["code"], "DAEMON_LOST", "{error}");
     world.start();
     assert_eq!(world.status()["crashes"], 1);

@@ -1,4 +1,4 @@
-//! What `--json` prints, against `docs/schema/cli.schema.json`; and that file against the Node API's types.
+//! Checks what `--json` prints against `docs/schema/cli.schema.json`, and that schema against the types of the Node API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,18 @@ fn schema() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Every way in which `value` breaks `rule`, one line each. A property that the schema does not name breaks it, too.
+/// Every violation of `rule` by `value`, one line each. A property that the schema does not name is a violation, too.
 fn violations(schema: &Value, rule: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (keyword, wanted) in rule.as_object().expect("a schema is an object") {
         match keyword.as_str() {
             "description" | "format" => {}
             "$ref" => {
-                let path = wanted.as_str().and_then(|path| path.strip_prefix('#')).expect("inside of the document");
-                let target = schema.pointer(path).unwrap_or_else(|| panic!("{path} is not there"));
+                let path = wanted
+                    .as_str()
+                    .and_then(|path| path.strip_prefix('#'))
+                    .expect("a reference into the same document");
+                let target = schema.pointer(path).unwrap_or_else(|| panic!("{path} does not exist"));
                 found.extend(violations(schema, target, value, at));
             }
             "anyOf" | "oneOf" => {
@@ -80,7 +83,7 @@ fn assert_fits(schema: &Value, document: &str, value: &Value) {
 }
 
 #[test]
-fn what_commands_print_fits_the_schema() {
+fn the_output_of_each_command_fits_the_schema() {
     let schema = schema();
     let world = World::new();
     world.write("hello.py", "def greet(name):\n    return f\"hello {name}\"\n");
@@ -106,15 +109,16 @@ fn what_commands_print_fits_the_schema() {
     fits("restart", &["restart"]);
     fits("status", &["status"]);
     fits("stop", &["stop"]);
-    // `pull` needs a server: see `__test__/pull.test.mjs`. Its document, and outside of any project:
+    // `pull` needs a server (`__test__/pull.test.mjs`), so its document is written out here.
     assert_fits(&schema, "pull", &json!({ "model": "hf:a/b/c.gguf", "path": "/somewhere" }));
+    // Outside of any project.
     let mut outside = world.command(["doctor", "--json"]);
     outside.current_dir(world.home());
     assert_fits(&schema, "doctor", &crate::support::finish(outside, b"").json());
 }
 
 #[test]
-fn the_check_finds_what_does_not_fit() {
+fn the_check_finds_documents_that_do_not_fit() {
     let schema = schema();
     let broken = |document: &str, value: Value| violations(&schema, &schema["properties"][document], &value, "it");
     assert_eq!(broken("stop", json!({ "stopped": true })), [""; 0]);
@@ -122,11 +126,11 @@ fn the_check_finds_what_does_not_fit() {
     assert_eq!(broken("stop", json!({})), ["it lacks \"stopped\""]);
     assert_eq!(broken("stop", json!({ "stopped": true, "more": 1 })), ["it.more is not in the schema"]);
     assert_eq!(broken("stop", json!({ "stopped": true, "project": null })), ["it.project is no \"string\": null"]);
-    assert_eq!(broken("status", json!({ "running": true })).len(), 1, "neither of both");
+    assert_eq!(broken("status", json!({ "running": true })).len(), 1, "it fits neither variant");
     assert_eq!(broken("doctor", json!({ "problems": -1, "checks": [{}] })).len(), 5);
 }
 
-/// Members of each interface of `index.d.ts`, and whether each may be absent.
+/// The members of each interface of `index.d.ts`, and whether each is optional.
 fn interfaces() -> BTreeMap<String, BTreeMap<String, bool>> {
     let text = std::fs::read_to_string(repository().join("index.d.ts")).expect("committed");
     let mut found: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
@@ -150,31 +154,31 @@ fn interfaces() -> BTreeMap<String, BTreeMap<String, bool>> {
 
 /// The command line and the Node API report under the same names.
 #[test]
-fn types_of_both_have_the_same_members() {
-    /// Members that only the command line's documents have, or that may be absent only there.
-    const ONLY_HERE: &[(&str, &str)] = &[
-        ("IndexReport", "project"), // a client knows its project
-        ("Status", "running"),      // `status()` gives null instead
+fn the_schema_and_the_node_types_have_the_same_members() {
+    /// Members that only the command line's documents have, or that are optional only there.
+    const DIFFERENT: &[(&str, &str)] = &[
+        ("IndexReport", "project"), // a Node client belongs to one project
+        ("Status", "running"),      // `status()` returns null where no daemon runs
         ("Hit", "text"),            // absent with `--no-text`
     ];
-    let differs = |of: &str, name: &str| ONLY_HERE.contains(&(of, name));
+    let differs = |of: &str, name: &str| DIFFERENT.contains(&(of, name));
     let schema = schema();
     let empty = Map::new();
     let types = schema["$defs"].as_object().unwrap_or(&empty);
     let mut compared = BTreeSet::new();
     for (interface, members) in interfaces() {
-        let Some(ours) = types.get(&interface) else { continue };
-        let required = list(&ours["required"]);
-        let ours: BTreeMap<String, bool> = ours["properties"]
+        let Some(in_schema) = types.get(&interface) else { continue };
+        let required = list(&in_schema["required"]);
+        let in_schema: BTreeMap<String, bool> = in_schema["properties"]
             .as_object()
             .expect("members")
             .keys()
             .map(|name| (name.clone(), !required.contains(&json!(name))))
             .collect();
-        let but = |members: BTreeMap<String, bool>| -> BTreeMap<String, bool> {
+        let common = |members: BTreeMap<String, bool>| -> BTreeMap<String, bool> {
             members.into_iter().filter(|(name, _)| !differs(&interface, name)).collect()
         };
-        assert_eq!(but(ours), but(members), "{interface}");
+        assert_eq!(common(in_schema), common(members), "{interface}");
         compared.insert(interface);
     }
     let expected = [
@@ -192,5 +196,5 @@ fn types_of_both_have_the_same_members() {
         "WatchStatus",
     ];
     let missing: Vec<&str> = expected.into_iter().filter(|name| !compared.contains(*name)).collect();
-    assert!(missing.is_empty(), "in one of both only: {missing:?}");
+    assert!(missing.is_empty(), "absent from the schema or from index.d.ts: {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! Indexing and searching a small project, as a user would.
+//! Indexing and searching a small project through the command line.
 
 use offheap_protocol::connection::Payload;
 use offheap_protocol::message::{Phase, Progress, Request, Response, SearchMode, SearchRequest};
@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::support::{World, block_on, client, grow, status_of};
 
-/// Six files about six things.
-fn small(world: &World) {
+/// Writes six files with different subjects.
+fn write_small_project(world: &World) {
     world.write("src/auth/password.py", "import hashlib\n\n\ndef verify_password(stored, given):\n    \"\"\"Compare a login attempt with the stored, salted hash.\"\"\"\n    return hashlib.scrypt(given, salt=stored.salt) == stored.digest\n");
     world.write("src/geometry.rs", "/// Area enclosed by a circle.\npub fn circle_area(radius: f64) -> f64 {\n    std::f64::consts::PI * radius * radius\n}\n");
     world.write("web/cart.ts", "export function totalPrice(items: Item[]): number {\n  // sum of all products in the shopping basket, tax included\n  return items.reduce((sum, item) => sum + item.price * 1.2, 0);\n}\n");
@@ -28,7 +28,7 @@ fn paths(found: &Value) -> Vec<&str> {
 #[test]
 fn each_mode_finds_the_right_file_first() {
     let world = World::new();
-    small(&world);
+    write_small_project(&world);
     let report = world.json(&["index", "--json"]);
     assert_eq!((&report["files"], &report["filesChanged"]), (&6.into(), &6.into()), "{report}");
     assert_eq!(report["vectors"], report["chunks"], "{report}");
@@ -38,13 +38,13 @@ fn each_mode_finds_the_right_file_first() {
         assert_eq!((&found["mode"], &found["degraded"]), (&mode.into(), &Value::Null), "{found}");
         found
     };
-    // No word in common with the file.
+    // The query has no word in common with the file.
     check("semantic", "is it going to be wet and cold on the peaks", "docs/weather.md");
     check("hybrid", "total of the prices in a shopping basket", "web/cart.ts");
     check("text", "scrypt salt digest", "src/auth/password.py");
     check("hybrid", "circle_area", "src/geometry.rs");
     check("text", "circle_area", "src/geometry.rs");
-    // The definition before the test that calls it.
+    // The definition ranks before the test that calls it.
     let found = check("hybrid", "verify_password", "src/auth/password.py");
     let hit = &found["hits"][0];
     assert!(hit["text"].as_str().expect("text").contains("def verify_password"), "{hit}");
@@ -56,13 +56,13 @@ fn each_mode_finds_the_right_file_first() {
 #[test]
 fn filters_apply_before_ranking() {
     let world = World::new();
-    small(&world);
+    write_small_project(&world);
     world.json(&["index", "--json"]);
     let search = |args: &[&str]| {
         let args: Vec<&str> =
             ["search", "--json", "--no-text", "verify a password"].into_iter().chain(args.iter().copied()).collect();
         let found = world.json(&args);
-        assert!(found["hits"][0].get("text").is_none(), "--no-text");
+        assert!(found["hits"][0].get("text").is_none(), "with --no-text there is no text");
         paths(&found).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     for mode in ["hybrid", "semantic"] {
@@ -77,9 +77,9 @@ fn filters_apply_before_ranking() {
 }
 
 #[test]
-fn only_what_changed_is_computed_again() {
+fn only_changed_chunks_are_embedded_again() {
     let world = World::new();
-    small(&world);
+    write_small_project(&world);
     let first = world.json(&["index", "--json"]);
     assert_eq!(first["embedded"], first["chunks"]);
     let index = |why: &str, changed: u64, removed: u64, embedded: u64, reused: u64| {
@@ -105,40 +105,40 @@ fn only_what_changed_is_computed_again() {
     assert_eq!((gone.code, paths(&gone.json()).len()), (Some(3), 0), "{gone:?}");
 
     let (weather, moved) = (world.project().join("docs/weather.md"), world.project().join("docs/climate.md"));
-    std::fs::rename(&weather, &moved).expect("ours");
-    // The path is part of what the model reads, so a new name is a new text.
+    std::fs::rename(&weather, &moved).expect("owned by this user");
+    // The model's input includes the path, so a renamed file is embedded again.
     index("one file renamed", 1, 1, 1, 0);
     let found = world.json(&["search", "--json", "rain and snow"]);
     assert_eq!(paths(&found)[0], "docs/climate.md", "{found}");
     assert!(!paths(&found).contains(&"docs/weather.md"));
-    std::fs::rename(&moved, &weather).expect("ours");
+    std::fs::rename(&moved, &weather).expect("owned by this user");
     index("renamed back: known", 1, 1, 0, 1);
-    std::fs::remove_file(&weather).expect("ours");
+    std::fs::remove_file(&weather).expect("owned by this user");
     let report = index("one file deleted", 0, 1, 0, 0);
     assert_eq!(report["files"], 5);
     assert!(!paths(&world.json(&["search", "--json", "rain and snow"])).contains(&"docs/weather.md"));
-    // Rewritten with the same content: only its time is news.
-    let same = std::fs::read(world.project().join("web/cart.ts")).expect("ours");
+    // A file that is rewritten with the same content has a new modification time only.
+    let same = std::fs::read(world.project().join("web/cart.ts")).expect("owned by this user");
     world.write("web/cart.ts", same);
     index("touched", 0, 0, 0, 0);
-    // Also after the daemon was replaced.
+    // Another daemon does not embed again either.
     world.run(&["stop"]);
     index("another daemon", 0, 0, 0, 0);
 }
 
 #[test]
-fn without_an_index_there_is_a_remedy() {
+fn the_error_for_a_missing_index_says_how_to_make_one() {
     let world = World::new();
-    small(&world);
+    write_small_project(&world);
     world.run(&["init"]);
     for mode in ["hybrid", "semantic", "text"] {
         let error = world.fault(&["search", "--mode", mode, "x"], 1, "NO_INDEX");
         assert!(error["hint"].as_str().expect("text").contains("offheap index"), "{error}");
     }
-    assert!(world.status()["model"].is_null(), "no model is loaded for that");
+    assert!(world.status()["model"].is_null(), "no model was loaded");
 }
 
-async fn find(
+async fn search(
     client: &Client,
     mode: SearchMode,
     query: &str,
@@ -150,7 +150,7 @@ async fn find(
     }
 }
 
-/// Text answers as soon as it is committed; a second run is refused; a cancelled one keeps what it has.
+/// While vectors are computed, text search answers, a second run is refused, and a cancelled run keeps its vectors.
 #[test]
 fn search_answers_while_vectors_are_computed() {
     let world = World::new();
@@ -162,14 +162,14 @@ fn search_answers_while_vectors_are_computed() {
         let run = indexer.call(Request::Index { rebuild: false }, Payload::None, None, Some(sender));
         let watching = async {
             progress.wait_for(|p| p.phase == Phase::Embed && p.done > 0).await.expect("the run reports");
-            let found = find(&searcher, SearchMode::Text, "function_123").await.expect("text answers");
+            let found = search(&searcher, SearchMode::Text, "function_123").await.expect("text search answers");
             assert_eq!(found.hits[0].path, "src/part03/file123.py", "{found:?}");
-            assert!(found.coverage.vectors < found.coverage.chunks, "the run is not over yet");
-            let hybrid = find(&searcher, SearchMode::Hybrid, "function_123").await.expect("text answers");
+            assert!(found.coverage.vectors < found.coverage.chunks, "vectors are still being computed");
+            let hybrid = search(&searcher, SearchMode::Hybrid, "function_123").await.expect("text search answers");
             assert!(hybrid.degraded.is_some(), "{hybrid:?}");
             assert!(status_of(&searcher).await.indexing);
             let second = searcher.call(Request::Index { rebuild: false }, Payload::None, None, None).await;
-            assert_eq!(second.expect_err("one at a time").code, Code::IndexBusy);
+            assert_eq!(second.expect_err("a run is in progress").code, Code::IndexBusy);
             progress.wait_for(|p| p.done >= 64).await.expect("the run goes on");
             indexer.cancel_all();
         };
@@ -179,10 +179,13 @@ fn search_answers_while_vectors_are_computed() {
         assert!(!status.indexing);
         let kept = status.index.expect("an index").vectors;
         assert!((64..160).contains(&kept), "{kept} vectors were kept");
-        let reply = indexer.call(Request::Index { rebuild: false }, Payload::None, None, None).await.expect("goes on");
+        let reply = indexer
+            .call(Request::Index { rebuild: false }, Payload::None, None, None)
+            .await
+            .expect("the second run succeeds");
         let Response::Indexed(report) = reply.response else { panic!("not a report") };
         assert_eq!((report.chunks, report.vectors), (160, 160));
         assert_eq!(report.embedded + report.reused + kept, 160, "{report:?}");
-        assert_eq!(report.reused, 0, "nothing that was kept is looked up again");
+        assert_eq!(report.reused, 0, "stored vectors are not looked up in the cache");
     });
 }

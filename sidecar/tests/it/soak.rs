@@ -1,4 +1,4 @@
-//! The long forms: `cargo test -p offheap --test it -- --ignored soak::`, with `OFFHEAP_TEST_BIN` naming the release build.
+//! A test that takes minutes: `cargo test -p offheap --test it -- --ignored soak::`, with a release build in `OFFHEAP_TEST_BIN`.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,11 +9,11 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// 50 processes at once, 100 times: after a clean end, over a stale socket, and while the owner is dying. One owner each
-/// time, and no process sees an error.
+/// Starts 50 processes at once, 100 times: after a clean exit, over a stale socket, and while the daemon is shutting down. Each
+/// time one daemon remains, and no process fails.
 #[test]
-#[ignore = "minutes"]
-#[expect(clippy::print_stderr, reason = "its figures are what it is run for")]
+#[ignore = "takes minutes"]
+#[expect(clippy::print_stderr, reason = "it prints measurements")]
 fn herd() {
     let (rounds, processes) = (number("OFFHEAP_SOAK_ROUNDS", 100), number("OFFHEAP_SOAK_PROCESSES", 50));
     let world = World::new();
@@ -23,13 +23,13 @@ fn herd() {
     for round in 0..rounds {
         let before: BTreeSet<u32> = world.daemons().into_iter().collect();
         match round % 3 {
-            // Nobody is there.
+            // No daemon runs.
             0 => {
                 world.run(&["stop"]);
             }
-            // A stale socket.
+            // The killed daemon leaves a stale socket.
             1 => before.iter().for_each(|pid| signal(*pid, libc::SIGKILL)),
-            // The owner leaves while they come.
+            // The daemon shuts down while the processes start.
             _ => before.iter().for_each(|pid| signal(*pid, libc::SIGTERM)),
         }
         let at = Instant::now();
@@ -44,13 +44,13 @@ fn herd() {
             }
         }
         slowest = slowest.max(at.elapsed().as_millis());
-        // Those that were not needed end by themselves; the one that owns the endpoint answers.
+        // The daemons that lost the race exit; the one that owns the endpoint answers.
         let owners = until("one daemon is left", || {
             let now = world.daemons();
             (now.len() == 1).then_some(now)
         });
         assert_eq!(world.status()["pid"], owners[0], "round {round}");
-        assert!(!before.contains(&owners[0]), "round {round}: a new one");
+        assert!(!before.contains(&owners[0]), "round {round}: the old daemon was replaced");
     }
     eprintln!("{rounds} rounds of {processes} processes: {:?}, slowest round {slowest} ms", began.elapsed());
 }

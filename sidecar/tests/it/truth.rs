@@ -1,4 +1,5 @@
-//! The index says what is so: also when it is taken away, damaged or interrupted, and when the project is moved.
+//! What the index reports is true, also when its files are removed or damaged, when a run is interrupted, and when the project is
+//! moved.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,7 +19,7 @@ fn indexed(files: usize) -> World {
     world.write("first.py", "def first_apple():\n    return 1\n");
     grow(&world, files);
     world.json(&["index", "--json"]);
-    until("it is fresh", || (search(&world, "first_apple")["coverage"]["fresh"] == true).then_some(()));
+    until("the index is fresh", || (search(&world, "first_apple")["coverage"]["fresh"] == true).then_some(()));
     world
 }
 
@@ -30,28 +31,30 @@ fn finds(world: &World, word: &str) -> bool {
     search(world, word)["hits"].as_array().is_some_and(|hits| !hits.is_empty())
 }
 
-/// As `rm -rf`: a daemon may make something in it meanwhile.
+/// Removes a folder like `rm -rf`. Tries again, because a daemon may make files in it at the same time.
 fn remove(folder: &Path) {
-    until("the folder is gone", || (std::fs::remove_dir_all(folder).is_ok() || !folder.exists()).then_some(()));
+    until("the folder is removed", || (std::fs::remove_dir_all(folder).is_ok() || !folder.exists()).then_some(()));
 }
 
-/// `git clean -fdx`, `rm -rf .offheap/data`: a living daemon had reported "0 new or changed" with nothing on disk, and never
-/// found a new file while it said `fresh: true`.
+/// Regression test: after `git clean -fdx` or `rm -rf .offheap/data`, a running daemon reported "0 new or changed" with nothing on
+/// disk, and `fresh: true` without finding new files.
 #[test]
-fn an_index_that_is_taken_away_is_made_again() {
+fn an_index_that_is_removed_is_made_again() {
     let world = indexed(3);
-    type Take = fn(&World);
-    let takes: [(&str, Take); 6] = [
+    type Removal = fn(&World);
+    let removals: [(&str, Removal); 6] = [
         ("data", |world| remove(&world.data())),
         ("all", |world| remove(&world.project().join(".offheap"))),
         ("text", |world| remove(&world.data().join("text"))),
         ("vectors", |world| remove(&world.data().join("vectors"))),
-        ("meta", |world| std::fs::remove_file(world.data().join("text/meta.json")).expect("there")),
-        ("moved", |world| std::fs::rename(world.data(), world.project().join(".offheap/old")).expect("there")),
+        ("meta", |world| std::fs::remove_file(world.data().join("text/meta.json")).expect("the file exists")),
+        ("moved", |world| {
+            std::fs::rename(world.data(), world.project().join(".offheap/old")).expect("the file exists")
+        }),
     ];
-    for (round, (name, take)) in takes.into_iter().enumerate() {
+    for (round, (name, removal)) in removals.into_iter().enumerate() {
         let pid = world.status()["pid"].clone();
-        take(&world);
+        removal(&world);
         let word = format!("pear{round}");
         world.write(&format!("new{round}.py"), format!("def {word}():\n    return 1\n"));
         let found = search(&world, &word);
@@ -60,17 +63,21 @@ fn an_index_that_is_taken_away_is_made_again() {
         assert!(report["filesChanged"].as_u64() >= Some(round as u64 + 4), "{name}: {report}");
         assert!(finds(&world, &word) && finds(&world, "first_apple"), "{name}");
         assert!(world.data().join("text/meta.json").is_file(), "{name}");
-        until("it is fresh again", || (search(&world, &word)["coverage"]["fresh"] == true).then_some(()));
+        until("the index is fresh again", || (search(&world, &word)["coverage"]["fresh"] == true).then_some(()));
         world.write(&format!("more{round}.py"), format!("def quince{round}():\n    return 1\n"));
         let found = world.json(&["search", "--json", "--mode", "text", "--wait", "30000", &format!("quince{round}")]);
-        assert_eq!(found["hits"][0]["path"], format!("more{round}.py"), "{name}: the watch brings it in: {found}");
-        assert_eq!(world.status()["pid"], pid, "{name}: by the same daemon");
+        assert_eq!(
+            found["hits"][0]["path"],
+            format!("more{round}.py"),
+            "{name}: the watch indexes the new file: {found}"
+        );
+        assert_eq!(world.status()["pid"], pid, "{name}: the same daemon runs");
     }
 }
 
-/// Whatever is removed while an index run works, `INDEX_DAMAGED` is not what it answers.
+/// Files of the index are removed during an index run: it succeeds or fails with `IO`, never with `INDEX_DAMAGED`.
 #[test]
-fn an_index_run_survives_what_is_removed_under_it() {
+fn an_index_run_tolerates_the_removal_of_its_files() {
     let world = indexed(40);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -85,7 +92,7 @@ fn an_index_run_survives_what_is_removed_under_it() {
                 std::thread::sleep(std::time::Duration::from_millis(30));
             }
         });
-        let _stop = Stop(&stop);
+        let _stop = StopOnDrop(&stop);
         for round in 0..12 {
             world.write("first.py", format!("def first_apple():\n    return {round}\n"));
             let done = world.run(&["index", "--json"]);
@@ -97,23 +104,23 @@ fn an_index_run_survives_what_is_removed_under_it() {
     assert!(finds(&world, "first_apple"));
 }
 
-/// Ends the other thread of a test, also when this one fails.
-struct Stop<'a>(&'a AtomicBool);
+/// Makes the other thread of a test stop when it is dropped, also by a panic.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Stop<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// An interrupted rebuild had left no hits and `fresh: true` for ever.
+/// Regression test: after an interrupted rebuild, searches found nothing and reported `fresh: true`.
 #[test]
-fn an_interrupted_rebuild_leaves_the_old_index() {
+fn an_interrupted_rebuild_keeps_the_old_index() {
     for stop_in in [Phase::Scan, Phase::Embed] {
         let world = indexed(150);
         block_on(async {
             let client = client(&world).await;
-            let clear = Request::ClearCache { stored: true }; // so that vectors take a while
+            let clear = Request::ClearCache { stored: true }; // so that the vectors must be computed
             client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
             let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
             let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
@@ -126,7 +133,7 @@ fn an_interrupted_rebuild_leaves_the_old_index() {
                         break;
                     }
                     Ok(()) = progress.changed() => {
-                        // Progress is lossy: a phase may be over before it is seen.
+                        // Progress updates may be skipped: the phase may be over before an update is seen.
                         if progress.borrow_and_update().phase as u64 >= stop_in as u64 {
                             client.cancel_all();
                         }
@@ -145,16 +152,16 @@ fn an_interrupted_rebuild_leaves_the_old_index() {
     }
 }
 
-/// What is there answers until a rebuild is whole, vectors included.
+/// During a rebuild, searches are answered from the old index, until the new one is complete with its vectors.
 #[test]
-fn a_rebuild_is_not_seen_before_its_end() {
+fn a_rebuild_is_invisible_until_it_is_complete() {
     let world = indexed(60);
     block_on(async {
         let client = client(&world).await;
         let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
         let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
         let mut rebuild = std::pin::pin!(rebuild);
-        let mut n_asked = 0;
+        let mut n_searches = 0;
         loop {
             tokio::select! {
                 done = &mut rebuild => break drop(done.expect("rebuilt")),
@@ -163,40 +170,40 @@ fn a_rebuild_is_not_seen_before_its_end() {
                     let coverage = &found["coverage"];
                     assert_eq!(coverage["vectors"], coverage["chunks"], "{found}");
                     assert_eq!(found["hits"].as_array().expect("hits").len(), 1, "{found}");
-                    n_asked += 1;
+                    n_searches += 1;
                 }
             }
         }
-        assert!(n_asked > 0);
+        assert!(n_searches > 0);
     });
 }
 
-/// A daemon had kept the lock of a project that was moved or deleted for ten minutes, and could not be stopped.
+/// Regression test: a daemon kept the lock of a project that was moved or deleted for ten minutes, and could not be stopped.
 #[test]
-fn a_daemon_leaves_a_project_that_is_gone() {
+fn a_daemon_exits_when_its_project_is_moved() {
     for stop_at_once in [true, false] {
         let world = indexed(1);
         let pid = world.status()["pid"].as_u64().expect("a daemon runs") as u32;
         let old = world.project().to_path_buf();
-        let at = old.to_str().expect("UTF-8").to_owned();
-        std::fs::rename(&old, old.with_file_name("elsewhere")).expect("one disk");
+        let old_path = old.to_str().expect("UTF-8").to_owned();
+        std::fs::rename(&old, old.with_file_name("elsewhere")).expect("on the same file system");
         let outside = |args: &[&str]| {
             let mut command = world.command(args);
             command.current_dir(world.home());
             crate::support::finish(command, b"")
         };
         if stop_at_once {
-            let status = outside(&["status", "--json", "--project", &at]);
+            let status = outside(&["status", "--json", "--project", &old_path]);
             assert_eq!(status.code, Some(0), "{status:?}");
             assert_eq!(status.json()["pid"], pid);
-            let stopped = outside(&["stop", "--json", "--project", &at]);
+            let stopped = outside(&["stop", "--json", "--project", &old_path]);
             assert_eq!(stopped.code, Some(0), "{stopped:?}");
         }
-        until("the daemon has left", || (!alive(pid)).then_some(()));
-        let status = outside(&["status", "--json", "--project", &at]);
+        until("the daemon has exited", || (!alive(pid)).then_some(()));
+        let status = outside(&["status", "--json", "--project", &old_path]);
         assert_eq!(status.code, Some(3), "{status:?}");
-        // Another project at the old path has a daemon and an index of its own; the moved one has kept its index.
-        std::fs::create_dir(&old).expect("free");
+        // Another project at the old path gets its own daemon and index; the moved one keeps its index.
+        std::fs::create_dir(&old).expect("nothing exists there");
         std::fs::write(old.join("other.py"), "def other_fig():\n    return 1\n").expect("writable");
         world.json(&["index", "--json"]);
         assert!(finds(&world, "other_fig") && !finds(&world, "first_apple"));
@@ -214,13 +221,14 @@ fn a_daemon_leaves_a_project_that_is_gone() {
     }
 }
 
-/// A new clone at the same path is served from the new tree at once.
+/// A new clone at the path of an indexed one is indexed and watched as a new project.
 #[test]
 fn a_new_clone_at_the_same_path_is_another_project() {
     let world = indexed(1);
     for round in 0..3 {
-        std::fs::rename(world.project(), world.project().with_file_name(format!("old{round}"))).expect("one disk");
-        std::fs::create_dir(world.project()).expect("free");
+        std::fs::rename(world.project(), world.project().with_file_name(format!("old{round}")))
+            .expect("on the same file system");
+        std::fs::create_dir(world.project()).expect("nothing exists there");
         world.write("clone.py", format!("def clone_mango{round}():\n    return 1\n"));
         let report = world.json(&["index", "--json"]);
         assert_eq!((&report["files"], &report["filesChanged"]), (&1.into(), &1.into()), "{report}");
@@ -231,36 +239,37 @@ fn a_new_clone_at_the_same_path_is_another_project() {
     }
 }
 
-/// `search` and `status` had meant different daemons in a folder without configuration.
+/// Regression test: `search` and `status` chose different daemons in a folder without configuration.
 #[test]
-fn one_rule_says_which_daemon_is_meant() {
+fn all_commands_choose_the_daemon_by_one_rule() {
     let world = World::new();
     world.write("a.py", "def apple():\n    return 1\n");
     let error = world.fault(&["search", "apple"], 1, "NO_INDEX");
     assert!(error["message"].as_str().expect("text").contains("no index"), "{error}");
     let found = world.json(&["search", "--json", "--mode", "regex", "appl."]);
-    assert_eq!(found["hits"][0]["path"], "a.py", "needs neither an index nor a daemon: {found}");
+    assert_eq!(found["hits"][0]["path"], "a.py", "regex search needs neither an index nor a daemon: {found}");
     let project = world.project().to_str().expect("UTF-8");
     world.fault(&["search", "apple", "--project", project], 1, "NO_INDEX");
-    assert_eq!(world.daemons(), [0; 0], "none was started");
+    assert_eq!(world.daemons(), [0; 0], "no daemon was started");
     world.json(&["embed", "--json", "x"]);
     assert_eq!(world.json(&["status", "--json"])["project"], Value::Null);
     world.fault(&["search", "apple"], 1, "NO_INDEX");
-    assert_eq!(world.daemons().len(), 1, "the user's");
+    assert_eq!(world.daemons().len(), 1, "only the user's daemon runs");
     world.json(&["stop", "--json"]);
     assert_eq!(world.daemons(), [0; 0]);
 }
 
-/// Bits flip on disk; the next index run finds that in an index that was closed in good order, and computes nothing twice.
+/// A bit that flips on disk after an orderly shutdown is found by the next index run, which repairs the index without embedding
+/// again.
 #[test]
-fn a_flipped_bit_is_found_by_the_next_index_run() {
+fn a_flipped_bit_is_repaired_by_the_next_index_run() {
     let world = World::new();
     grow(&world, 40);
     world.json(&["index", "--json"]);
     world.json(&["stop", "--json"]);
     let mut files: Vec<_> = ["text", "vectors"]
         .iter()
-        .flat_map(|folder| std::fs::read_dir(world.data().join(folder)).expect("there").flatten())
+        .flat_map(|folder| std::fs::read_dir(world.data().join(folder)).expect("the file exists").flatten())
         .map(|entry| entry.path())
         .filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.size() > 2_000))
         .collect();
@@ -268,7 +277,7 @@ fn a_flipped_bit_is_found_by_the_next_index_run() {
     assert!(files.len() >= 3, "{files:?}");
     for file in files.iter().filter(|path| path.to_str().expect("UTF-8").ends_with(".vec")).chain(&files[..2]) {
         if !file.exists() {
-            continue; // it was replaced by a rebuild
+            continue; // an earlier repair replaced it
         }
         let mut bytes = std::fs::read(file).expect("readable");
         let middle = bytes.len() / 2;
@@ -279,14 +288,14 @@ fn a_flipped_bit_is_found_by_the_next_index_run() {
         assert_eq!(report["vectors"], report["chunks"], "{report}");
         let doctor = world.run(&["doctor", "--json"]).json();
         let index = doctor["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "index");
-        assert_eq!(index.expect("looked at")["state"], "ok", "{}: {doctor}", file.display());
+        assert_eq!(index.expect("doctor checks the index")["state"], "ok", "{}: {doctor}", file.display());
         world.json(&["stop", "--json"]);
     }
 }
 
-/// A power cut empties small files now and then.
+/// After a power failure, a small file may be empty.
 #[test]
-fn an_emptied_format_costs_no_embedding() {
+fn an_empty_format_file_causes_no_embedding() {
     let world = World::new();
     grow(&world, 10);
     world.json(&["index", "--json"]);
@@ -297,13 +306,14 @@ fn an_emptied_format_costs_no_embedding() {
     assert_eq!(report["foreign"], false, "{report}");
 }
 
-/// A directory in the place of a file of the daemon's was told without its path, and `doctor` had no complaint.
+/// Regression test: an error about a directory in the place of a daemon's file did not name its path, and `doctor` reported no
+/// problem.
 #[test]
-fn what_stands_in_a_daemons_place_is_named() {
+fn a_directory_in_the_place_of_a_daemon_s_file_is_named() {
     for which in ["lock", "log", "sock"] {
         let world = World::new();
         let path = world.endpoint().lock().with_extension(which);
-        std::fs::create_dir(&path).expect("fresh");
+        std::fs::create_dir(&path).expect("does not exist yet");
         let project = world.project().to_str().expect("UTF-8");
         let error = world.fault(&["start", "--project", project], 1, "DAEMON_START_FAILED");
         assert!(error["message"].as_str().expect("text").contains(path.to_str().expect("UTF-8")), "{which}: {error}");
@@ -313,9 +323,9 @@ fn what_stands_in_a_daemons_place_is_named() {
     }
 }
 
-/// One wrong variable had made every later caller fail.
+/// Regression test: one caller's invalid variable made the calls of all later callers fail.
 #[test]
-fn a_wrong_kernel_is_the_error_of_who_asked_for_it() {
+fn an_invalid_kernel_is_an_error_for_its_caller_only() {
     let mut world = World::new();
     world.write("a.py", "def apple():\n    return 1\n");
     world.set("OFFHEAP_KERNEL", "xyz");
@@ -326,16 +336,16 @@ fn a_wrong_kernel_is_the_error_of_who_asked_for_it() {
     assert!(finds(&world, "apple"));
 }
 
-/// One folder beyond every path had turned the whole watch to polling.
+/// Regression test: one folder whose path is too long made the watch of the whole project fall back to polling.
 #[test]
-fn a_folder_beyond_every_path_does_not_end_the_watch() {
+fn a_folder_whose_path_is_too_long_does_not_end_the_watch() {
     use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
     let world = indexed(1);
     let (flags, name) = (OFlags::RDONLY | OFlags::DIRECTORY, "d".repeat(100));
     let mut folder = open(world.project(), flags, Mode::empty()).expect("the root");
     for _ in 0..50 {
         mkdirat(&folder, name.as_str(), Mode::RWXU).expect("made");
-        folder = openat(&folder, name.as_str(), flags, Mode::empty()).expect("made just now");
+        folder = openat(&folder, name.as_str(), flags, Mode::empty()).expect("it was just made");
     }
     let report = world.json(&["index", "--json"]);
     let skipped = report["skipped"].as_array().expect("a list");
@@ -346,9 +356,9 @@ fn a_folder_beyond_every_path_does_not_end_the_watch() {
     assert_eq!(world.status()["watch"]["state"], "watching", "{}", world.status());
 }
 
-/// A refused list of 20,000 globs had been repeated whole.
+/// Regression test: the error about an invalid list of 20,000 globs repeated all of them.
 #[test]
-fn messages_do_not_repeat_megabytes() {
+fn error_messages_repeat_no_long_input() {
     let world = indexed(1);
     let long = "x".repeat(50_000);
     for args in [
@@ -363,21 +373,21 @@ fn messages_do_not_repeat_megabytes() {
     }
 }
 
-/// The first `index()` after an abort had been `INDEX_BUSY` for half a second: a run that was given up is waited for.
+/// Regression test: for half a second after an abort, `index()` failed with `INDEX_BUSY`. It waits for the cancelled run instead.
 #[test]
 fn the_run_after_a_cancelled_one_is_not_refused() {
     let world = indexed(80);
     block_on(async {
         let client = client(&world).await;
         for round in 0..2 {
-            let clear = Request::ClearCache { stored: true }; // so that vectors take a while
+            let clear = Request::ClearCache { stored: true }; // so that the vectors must be computed
             client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
             let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
             let mut rebuild =
                 Box::pin(client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender)));
             loop {
                 tokio::select! {
-                    done = &mut rebuild => panic!("round {round} was over too soon: {done:?}"),
+                    done = &mut rebuild => panic!("round {round} ended before it was cancelled: {done:?}"),
                     Ok(()) = progress.changed() => {
                         if progress.borrow_and_update().phase == Phase::Embed {
                             break;
@@ -392,16 +402,16 @@ fn the_run_after_a_cancelled_one_is_not_refused() {
     });
 }
 
-/// A search that meets damage has the next index run of the same daemon repair it.
+/// After a search has found damage, the next index run of the same daemon repairs it.
 #[test]
-fn damage_that_a_search_meets_is_repaired_by_the_next_run() {
+fn damage_that_a_search_finds_is_repaired_by_the_next_run() {
     let world = World::new();
     grow(&world, 20);
     world.json(&["index", "--json"]);
     world.json(&["stop", "--json"]);
     for ending in ["term", "idx", "store", "fieldnorm", "fast", "vec"] {
         let folder = world.data().join(if ending == "vec" { "vectors" } else { "text" });
-        let files = std::fs::read_dir(folder).expect("there").flatten().map(|entry| entry.path());
+        let files = std::fs::read_dir(folder).expect("the file exists").flatten().map(|entry| entry.path());
         for file in files.filter(|file| file.extension().is_some_and(|found| found == ending)) {
             let mut bytes = std::fs::read(&file).expect("readable");
             let (from, to) = (bytes.len() / 3, bytes.len() / 3 + 8);
@@ -417,7 +427,7 @@ fn damage_that_a_search_meets_is_repaired_by_the_next_run() {
     }
 }
 
-/// Rules above the root, and those of the repository itself, are outside of the tree that is watched.
+/// Changes to ignore rules above the project's root and in `.git` take effect, although they are outside of the watched tree.
 #[test]
 fn rules_outside_of_the_root_are_watched() {
     let mut world = World::new();
@@ -425,11 +435,11 @@ fn rules_outside_of_the_root_are_watched() {
     world.write(".git/info/exclude", "");
     world.move_project("top/sub");
     let top = world.project().parent().expect("above").to_path_buf();
-    std::fs::rename(world.project().join(".git"), top.join(".git")).expect("one disk");
+    std::fs::rename(world.project().join(".git"), top.join(".git")).expect("on the same file system");
     world.write("kept.py", "def kept_apple():\n    return 1\n");
     world.write("private.py", "def private_pear():\n    return 1\n");
     world.json(&["index", "--json"]);
-    until("it is fresh", || (search(&world, "kept_apple")["coverage"]["fresh"] == true).then_some(()));
+    until("the index is fresh", || (search(&world, "kept_apple")["coverage"]["fresh"] == true).then_some(()));
     for rules in [".gitignore", ".git/info/exclude"] {
         for (text, n_files) in [("private.py\n", 1), ("", 2)] {
             std::fs::write(top.join(rules), text).expect("writable");
@@ -440,9 +450,9 @@ fn rules_outside_of_the_root_are_watched() {
     }
 }
 
-/// Paths of links and other skipped files are listed as far as an answer has room.
+/// The list of skipped files is cut to fit into the answer.
 #[test]
-fn a_list_of_long_paths_fits_its_answer() {
+fn a_list_of_long_paths_is_cut_to_fit_the_answer() {
     let world = World::new();
     let folder = vec!["x".repeat(250); 12].join("/");
     world.write(&format!("{folder}/a.py"), "a = 1\n");
@@ -456,21 +466,22 @@ fn a_list_of_long_paths_fits_its_answer() {
     assert!((100..4_000).contains(&listed), "{listed}");
 }
 
-/// A root exchanged for a link, as by a checkout in the repository around it: nothing is read or written behind it.
+/// A checkout in a surrounding repository can replace the project's root by a link: the daemon does not follow it, and exits.
 #[test]
-fn a_root_that_becomes_a_link_leads_nowhere() {
+fn a_root_that_becomes_a_link_is_not_followed() {
     let world = indexed(1);
     let outside = world.project().with_file_name("outside");
-    std::fs::create_dir(&outside).expect("fresh");
+    std::fs::create_dir(&outside).expect("does not exist yet");
     std::fs::write(outside.join("secret.py"), "def outside_secret():\n    return 1\n").expect("writable");
     let pid = world.status()["pid"].as_u64().expect("a daemon runs") as u32;
     let moved = world.project().with_file_name("moved");
-    std::fs::rename(world.project(), &moved).expect("one disk");
+    std::fs::rename(world.project(), &moved).expect("on the same file system");
     std::os::unix::fs::symlink(&outside, world.project()).expect("a link");
     for i in 0..20 {
         std::fs::write(moved.join(format!("new{i}.py")), format!("def new_{i}():\n    return 1\n")).expect("writable");
     }
-    until("the daemon has left", || (!alive(pid)).then_some(()));
-    let left: Vec<_> = std::fs::read_dir(&outside).expect("there").flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(left, ["secret.py"], "nothing was made behind the link");
+    until("the daemon has exited", || (!alive(pid)).then_some(()));
+    let left: Vec<_> =
+        std::fs::read_dir(&outside).expect("the file exists").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["secret.py"], "nothing was made in the link's target");
 }

@@ -1,33 +1,33 @@
-//! Files around a project that nothing may change or read.
+//! Canaries: files outside of a project that no command may change or read.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// In every canary's text; no output may hold it.
+/// A word of every canary's text, which no output may contain.
 pub const SECRET: &str = "canary7secret";
 
-/// Canaries below a directory, as they were.
+/// The canaries of some directories, with their metadata from before the attack.
 pub struct Canaries {
-    before: BTreeMap<PathBuf, Look>,
-    /// The file system notes reading, so that it can be looked for.
-    notes_reading: bool,
+    before: BTreeMap<PathBuf, Snapshot>,
+    access_times_are_recorded: bool,
 }
 
-/// What the system tells of a file without opening it.
+/// A file's metadata, read without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Look {
+struct Snapshot {
     kind_and_mode: u32,
     inode: u64,
     size: u64,
     links: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Ignored where the file system does not note reading.
-    read: (i64, i64),
+    /// The time of the last read. Not compared where the file system does not record it.
+    accessed: (i64, i64),
 }
 
-/// Plants canaries in `dir`: keys, sources, and files whose names an index has, so that it is not the names that save them.
+/// Writes canaries into `dir`: keys, sources, and files that are named like those of an index, which a misdirected index run would
+/// open.
 pub fn plant(dir: &Path) {
     let id = "0123456789abcdef0123456789abcdef";
     let segment = |ending: &str| format!("text/{id}.{ending}");
@@ -47,23 +47,23 @@ pub fn plant(dir: &Path) {
 }
 
 impl Canaries {
-    /// Looks at everything below `dirs`, and makes reading show.
+    /// Records the metadata of everything below `dirs`, after setting access times back so that a read changes them.
     pub fn watch(dirs: &[&Path]) -> Canaries {
         let mut paths = Vec::new();
         dirs.iter().for_each(|dir| list(dir, &mut paths));
-        // A control: reading it must show, or reading the others would not either.
+        // Reading a control file shows whether the file system records access times.
         let control = tempfile::NamedTempFile::new_in(dirs[0].parent().expect("below a directory")).expect("writable");
         std::fs::write(control.path(), "x").expect("writable");
-        paths.iter().for_each(|path| age(path));
-        age(control.path());
-        let before = look(control.path()).read;
+        paths.iter().for_each(|path| set_access_time_back(path));
+        set_access_time_back(control.path());
+        let before = snapshot(control.path()).accessed;
         std::fs::read(control.path()).expect("readable");
-        let notes_reading = look(control.path()).read != before;
-        let before = paths.into_iter().map(|path| (path.clone(), look(&path))).collect();
-        Canaries { before, notes_reading }
+        let access_times_are_recorded = snapshot(control.path()).accessed != before;
+        let before = paths.into_iter().map(|path| (path.clone(), snapshot(&path))).collect();
+        Canaries { before, access_times_are_recorded }
     }
 
-    /// What became of the canaries; empty when nothing did.
+    /// The canaries that were changed, read or removed, one line each.
     pub fn changed(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (path, before) in &self.before {
@@ -71,11 +71,10 @@ impl Canaries {
                 found.push(format!("{} is gone", path.display()));
                 continue;
             };
-            let mut now = of(&metadata);
-            if !self.notes_reading {
-                now.read = before.read;
+            let mut now = Snapshot::of(&metadata);
+            if !self.access_times_are_recorded {
+                now.accessed = before.accessed;
             }
-            // A directory's own time of reading changes when its path is resolved on some file systems; listing it counts.
             if now != *before {
                 found.push(format!("{}: {before:?} became {now:?}", path.display()));
             }
@@ -83,9 +82,9 @@ impl Canaries {
         found
     }
 
-    /// Whether reading shows here.
-    pub fn notes_reading(&self) -> bool {
-        self.notes_reading
+    /// Whether [`Canaries::changed`] can see reads.
+    pub fn access_times_are_recorded(&self) -> bool {
+        self.access_times_are_recorded
     }
 }
 
@@ -96,26 +95,29 @@ fn list(path: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Sets the time of the last reading far back, so that the next one is noted even where most are not (`relatime`).
-fn age(path: &Path) {
+/// Sets the access time far back, so that the next read is recorded on file systems mounted with `relatime`, too.
+fn set_access_time_back(path: &Path) {
     let old = rustix::fs::Timespec { tv_sec: 1_000_000, tv_nsec: 0 };
     let omit = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
     let times = rustix::fs::Timestamps { last_access: old, last_modification: omit };
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("ours");
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .expect("owned by this user");
 }
 
-fn look(path: &Path) -> Look {
-    of(&std::fs::symlink_metadata(path).expect("there"))
+fn snapshot(path: &Path) -> Snapshot {
+    Snapshot::of(&std::fs::symlink_metadata(path).expect("the file exists"))
 }
 
-fn of(metadata: &std::fs::Metadata) -> Look {
-    Look {
-        kind_and_mode: metadata.mode(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        links: metadata.nlink(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-        read: (metadata.atime(), metadata.atime_nsec()),
+impl Snapshot {
+    fn of(metadata: &std::fs::Metadata) -> Snapshot {
+        Snapshot {
+            kind_and_mode: metadata.mode(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            links: metadata.nlink(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            accessed: (metadata.atime(), metadata.atime_nsec()),
+        }
     }
 }

@@ -1,18 +1,19 @@
-//! Repositories as an attacker would make them, from a seed.
+//! Makes hostile repositories from random numbers.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use offheap_engine::store::{FileRecord, NewChunk, Place, Store};
 
-/// A small generator of numbers: xorshift64*.
-pub struct Dice(u64);
+/// A generator of pseudo-random numbers: xorshift64*.
+pub struct Random(u64);
 
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
+    /// A number from 0 to `n - 1`.
     pub fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -20,12 +21,13 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
     }
 
+    /// One element of a list.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 }
 
-/// Places below a project's root that are read, written, listed or removed because of their names.
+/// Paths in a project that offheap reads, writes, lists or removes because of their names.
 const PLACES: &[&str] = &[
     ".offheap",
     ".offheap/data",
@@ -74,40 +76,43 @@ const PLACES: &[&str] = &[
     "lib.py",
 ];
 
-/// What was done to a repository, for messages.
+/// A description of each change to a repository, for messages.
 pub type Tricks = Vec<String>;
 
-/// Turns the ordinary project at `root` into a hostile one. `outside` has what it is after; `secret` is the user's, with which
-/// some indexes are sealed, as if they had been taken from this user before.
-pub fn hostile(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &mut Dice) -> Tricks {
-    let n = 1 + dice.below(3);
-    (0..n).map(|_| trick(root, outside, secret, dice)).collect()
+/// Turns the ordinary project at `root` into a hostile one that aims at the directory `outside`. With the user's `secret`, some
+/// shipped indexes are sealed, as if they had been copied from this user before.
+pub fn make_hostile(root: &Path, outside: &Path, secret: Option<[u8; 32]>, random: &mut Random) -> Tricks {
+    let n = 1 + random.below(3);
+    (0..n).map(|_| trick(root, outside, secret, random)).collect()
 }
 
-fn trick(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &mut Dice) -> String {
-    match dice.below(22) {
-        20 => lines(root, dice),
-        21 => brackets(root, dice),
-        0..=9 => link(root, outside, dice),
-        10 | 11 => other_kind(root, dice),
-        12..=14 => shipped_index(root, outside, secret, dice),
-        15 => configuration(root, outside, dice),
-        16 => rules(root, dice),
-        17 => names(root, dice),
-        18 => deep(root, dice),
-        _ => owner(root, dice),
+/// Makes one random change.
+fn trick(root: &Path, outside: &Path, secret: Option<[u8; 32]>, random: &mut Random) -> String {
+    match random.below(22) {
+        20 => short_lines(root, random),
+        21 => ambiguous_source(root, random),
+        0..=9 => link(root, outside, random),
+        10 | 11 => other_kind(root, random),
+        12..=14 => shipped_index(root, outside, secret, random),
+        15 => configuration(root, outside, random),
+        16 => rules(root, random),
+        17 => file_name(root, random),
+        18 => deep_folders(root, random),
+        _ => owner(root, random),
     }
 }
 
-/// Clears a place, whatever stands there or on the way to it.
+/// Removes what is at `rel`, and whatever on the way to it is not a directory; makes the directories that lead to it.
 fn clear(root: &Path, rel: &str) -> PathBuf {
     let path = root.join(rel);
     for ancestor in path.ancestors().collect::<Vec<_>>().into_iter().rev().skip_while(|path| *path != root).skip(1) {
         let is_last = ancestor == path;
         match std::fs::symlink_metadata(ancestor) {
-            Ok(metadata) if metadata.is_dir() && is_last => std::fs::remove_dir_all(ancestor).expect("ours"),
+            Ok(metadata) if metadata.is_dir() && is_last => {
+                std::fs::remove_dir_all(ancestor).expect("owned by this user")
+            }
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => std::fs::remove_file(ancestor).expect("ours"),
+            Ok(_) => std::fs::remove_file(ancestor).expect("owned by this user"),
             Err(_) => {}
         }
     }
@@ -115,12 +120,13 @@ fn clear(root: &Path, rel: &str) -> PathBuf {
     path
 }
 
-fn link(root: &Path, outside: &Path, dice: &mut Dice) -> String {
-    let place = dice.pick(PLACES);
+/// Puts a symbolic link into the place of a file or folder.
+fn link(root: &Path, outside: &Path, random: &mut Random) -> String {
+    let place = random.pick(PLACES);
     let up = "../".repeat(place.matches('/').count() + 1);
     let name = outside.file_name().expect("named").to_str().expect("UTF-8");
     let absolute = |rel: &str| outside.join(rel).to_str().expect("UTF-8").to_owned();
-    let target = match dice.below(14) {
+    let target = match random.below(14) {
         0 => format!("{up}{name}"),
         1 => format!("{up}{name}/keys"),
         2 => absolute("keys/id"),
@@ -132,20 +138,21 @@ fn link(root: &Path, outside: &Path, dice: &mut Dice) -> String {
         8 => absolute("made-by-mistake/deeper"),
         9 => "..".to_owned(),
         10 => format!("{up}project"),
-        11 => {
-            dice.pick(&["/dev/zero", "/dev/random", "/proc/self/pagemap", "/proc/self/mem", "/proc/self/fd"]).to_owned()
-        }
+        11 => random
+            .pick(&["/dev/zero", "/dev/random", "/proc/self/pagemap", "/proc/self/mem", "/proc/self/fd"])
+            .to_owned(),
         12 => absolute(&format!("{}/x", place.rsplit('/').next().expect("a name"))),
-        _ => place.rsplit('/').next().expect("a name").to_owned(), // to itself
+        _ => place.rsplit('/').next().expect("a name").to_owned(), // a link to itself
     };
     symlink(&target, clear(root, place)).expect("a link");
     format!("{place} -> {target}")
 }
 
-fn other_kind(root: &Path, dice: &mut Dice) -> String {
-    let place = dice.pick(PLACES);
+/// Puts a file of an unexpected kind or size into the place of a file or folder.
+fn other_kind(root: &Path, random: &mut Random) -> String {
+    let place = random.pick(PLACES);
     let path = clear(root, place);
-    let kind = match dice.below(6) {
+    let kind = match random.below(6) {
         0 => {
             let fifo = rustix::fs::FileType::Fifo;
             rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, 0o644.into(), 0).expect("a pipe");
@@ -169,19 +176,19 @@ fn other_kind(root: &Path, dice: &mut Dice) -> String {
             "an empty file"
         }
         _ => {
-            drop(std::os::unix::net::UnixListener::bind(&path)); // a path may be too long for one
+            drop(std::os::unix::net::UnixListener::bind(&path)); // fails where the path is too long for a socket
             "a socket"
         }
     };
     format!("{place} is {kind}")
 }
 
-/// An index that came with the repository, and whose paths lead outside.
-fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &mut Dice) -> String {
+/// Makes an index that came with the repository and contains paths that lead outside of it.
+fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, random: &mut Random) -> String {
     clear(root, ".offheap/data");
-    // An earlier trick may have given it away; then nobody could have made an index in it.
+    // An earlier change may have given `.offheap` to another user, in which no index can be made.
     let _ = std::os::unix::fs::lchown(root.join(".offheap"), Some(rustix::process::geteuid().as_raw()), None);
-    let secret = secret.filter(|_| dice.below(3) > 0);
+    let secret = secret.filter(|_| random.below(3) > 0);
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let place = match secret {
         Some(secret) => Place::below(root, &[".offheap", "data"], secret),
@@ -192,7 +199,7 @@ fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &m
         format!("../{}/secret.py", outside.file_name().expect("named").to_str().expect("UTF-8")),
         outside.join("secret.py").to_str().expect("UTF-8").to_owned(),
         "src/../../outside/secret.py".to_owned(),
-        "src/secret/secret.py".to_owned(), // `src/secret` is made a link below
+        "src/secret/secret.py".to_owned(), // `src/secret` becomes a link below
         "lib.py".to_owned(),
     ];
     for (i, rel) in paths.iter().enumerate() {
@@ -219,17 +226,18 @@ fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, dice: &m
     if root.join("src").is_dir() && !root.join("src").is_symlink() && !root.join("src/secret").is_symlink() {
         symlink(outside, root.join("src/secret")).expect("a link");
     }
-    let damage = dice.below(4);
+    let damage = random.below(4);
     if damage == 0 {
-        let format = dice.pick(&["", "1\n", "2\n", "99\n", "x"]);
+        let format = random.pick(&["", "1\n", "2\n", "99\n", "x"]);
         std::fs::write(root.join(".offheap/data/format"), format).expect("writable");
     }
     format!("a shipped index{}", if secret.is_some() { ", sealed" } else { "" })
 }
 
-fn configuration(root: &Path, outside: &Path, dice: &mut Dice) -> String {
+/// Writes a hostile configuration.
+fn configuration(root: &Path, outside: &Path, random: &mut Random) -> String {
     let model = outside.join("secret.py").display().to_string();
-    let text = match dice.below(11) {
+    let text = match random.below(11) {
         0 => r#"{"index":{"max_file_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#.to_owned(),
         1 => {
             r#"{"daemon":{"ttl_minutes":1e300,"auto_shutdown_on_idle":false,"eviction_check_interval_seconds":1e-300}}"#
@@ -252,9 +260,10 @@ fn configuration(root: &Path, outside: &Path, dice: &mut Dice) -> String {
     format!("configuration {}", text.chars().take(60).collect::<String>().escape_debug())
 }
 
-fn rules(root: &Path, dice: &mut Dice) -> String {
-    let place = dice.pick(&[".gitignore", ".ignore", ".offheapignore", "src/.gitignore", ".git/info/exclude"]);
-    let (what, text) = match dice.below(9) {
+/// Writes a hostile ignore file.
+fn rules(root: &Path, random: &mut Random) -> String {
+    let place = random.pick(&[".gitignore", ".ignore", ".offheapignore", "src/.gitignore", ".git/info/exclude"]);
+    let (what, text) = match random.below(9) {
         0 => ("50 MB of lines", "x*y\n".repeat(12 << 20)),
         1 => ("a line of 10 MB", "*a".repeat(5 << 20)),
         2 => ("many rules", (0..19_000).map(|i| format!("n{i}*\n")).collect()),
@@ -269,18 +278,18 @@ fn rules(root: &Path, dice: &mut Dice) -> String {
     format!("{place}: {what}")
 }
 
-/// A source as long as a configuration may ask for, of the shortest lines.
-fn lines(root: &Path, dice: &mut Dice) -> String {
-    let line = dice.pick(&["a\n", "\n", "#\n"]);
+/// Writes a long source file of the shortest possible lines, and a configuration that allows files of that size.
+fn short_lines(root: &Path, random: &mut Random) -> String {
+    let line = random.pick(&["a\n", "\n", "#\n"]);
     std::fs::write(clear(root, ".offheap/config.json"), r#"{"index":{"max_file_bytes":67108864}}"#).expect("writable");
-    std::fs::write(clear(root, "big.txt"), line.repeat((dice.pick(&[1, 1, 1, 4]) << 18) / line.len()))
+    std::fs::write(clear(root, "big.txt"), line.repeat((random.pick(&[1, 1, 1, 4]) << 18) / line.len()))
         .expect("writable");
     format!("a long file of {line:?}")
 }
 
-/// A source that a parser keeps every reading of.
-fn brackets(root: &Path, dice: &mut Dice) -> String {
-    let (name, text) = dice.pick(&[
+/// Writes a source file that is so ambiguous that a parser keeps many readings of it.
+fn ambiguous_source(root: &Path, random: &mut Random) -> String {
+    let (name, text) = random.pick(&[
         ("x.ts", "(a<"),
         ("x.hs", "a<("),
         ("x.hs", "a?("),
@@ -292,9 +301,10 @@ fn brackets(root: &Path, dice: &mut Dice) -> String {
     format!("{name} of {text}")
 }
 
-fn names(root: &Path, dice: &mut Dice) -> String {
+/// Makes a file with a hostile name.
+fn file_name(root: &Path, random: &mut Random) -> String {
     use std::os::unix::ffi::OsStrExt;
-    let name: Vec<u8> = match dice.below(6) {
+    let name: Vec<u8> = match random.below(6) {
         0 => b"bad\xff\xfe.py".to_vec(),
         1 => vec![b'n'; 255],
         2 => b"esc\x1b[31m\x9b31m\n.py".to_vec(),
@@ -306,9 +316,10 @@ fn names(root: &Path, dice: &mut Dice) -> String {
     format!("a name {:?}", String::from_utf8_lossy(&name))
 }
 
-fn deep(root: &Path, dice: &mut Dice) -> String {
+/// Makes deeply nested folders.
+fn deep_folders(root: &Path, random: &mut Random) -> String {
     use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
-    let (depth, name) = dice.pick(&[
+    let (depth, name) = random.pick(&[
         (300, "d"),
         (45, "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"),
     ]);
@@ -316,14 +327,14 @@ fn deep(root: &Path, dice: &mut Dice) -> String {
     let mut folder = open(root, flags, Mode::empty()).expect("the root");
     for _ in 0..depth {
         let _ = mkdirat(&folder, name, Mode::RWXU);
-        folder = openat(&folder, name, flags, Mode::empty()).expect("made just now");
+        folder = openat(&folder, name, flags, Mode::empty()).expect("it was just made");
     }
-    format!("{depth} folders in each other")
+    format!("{depth} nested folders")
 }
 
-/// Something below `.offheap` belongs to somebody else. Only root can make that.
-fn owner(root: &Path, dice: &mut Dice) -> String {
-    let place = dice.pick(&[".offheap", ".offheap/data", ".offheap/data/vectors", ".offheap/data/format"]);
+/// Gives a file or folder below `.offheap` to another user. Without root's rights it does nothing.
+fn owner(root: &Path, random: &mut Random) -> String {
+    let place = random.pick(&[".offheap", ".offheap/data", ".offheap/data/vectors", ".offheap/data/format"]);
     let path = root.join(place);
     if std::fs::symlink_metadata(&path).is_err() {
         let path = clear(root, place);

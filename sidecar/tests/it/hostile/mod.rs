@@ -1,7 +1,7 @@
-//! Repositories that are out to harm: nothing outside of them is changed, read or shown, whatever is asked; no call hangs, no
-//! daemon dies, and none takes more than 2 GB of address space.
+//! Hostile repositories: no command changes, reads or shows a file outside of them, hangs or crashes, and no process needs more
+//! than 2 GB of address space.
 //!
-//! A failure prints its seed: `OFFHEAP_TEST_SEED=<seed> cargo test -p offheap --test it hostile` repeats that one.
+//! A failure prints its seed. `OFFHEAP_TEST_SEED=<seed> cargo test -p offheap --test it hostile` repeats the one repository.
 
 mod canary;
 mod make;
@@ -14,19 +14,20 @@ use offheap_protocol::connection::Payload;
 use offheap_protocol::message::Request;
 
 use self::canary::{Canaries, SECRET, plant};
-use self::make::{Dice, hostile};
+use self::make::{Random, make_hostile};
 use crate::support::{Done, PATIENCE, World, block_on, finish, signal};
 
-/// Kilobytes of address space for every process: a daemon that reads without limit would need more.
+/// The limit of each process's address space, in kilobytes. A daemon that reads files without a limit would need more.
 const ADDRESS_SPACE_KB: u64 = 2 << 20;
 
+/// A project that is made hostile, and the directory beside it that attacks aim at.
 struct Target {
     world: World,
     outside: PathBuf,
 }
 
 impl Target {
-    /// A user with keys, another project, and a repository that was cloned beside them.
+    /// An ordinary project, and files outside of it that no command may touch.
     fn new() -> Target {
         let mut world = World::new();
         world.set("OFFHEAP_WATCH", "1");
@@ -39,26 +40,26 @@ impl Target {
         Target { world, outside }
     }
 
-    /// Runs a command with little address space; its daemon has the same limit.
+    /// Runs a command with limited address space; a daemon that it starts inherits the limit.
     fn run(&self, args: &[&str]) -> Done {
         let bin = crate::support::bin();
         let script = format!("ulimit -v {ADDRESS_SPACE_KB}; exec \"$0\" \"$@\"");
         let program = bin.to_str().expect("UTF-8");
         let began = Instant::now();
         let done = finish(self.world.environment("/bin/sh", ["-c", &script, program].iter().chain(args)), b"");
-        assert!(began.elapsed() < PATIENCE, "{args:?} ended after {:?}", began.elapsed());
-        assert!(done.code.is_some(), "{args:?} was ended by a signal: {done:?}");
-        let said = [done.stdout.as_str(), done.stderr.as_str()].concat();
-        assert!(!said.contains(SECRET), "{args:?} shows what is outside: {done:?}");
-        assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{args:?} prints what a terminal obeys: {done:?}");
-        assert!(!said.contains("[INTERNAL]"), "{args:?}: {done:?}");
+        assert!(began.elapsed() < PATIENCE, "{args:?} took {:?}", began.elapsed());
+        assert!(done.code.is_some(), "{args:?} was killed by a signal: {done:?}");
+        let printed = [done.stdout.as_str(), done.stderr.as_str()].concat();
+        assert!(!printed.contains(SECRET), "{args:?} shows text from outside of the project: {done:?}");
+        assert!(!printed.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{args:?} prints control characters: {done:?}");
+        assert!(!printed.contains("[INTERNAL]"), "{args:?}: {done:?}");
         done
     }
 
-    /// Everything that a user would do in a project.
-    fn use_all(&self) {
+    /// Runs every command that a user would run in a project.
+    fn run_all_commands(&self) {
         let search = |mode: &str| self.run(&["search", "--mode", mode, "apple banana shipped"]);
-        search("hybrid"); // before anybody has indexed it
+        search("hybrid"); // before the project has been indexed
         self.run(&["index", "--quiet"]);
         for mode in ["hybrid", "semantic", "text"] {
             search(mode);
@@ -84,39 +85,40 @@ impl Target {
         });
     }
 
-    /// The user's secret, once there is one.
+    /// The secret with which this user's indexes are sealed; `None` before the first one.
     fn secret(&self) -> Option<[u8; 32]> {
         std::fs::read(self.world.home().join(".local/state/offheap/secret")).ok()?.try_into().ok()
     }
 
-    /// What no daemon may have written to its log, whatever it met.
+    /// Checks that the daemon's log has no panic, except inside of tantivy and redb, and no text from outside of the project.
     fn check_log(&self) {
         let log = std::fs::read_to_string(self.world.endpoint().log()).unwrap_or_default();
         let bad = |line: &&str| line.contains("panic at") && !line.contains("tantivy") && !line.contains("redb");
         assert_eq!(log.lines().find(bad), None, "the daemon panicked");
-        assert!(!log.contains(SECRET), "the log holds what is outside");
+        assert!(!log.contains(SECRET), "the log has text from outside of the project");
     }
 }
 
+/// Makes a hostile repository from `seed`, runs every command in it and checks that nothing outside of it was touched.
 fn attack(seed: u64) -> make::Tricks {
     let target = Target::new();
-    let mut dice = Dice::new(seed);
-    // Half of the repositories are met by a user who has indexed something before, and one in four had an index of this user.
-    if dice.below(2) == 0 {
+    let mut random = Random::new(seed);
+    // In half of the cases the user has indexed another project before; in one case of four, this project.
+    if random.below(2) == 0 {
         let elsewhere = target.outside.with_file_name("mine");
-        std::fs::create_dir(&elsewhere).expect("fresh");
+        std::fs::create_dir(&elsewhere).expect("does not exist yet");
         std::fs::write(elsewhere.join("a.py"), "a = 1\n").expect("writable");
         target.run(&["index", "--quiet", "--project", elsewhere.to_str().expect("UTF-8")]);
         target.run(&["stop", "--project", elsewhere.to_str().expect("UTF-8")]);
     }
-    if dice.below(4) == 0 {
+    if random.below(4) == 0 {
         target.run(&["index", "--quiet"]);
         target.run(&["stop"]);
     }
-    let tricks = hostile(target.world.project(), &target.outside, target.secret(), &mut dice);
+    let tricks = make_hostile(target.world.project(), &target.outside, target.secret(), &mut random);
     let canaries = Canaries::watch(&[&target.outside]);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        target.use_all();
+        target.run_all_commands();
         target.check_log();
     }));
     let changed = canaries.changed();
@@ -128,8 +130,8 @@ fn attack(seed: u64) -> make::Tricks {
     tricks
 }
 
-/// Attacks with every seed of a range, on as many threads as there are processors.
-#[expect(clippy::print_stdout, reason = "the slow form says where it is")]
+/// Calls [`attack`] with each seed of a range, on as many threads as there are processors.
+#[expect(clippy::print_stdout, reason = "the long test shows its progress")]
 fn attack_all(seeds: std::ops::Range<u64>) {
     let next = AtomicUsize::new(0);
     let seeds: Vec<u64> = match std::env::var("OFFHEAP_TEST_SEED") {
@@ -150,26 +152,25 @@ fn attack_all(seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn fifty_hostile_repositories_harm_nobody() {
+fn fifty_hostile_repositories_do_no_harm() {
     attack_all(0..50);
 }
 
 #[test]
-#[ignore = "half an hour with a release build: OFFHEAP_TEST_BIN"]
-fn two_thousand_hostile_repositories_harm_nobody() {
+#[ignore = "takes half an hour with a release build in OFFHEAP_TEST_BIN"]
+fn two_thousand_hostile_repositories_do_no_harm() {
     attack_all(1_000..3_000);
 }
 
-/// The issue's own example.
 #[test]
-fn a_link_in_the_place_of_the_vectors_is_refused_by_name() {
+fn a_link_instead_of_the_vectors_folder_is_refused_and_named() {
     let target = Target::new();
     std::fs::create_dir_all(target.world.data()).expect("writable");
     std::os::unix::fs::symlink("../../../outside/keys", target.world.data().join("vectors")).expect("a link");
     let canaries = Canaries::watch(&[&target.outside]);
     assert!(
-        canaries.notes_reading() || cfg!(not(target_os = "linux")),
-        "mounted without times of reading: half a test"
+        canaries.access_times_are_recorded() || cfg!(not(target_os = "linux")),
+        "the file system does not record access times, so this test cannot see reads"
     );
     for command in [&["index"][..], &["index", "--rebuild"], &["search", "x"]] {
         let error =
@@ -180,7 +181,8 @@ fn a_link_in_the_place_of_the_vectors_is_refused_by_name() {
     assert_eq!(canaries.changed(), [""; 0]);
 }
 
-/// A thread that exchanges folders for links and back while an index run and the watch work.
+/// Replaces folders by links and back in one thread, while commands and the watch run; until `enough` says that there were
+/// enough exchanges.
 fn swap_while_working(enough: &dyn Fn(usize) -> bool) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let target = Target::new();
@@ -197,15 +199,15 @@ fn swap_while_working(enough: &dyn Fn(usize) -> bool) {
     let (stop, n_swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut dice = Dice::new(7);
+            let mut random = Random::new(7);
             while !stop.load(Ordering::Relaxed) {
-                let i = dice.below(places.len());
+                let i = random.below(places.len());
                 let (place, link) = (project.join(places[i]), project.join(format!("link{i}")));
                 for _ in 0..2 {
                     let swapped = renameat_with(CWD, &place, CWD, &link, RenameFlags::EXCHANGE);
                     assert!(swapped.is_ok(), "{}: {swapped:?}", place.display());
                     n_swaps.fetch_add(1, Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_micros(dice.below(500) as u64));
+                    std::thread::sleep(Duration::from_micros(random.below(500) as u64));
                 }
             }
         });
@@ -234,20 +236,20 @@ fn swap_while_working(enough: &dyn Fn(usize) -> bool) {
 }
 
 #[test]
-fn folders_that_become_links_meanwhile_lead_nowhere() {
+fn folders_that_are_swapped_for_links_are_not_followed() {
     swap_while_working(&|n_swaps| n_swaps > 2_000);
 }
 
 #[test]
-#[ignore = "a minute"]
-fn folders_that_become_links_for_a_minute_lead_nowhere() {
+#[ignore = "takes a minute"]
+fn folders_that_are_swapped_for_links_for_a_minute_are_not_followed() {
     let began = Instant::now();
     swap_while_working(&|_| began.elapsed() > Duration::from_secs(60));
 }
 
-/// A root that cannot be written, and one that another user owns.
+/// Files of a project that belong to another user are only read, and another user's index directory is refused.
 #[test]
-fn a_root_that_is_not_ours_is_read_at_most() {
+fn a_project_of_another_user_is_only_read() {
     let target = Target::new();
     let project = target.world.project().to_path_buf();
     std::os::unix::fs::symlink(&target.outside, project.join("src/outside")).expect("a link");
@@ -256,17 +258,17 @@ fn a_root_that_is_not_ours_is_read_at_most() {
         return; // only root can give files away
     }
     for path in [project.clone(), project.join("src"), project.join("src/a.py")] {
-        chown(&path).expect("root can");
+        chown(&path).expect("root may change the owner");
     }
     let canaries = Canaries::watch(&[&target.outside]);
-    target.use_all();
+    target.run_all_commands();
     target.check_log();
     assert_eq!(canaries.changed(), [""; 0]);
-    // An index directory of another user is not used.
+    // An `.offheap` directory that belongs to another user is refused.
     let _ = std::fs::remove_dir_all(project.join(".offheap"));
-    std::fs::create_dir(project.join(".offheap")).expect("root can");
-    chown(&project.join(".offheap")).expect("root can");
+    std::fs::create_dir(project.join(".offheap")).expect("root may change the owner");
+    chown(&project.join(".offheap")).expect("root may change the owner");
     let error = target.world.fault(&["index"], 1, "UNSAFE_PATH");
     assert!(error["message"].as_str().expect("text").contains("user 12345"), "{error}");
-    assert!(std::fs::read_dir(project.join(".offheap")).expect("readable").next().is_none(), "nothing was made there");
+    assert!(std::fs::read_dir(project.join(".offheap")).expect("readable").next().is_none(), "nothing was made in it");
 }
