@@ -254,7 +254,6 @@ fn only_the_disk_module_reaches_into_a_project() {
         ("sidecar/src/model/file.rs", "model files of packages and of the Hugging Face cache"),
         ("sidecar/src/cli/doctor/", "the runtime directory, /proc/sys"),
         ("sidecar/src/cli/restart.rs", "/proc"),
-        ("sidecar/src/schema_file.rs", "tests only: the schemas in the repository"),
     ];
     const CALLS: &[&str] = &[
         "fs::read",
