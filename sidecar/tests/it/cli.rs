@@ -179,7 +179,7 @@ fn files_that_are_no_text_are_skipped_with_a_reason() {
     let expected: Vec<(String, String)> = expected.into_iter().map(|(path, why)| (path.into(), why.into())).collect();
     assert_eq!(skipped, expected);
     assert_eq!((&report["files"], &report["chunks"]), (&2.into(), &1.into()), "{report}");
-    // The limit is the project's to choose, and what was over it before is taken then.
+    // A project may raise the limit: the file that was too large is indexed now.
     world.write(".offheap/config.json", "{\"index\":{\"max_file_bytes\":2000000,\"exclude\":[\"*.py\"]}}");
     let report = world.json(&["index", "--json"]);
     assert_eq!((&report["files"], &report["filesRemoved"]), (&1.into(), &2.into()), "{report}");
@@ -202,7 +202,7 @@ fn a_missing_model_leaves_text_search() {
     assert_eq!((&hybrid["hits"][0]["path"], &hybrid["mode"]), (&"hello.py".into(), &"text".into()), "{hybrid}");
     assert!(hybrid["degraded"].as_str().expect("it says why").contains("MODEL_NOT_FOUND"), "{hybrid}");
     world.fault(&["search", "--mode", "semantic", "greet"], 1, "MODEL_NOT_FOUND");
-    // Once it is there, the same daemon goes on.
+    // Once the model file exists, the same daemon uses it.
     let pid = world.start();
     std::os::unix::fs::symlink(model(), &gone).expect("ours");
     let report = world.json(&["index", "--json"]);
@@ -271,12 +271,12 @@ fn a_long_path_with_spaces() {
     world.write("a file.py", "def spaced_out():\n    return 1\n");
     assert_eq!(world.json(&["index", "--json"])["vectors"], 1);
     assert_eq!(world.json(&["search", "--json", "spaced_out"])["hits"][0]["path"], "a file.py");
-    // From anywhere else, by name; and nothing but the one daemon.
+    // `--project` from another directory reaches the same daemon.
     let mut named =
         world.command(["search", "--json", "spaced_out", "--project", world.project().to_str().expect("UTF-8")]);
     named.current_dir(world.home());
     assert_eq!(finish(named, b"").json()["hits"][0]["path"], "a file.py");
-    // Through a link it is the same project.
+    // A link to the project is the same project.
     let link = world.home().join("链接");
     std::os::unix::fs::symlink(world.project(), &link).expect("a link");
     let mut linked = world.command(["search", "--json", "spaced_out"]);
@@ -287,10 +287,10 @@ fn a_long_path_with_spaces() {
 }
 
 #[test]
-fn a_read_only_project_is_told_so() {
+fn a_read_only_project_is_an_error_with_a_hint() {
     use std::os::unix::fs::PermissionsExt;
     if is_root() {
-        return; // who may write anywhere cannot be refused
+        return; // root may write anywhere
     }
     let world = World::new();
     world.write("a.py", "x = 1\n");
@@ -301,7 +301,7 @@ fn a_read_only_project_is_told_so() {
 }
 
 #[test]
-fn a_place_for_the_index_that_is_taken_is_told() {
+fn a_file_in_the_place_of_the_index_is_an_error() {
     // Root is refused here too: a file is no directory.
     let world = World::new();
     world.write(".offheap", "a file");
@@ -342,7 +342,7 @@ fn a_damaged_index_is_found_and_rebuilt() {
         assert_eq!((&rebuilt["reused"], &rebuilt["embedded"]), (&40.into(), &0.into()), "{what}: {rebuilt}");
         assert_eq!(world.json(&["search", "--json", "function_7"])["hits"][0]["path"], "src/part07/file007.py");
     }
-    // An index of the future is refused, and rebuilt only when that is asked for.
+    // An index in a newer format is refused, and rebuilt only on request.
     assert_eq!(world.run(&["stop"]).code, Some(0));
     std::fs::write(world.data().join("format"), "99\n").expect("ours");
     let error = world.fault(&["index"], 1, "INDEX_FORMAT");
@@ -350,7 +350,7 @@ fn a_damaged_index_is_found_and_rebuilt() {
     assert_eq!(world.json(&["index", "--rebuild", "--json"])["vectors"], 40);
 }
 
-/// The libraries below panic over some damage: a search that meets it says what it is, and the next run mends it.
+/// Some damage makes the index libraries panic: a search that meets it fails with INDEX_DAMAGED, and the next run repairs the index.
 #[test]
 fn damage_that_only_a_search_meets_is_found_and_mended() {
     let world = World::new();
@@ -370,7 +370,7 @@ fn damage_that_only_a_search_meets_is_found_and_mended() {
     let index =
         doctor.json()["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "index").cloned();
     assert!(index.expect("a check")["detail"].as_str().expect("text").contains("INDEX_DAMAGED"));
-    // Whether a search panics depends on what it reads; none of them says that the program is at fault.
+    // Whether a search meets the damage depends on what it reads; no search fails with INTERNAL.
     for i in 0..20 {
         let done = world.run(&["search", "--json", "--mode", "text", &format!("alpha{i}")]);
         let error = &done.json()["error"]["code"];

@@ -1,21 +1,20 @@
-//! Where the system refuses what a daemon needs: TCP, pipes, reading what another owns. Linux, where a test can forbid
-//! itself sockets.
+//! Fallbacks where the system refuses sockets: loopback TCP, private daemons over pipes, reading another daemon's index. Linux
+//! only, where a test can forbid sockets to a command.
 
 use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, World, finish, grow, until};
+use crate::support::{Done, World, filter_calls, finish, grow, until};
 
-/// What a sandbox leaves.
+/// What a sandbox allows.
 #[derive(Clone, Copy)]
 enum Sandbox {
-    /// No local sockets.
+    /// Loopback TCP, but no local sockets.
     Tcp,
-    /// No sockets at all.
+    /// No sockets at all, only pipes.
     Pipes,
 }
 
@@ -36,18 +35,7 @@ fn confine(command: &mut Command, sandbox: Sandbox) {
         op(answer, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
         op(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
-    // SAFETY: prctl is async-signal-safe, and the program lives in the closure until the exec.
-    unsafe {
-        command.pre_exec(move || {
-            let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-            if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
-            {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    filter_calls(command, program.to_vec());
 }
 
 fn run(world: &World, sandbox: Sandbox, args: &[&str]) -> Done {
@@ -80,7 +68,7 @@ fn without_local_sockets_the_daemon_is_reached_over_tcp() {
     json(&world, Sandbox::Tcp, &["index", "--json"]);
     let status = json(&world, Sandbox::Tcp, &["status", "--json"]);
     assert_eq!(status["transport"], "tcp");
-    // One daemon for all, those outside of the sandbox included.
+    // Commands outside of the sandbox reach the same daemon.
     assert_eq!(world.status()["pid"], status["pid"]);
     assert_eq!(world.json(&["search", "--json", "alpha"])["hits"][0]["path"], "a.py");
     assert!(!world.endpoint().socket().exists());
@@ -94,9 +82,9 @@ fn without_local_sockets_the_daemon_is_reached_over_tcp() {
     assert!(!door(&world).exists(), "nothing is left");
 }
 
-/// A port is open to every user of the machine, and to their browsers.
+/// Every user of the machine, and every web page in a browser, can connect to a loopback port.
 #[test]
-fn who_does_not_know_the_secret_is_told_nothing() {
+fn without_the_secret_a_client_gets_no_answer() {
     let world = world();
     json(&world, Sandbox::Tcp, &["start", "--json"]);
     let file: Value = serde_json::from_slice(&std::fs::read(door(&world)).expect("there")).expect("JSON");
@@ -115,7 +103,7 @@ fn who_does_not_know_the_secret_is_told_nothing() {
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty(), "{what}: {answer:?}");
     }
-    // A daemon that does not know the answer is no daemon of ours.
+    // A listener that does not know the daemon's half of the secret gets no request.
     assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(0));
     let liar = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut forged = file;
@@ -143,15 +131,15 @@ fn a_file_that_others_could_have_written_is_no_door() {
     std::fs::set_permissions(door(&world), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
     assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(3));
     assert_eq!(json(&world, Sandbox::Tcp, &["embed", "--json", "x"])["dim"], 384);
-    // A stopped one can be ended there, too.
+    // A stopped daemon can be killed over TCP, too.
     let pid = world.status()["pid"].as_u64().expect("a number") as u32;
     crate::support::signal(pid, libc::SIGSTOP);
     assert_eq!(json(&world, Sandbox::Tcp, &["restart", "--force", "--json"])["killed"], pid);
 }
 
-/// One that leaves is not the end of sharing.
+/// A command that meets a daemon shutting down waits for the next shared one; it runs no private daemon.
 #[test]
-fn who_comes_while_a_tcp_daemon_leaves_waits_for_the_next() {
+fn a_command_waits_for_the_successor_of_a_tcp_daemon() {
     let world = world();
     json(&world, Sandbox::Tcp, &["index", "--json"]);
     for _ in 0..5 {
@@ -185,7 +173,7 @@ fn without_any_sockets_a_private_daemon_does_it() {
     });
 }
 
-/// In a sandbox, beside an owner outside of it: reading goes on, and says what it is.
+/// A private daemon in a sandbox searches the index that a daemon outside of it owns; its answers say `readOnly`.
 #[test]
 fn a_private_daemon_reads_what_another_owns() {
     let world = world();
@@ -194,11 +182,11 @@ fn a_private_daemon_reads_what_another_owns() {
     assert_eq!((&found["hits"][0]["path"], &found["readOnly"]), (&json!("a.py"), &json!(true)));
     let done = run(&world, Sandbox::Pipes, &["index", "--json"]);
     assert_eq!(done.json()["error"]["code"], "INDEX_LOCKED", "{done:?}");
-    // The owner is not disturbed and not hidden by that.
+    // The owner still answers.
     assert_eq!(world.json(&["search", "--json", "alpha"])["readOnly"], false);
 }
 
-/// Two daemons, one project: one owns and indexes, the other sees whatever was committed before it looked.
+/// Of two daemons for one project, one owns the index; the other sees every commit made before its search.
 #[test]
 fn a_reader_beside_the_owner_sees_every_commit() {
     let world = world();
@@ -217,7 +205,7 @@ fn a_reader_beside_the_owner_sees_every_commit() {
         assert_eq!(find(&word), format!("b{round}.py"), "committed before the question");
     }
     assert_eq!(reader.status()["readOnly"], true);
-    // While the owner is busy writing, too.
+    // The reader answers while the owner indexes.
     grow(&world, 60);
     let mut indexing = crate::support::Guard(world.command(["index", "--json"]).spawn().expect("starts"));
     let mut seen = 0;
@@ -229,7 +217,7 @@ fn a_reader_beside_the_owner_sees_every_commit() {
     assert!(find("function_59").ends_with("file059.py"));
 }
 
-/// Whoever owned it has left: the reader becomes the owner by itself.
+/// A reader becomes the owner after the owner has ended.
 #[test]
 fn a_reader_becomes_the_owner() {
     let world = world();
@@ -243,13 +231,13 @@ fn a_reader_becomes_the_owner() {
         (found["readOnly"] == false).then_some(())
     });
     assert_eq!(reader.status()["readOnly"], false);
-    // And the other way round.
+    // The former owner's next daemon is now the reader.
     assert_eq!(world.json(&["search", "--json", "--mode", "text", "alpha"])["readOnly"], true);
 }
 
-/// The file of a daemon that was killed, whose port somebody else has now.
+/// A killed daemon left its port file, and another program now listens at that port.
 #[test]
-fn a_port_of_somebody_else_is_no_obstacle() {
+fn a_port_that_another_program_took_is_no_obstacle() {
     let world = world();
     let pid = {
         json(&world, Sandbox::Tcp, &["start", "--json"]);
@@ -262,7 +250,7 @@ fn a_port_of_somebody_else_is_no_obstacle() {
     file["port"] = other.local_addr().expect("bound").port().into();
     std::fs::write(door(&world), file.to_string()).expect("writable");
     std::thread::spawn(move || {
-        // The first talks, the second is silent.
+        // It answers the first connection, and is silent on the second.
         for talks in [true, false] {
             let Ok((mut stream, _)) = other.accept() else { return };
             if talks {
@@ -299,7 +287,7 @@ fn hashed_vectors_where_no_model_loads() {
         assert_eq!((vectors.space.as_str(), vectors.dim, rows.len()), ("hash-v1", 384, 768));
         assert!(vectors.degraded.expect("said").contains("MODEL_NOT_FOUND"));
     });
-    // They never reach an index.
+    // Hashed vectors are never indexed.
     let report = world.run(&["index", "--json"]);
     assert_ne!(report.code, Some(0), "{report:?}");
     let found = world.json(&["search", "--json", "alpha"]);

@@ -1,11 +1,10 @@
 //! How often a command retries when daemons crash. `cli/retry.rs` tests without a daemon which step follows which failure.
 
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{World, finish};
+use crate::support::{World, filter_calls, finish};
 
 /// The operation at which the system kills a daemon.
 #[derive(Clone, Copy)]
@@ -36,18 +35,7 @@ fn crash_at(command: &mut Command, crash: Crash) {
         op(answer, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
         op(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
-    // SAFETY: prctl is async-signal-safe, and the program lives in the closure until the exec.
-    unsafe {
-        command.pre_exec(move || {
-            let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-            if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
-            {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    filter_calls(command, program.to_vec());
 }
 
 /// Runs a command whose daemons all crash at `at`; gives the error that it prints.

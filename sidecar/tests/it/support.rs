@@ -1,4 +1,4 @@
-//! A user of their own for each test, and the processes that this user started.
+//! What tests share: an isolated user for each test, running commands, and talking to daemons.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use offheap_protocol::{Client, Endpoint, connection::Payload};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// No single step takes this long unless something is stuck; the machine may be busy.
+/// How long a test waits for a single step. Only a step that is stuck takes this long, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test. `OFFHEAP_TEST_BIN` names another build of it.
@@ -38,7 +38,7 @@ fn model_dir() -> PathBuf {
     repository().join("npm/model-all-minilm-l6-v2")
 }
 
-/// A home, a runtime directory, a project. Its daemons die with it, however the test ends.
+/// An isolated user: a home, a runtime directory and a project. Dropping it kills its daemons, also when the test fails.
 pub struct World {
     home: TempDir,
     run: TempDir,
@@ -47,7 +47,7 @@ pub struct World {
 }
 
 impl World {
-    /// With an empty project, not initialised.
+    /// A user with an empty directory for a project, without `.offheap`.
     pub fn new() -> World {
         let home = tempfile::Builder::new().prefix("oh-home-").tempdir().expect("temporary directory");
         let project = home.path().canonicalize().expect("exists").join("project");
@@ -55,7 +55,7 @@ impl World {
         World::with_project(home, project)
     }
 
-    /// Another environment of the same user for the same project.
+    /// The user of another world in a second environment: another home and runtime directory, the same secret and project.
     pub fn beside(other: &World) -> World {
         let home = tempfile::Builder::new().prefix("oh-home-").tempdir().expect("temporary directory");
         let mut world = World::with_project(home, other.project.clone());
@@ -64,7 +64,7 @@ impl World {
     }
 
     fn with_project(home: TempDir, project: PathBuf) -> World {
-        // Short, because sockets have short names.
+        // In /tmp, because the path of a socket has a limit of about 100 bytes.
         let mut builder = tempfile::Builder::new();
         builder.prefix("oh-");
         #[cfg(unix)]
@@ -115,7 +115,7 @@ impl World {
         self.project.join(".offheap/data")
     }
 
-    /// Where the project's index lies, with this user's secret, once there is one.
+    /// The place of the project's index, with this user's secret. Only after an index run.
     pub fn place(&self) -> offheap_engine::store::Place {
         let secret = std::fs::read(self.home().join(".local/state/offheap/secret")).expect("something was indexed");
         let secret = secret.try_into().expect("32 bytes");
@@ -134,12 +134,12 @@ impl World {
         Endpoint::under(self.run.path().to_path_buf(), Some(self.project.clone())).expect("short")
     }
 
-    /// A command in the project, with this user's environment and nothing else.
+    /// An offheap command in the project, with this user's environment and no other variables.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         self.environment(bin(), args)
     }
 
-    /// The same for another program.
+    /// A command of another program in the project, with this user's environment and no other variables.
     pub fn environment<S: AsRef<std::ffi::OsStr>>(
         &self,
         program: impl AsRef<std::ffi::OsStr>,
@@ -148,7 +148,7 @@ impl World {
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.project).env_clear();
         command.env("HOME", self.home.path()).env("OFFHEAP_RUNTIME_DIR", self.run.path());
-        command.env("OFFHEAP_WATCH", "0"); // tests that count what a run does must be the only ones to run it
+        command.env("OFFHEAP_WATCH", "0"); // a background run would change what tests count
         command.envs(self.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -234,14 +234,14 @@ pub struct Done {
 }
 
 impl Done {
-    /// Standard output holds data only: exactly one JSON document.
+    /// Standard output as JSON. Fails unless it is exactly one document.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-/// Runs a command to its end, which is also the end of its pipes.
+/// Runs a command to its end, and until its pipes are closed. `input` is its standard input.
 pub fn finish(mut command: Command, input: &[u8]) -> Done {
     if !input.is_empty() {
         command.stdin(Stdio::piped());
@@ -268,7 +268,7 @@ pub fn finish(mut command: Command, input: &[u8]) -> Done {
     Done { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// A child that does not outlive its test.
+/// A child process that is killed when dropped.
 pub struct Guard(pub Child);
 
 impl Guard {
@@ -304,24 +304,24 @@ pub fn daemon(world: &World) -> (Guard, Value) {
     daemon_as(world, |_| {})
 }
 
-/// The same, started differently.
+/// As [`daemon`], with a command that `prepare` changes first.
 pub fn daemon_as(world: &World, prepare: impl FnOnce(&mut Command)) -> (Guard, Value) {
     use std::io::BufRead;
     let mut command = world.command(["daemon", "--project", world.project().to_str().expect("UTF-8")]);
-    command.arg("--model-dir").arg(model_dir()); // what a client would say
+    command.arg("--model-dir").arg(model_dir()); // as clients do
     prepare(&mut command);
     let mut child = Guard(command.spawn().expect("the program starts"));
     let mut stdout = std::io::BufReader::new(child.0.stdout.take().expect("piped"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a ready line, or the end");
     let mut rest = String::new();
-    // It lets go of the pipe after the line, long before it ends.
+    // The daemon closes the pipe after the line.
     stdout.read_to_string(&mut rest).expect("the pipe is closed");
     assert_eq!(rest, "", "one line, no more");
     (child, serde_json::from_str(&line).unwrap_or(Value::Null))
 }
 
-/// Whether a process runs. One that only waits to be reaped does not.
+/// Whether a process runs. A zombie does not.
 #[cfg(target_os = "linux")]
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -335,7 +335,23 @@ pub fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as i32, signal) };
 }
 
-/// A signal may be ignored by permission, a file may not be.
+/// Runs a seccomp program in the command and all its children, from the exec on.
+#[cfg(target_os = "linux")]
+pub fn filter_calls(command: &mut Command, program: Vec<libc::sock_filter>) {
+    let set = move || {
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        // SAFETY: the pointer is to a filter that lives until prctl returns.
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+        };
+        if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: prctl is async-signal-safe, as code between fork and exec must be.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, set) };
+}
+
+/// Whether the tests run as root, which file permissions do not restrict.
 #[cfg(unix)]
 pub fn is_root() -> bool {
     // SAFETY: geteuid cannot fail and touches no memory.

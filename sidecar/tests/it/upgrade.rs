@@ -1,4 +1,4 @@
-//! Two versions on one machine: the newer replaces the older, once; never the other way.
+//! Two versions on one machine: a newer client replaces an older daemon, once; never the other way.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,7 +16,7 @@ fn build(version: &str, proto: (u16, u16), purpose: Purpose) -> Preamble {
     Preamble { proto_min: proto.0, proto_max: proto.1, purpose, build }
 }
 
-/// Introduces itself as that build; gives the daemon's answer.
+/// Sends the preamble of a build, and gives the daemon's preamble.
 fn introduce(world: &World, preamble: &Preamble) -> (UnixStream, Option<Preamble>) {
     let mut stream = UnixStream::connect(world.endpoint().socket()).expect("a daemon listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
@@ -34,7 +34,7 @@ fn world() -> World {
 
 #[test]
 fn a_newer_client_gets_the_endpoint() {
-    // With the same protocol, and with one that this build does not speak: the preamble is all they need.
+    // With the same protocol, and with one that this build does not speak: only the preamble is needed.
     for proto in [(1, 1), (7, 9)] {
         let world = world();
         let pid = world.start();
@@ -48,7 +48,7 @@ fn a_newer_client_gets_the_endpoint() {
 }
 
 #[test]
-fn who_is_not_newer_does_not() {
+fn a_client_that_is_not_newer_does_not() {
     let world = world();
     let pid = world.start();
     let same = Preamble::ours();
@@ -64,7 +64,7 @@ fn who_is_not_newer_does_not() {
     assert_eq!(world.status()["pid"], pid);
 }
 
-/// Whoever is older, or of the same age, or newer and content, is served by the one that is there.
+/// The running daemon serves older clients, equal ones, and newer ones that do not ask for the endpoint.
 #[test]
 fn versions_that_alternate_do_not_push_each_other_out() {
     let world = world();
@@ -80,7 +80,7 @@ fn versions_that_alternate_do_not_push_each_other_out() {
     }
 }
 
-/// A stand-in for a daemon of another version: holds the lock, says who it is, hands over when asked.
+/// A stand-in for a daemon of another version: holds the lock, sends its preamble, hands over when asked.
 struct Other {
     stop: Arc<AtomicBool>,
     hand_overs: Arc<AtomicUsize>,
@@ -92,7 +92,7 @@ impl Other {
         let endpoint = world.endpoint();
         endpoint.prepare_dir().expect("the runtime directory");
         let lock = std::fs::File::options().create(true).append(true).open(endpoint.lock()).expect("a lock file");
-        lock.try_lock().expect("nobody holds it");
+        lock.try_lock().expect("the lock is free");
         let _ = std::fs::remove_file(endpoint.socket());
         let listener = UnixListener::bind(endpoint.socket()).expect("a socket");
         listener.set_nonblocking(true).expect("a socket");
@@ -119,7 +119,7 @@ impl Other {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
                 if granted {
-                    // As the real one: the socket goes first, the lock and the connection together.
+                    // As a real daemon: first the socket is removed, then lock and connection are closed together.
                     let _ = std::fs::remove_file(endpoint.socket());
                     break;
                 }
@@ -142,11 +142,11 @@ impl Drop for Other {
 }
 
 #[test]
-fn an_older_daemon_is_replaced_by_who_may_start_one() {
+fn an_older_daemon_is_replaced_by_commands_that_start_one() {
     for proto in [(1, 1), (0, 0)] {
         let world = world();
         let other = Other::start(&world, build("0.0.9", proto, Purpose::Talk));
-        // Looking must not end anything.
+        // `status` and `stop` must not replace it.
         let _ = world.run(&["status", "--json"]);
         let _ = world.run(&["stop", "--json"]);
         assert_eq!(other.asked(), 0);
@@ -178,7 +178,7 @@ fn a_newer_daemon_is_left_alone() {
     assert_eq!(other.asked(), 0);
 }
 
-/// Requests in flight are answered before the older one leaves, and the client's next one finds the newer.
+/// A daemon that hands over answers the requests in flight before it ends.
 #[test]
 fn what_is_in_flight_is_answered() {
     let world = world();
@@ -195,7 +195,7 @@ fn what_is_in_flight_is_answered() {
         };
         let work = busy.embed(texts, options);
         let ask = async {
-            // The request is there before the newer one comes.
+            // The hand-over comes after the request has arrived.
             while status_of(&client(&world).await).await.queued == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -210,8 +210,8 @@ fn what_is_in_flight_is_answered() {
     assert!(guard.wait().success());
 }
 
-/// What version 0.1.0 sent, byte for byte: every later build must answer it, or say properly that it does not. Never
-/// made anew; a release adds a conversation of its own.
+/// The bytes that version 0.1.0 sends. Every later build must answer them, or refuse them as the protocol says. The file is never
+/// generated again; a later release adds a file of its own.
 #[test]
 fn the_conversation_of_0_1_0_is_answered() {
     let world = world();
@@ -236,7 +236,7 @@ fn the_conversation_of_0_1_0_is_answered() {
         answers.insert(header.id, (header.kind, rest[0], header.body));
     }
     use offheap_protocol::codec::Kind::Response;
-    // Hello, Ping, Embed of one text (384 floats), Status.
+    // Responses to Hello, Ping, Embed of one text (384 floats) and Status.
     assert_eq!(answers[&1], (Response, 0, 0));
     assert_eq!(answers[&2], (Response, 1, 0));
     assert_eq!(answers[&3], (Response, 2, 384 * 4));

@@ -99,8 +99,8 @@ fn running(status: &StatusReport) -> Vec<Check> {
     let memory = status.anon_bytes.map_or(String::new(), |bytes| format!(", {:.0} MB of memory", bytes as f64 / 1e6));
     let (version, pid, requests) = (&status.version, status.pid, status.requests);
     let up = status.uptime_ms / 1000;
-    let mut found =
-        vec![ok(DAEMON, format!("offheap {version} runs as process {pid} for {up} s, {requests} requests{memory}"))];
+    let text = format!("offheap {version} runs as process {pid} for {up} s\n{requests} requests{memory}");
+    let mut found = vec![ok(DAEMON, text)];
     if *version != VERSION {
         found.push(warning(
             "versions",

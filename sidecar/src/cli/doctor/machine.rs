@@ -30,7 +30,7 @@ pub fn model(named: &str, project: Option<&Path>) -> Check {
         let embedder = Embedder::open(&file.path, &options).map_err(|error| fault::from_engine(&error))?;
         let info = embedder.info();
         let (name, quantisation, dim) = (&info.name, &info.quantisation, info.dim);
-        Ok(format!("{name}, {quantisation}, {dim} dimensions, {}", file.path.display()))
+        Ok(format!("{name}, {quantisation}, {dim} dimensions\n{}", file.path.display()))
     });
     match opened {
         Ok(detail) => ok("model", detail),
@@ -48,11 +48,12 @@ pub fn processor() -> Check {
     match (kernel::choose(forced.as_deref()), &forced) {
         (Ok(chosen), Some(_)) => ok(
             CHECK,
-            format!("{} on {threads} threads, set by OFFHEAP_KERNEL; available: {}", chosen.name, usable.join(", ")),
+            format!("{} on {threads} threads, set by OFFHEAP_KERNEL\nusable: {}", chosen.name, usable.join(", ")),
         ),
         (Ok(chosen), None) => {
-            let lacks = if unusable.is_empty() { String::new() } else { format!("; it lacks {}", unusable.join(", ")) };
-            ok(CHECK, format!("{} on {threads} threads, the best of {}{lacks}", chosen.name, usable.join(", ")))
+            let lacks =
+                if unusable.is_empty() { String::new() } else { format!("; not supported: {}", unusable.join(", ")) };
+            ok(CHECK, format!("{} on {threads} threads\nusable: {}{lacks}", chosen.name, usable.join(", ")))
         }
         (Err(usable), forced) => {
             let name = forced.as_deref().unwrap_or_default();

@@ -40,7 +40,7 @@ impl Bar {
             self.bar.enable_steady_tick(Duration::from_millis(200));
             let style = if progress.total > 0 {
                 format!(
-                    "{{prefix:>17}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec:.dim}} eta {{eta}} {{wide_msg:.dim}}"
+                    "{{prefix:>17}} {{bar:20}} {{pos}}/{{len}} {unit} {{per_sec:.dim}} eta {{eta}} {{wide_msg:.dim}}"
                 )
             } else {
                 "{prefix:>17} {spinner} {wide_msg:.dim}".to_owned()

@@ -135,7 +135,7 @@ fn summary(report: &SearchReport) -> String {
         _ => String::new(),
     };
     format!(
-        "{n} hits{more}, {mode} search over {} chunks{pending}: {:.1} ms to embed the query, {:.1} ms to search",
+        "{n} hits{more}, {mode} search over {} chunks{pending}: embedding {:.1} ms, search {:.1} ms",
         coverage.chunks,
         ms(report.embed_us),
         ms(report.search_us)
