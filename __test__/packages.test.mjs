@@ -84,6 +84,11 @@ test('the sidecar stays executable and beside its addon', () => {
   }
 });
 
+test('the schema that configurations name is in the package', () => {
+  const schema = JSON.parse(readFileSync(installed('offheap', 'config.schema.json'), 'utf8'));
+  assert.ok(schema.properties.model, 'it describes the keys');
+});
+
 test('packages stay small and run nothing on installation', () => {
   const unpacked = (name) => Number(execFileSync('du', ['-sk', installed(name)], { encoding: 'utf8' }).split('\t')[0]) * 1024;
   for (const file of tarballs) {

@@ -57,7 +57,7 @@ function platformPackage(folder) {
 /** The main package: JavaScript and types. Depends on the model's package, and optionally on each platform's. */
 function mainPackage(folder) {
   mkdirSync(folder, { recursive: true });
-  for (const name of ['index.js', 'index.d.ts', 'native.js', 'native.d.ts', 'README.md', 'CHANGELOG.md', 'lib']) {
+  for (const name of ['README.md', ...manifest.files.filter((name) => !name.startsWith('LICENSE'))]) {
     cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   }
   licences(folder);
