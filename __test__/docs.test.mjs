@@ -93,7 +93,7 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
       .replaceAll(process.env.OFFHEAP_RUNTIME_DIR, '/run/user/1000/offheap')
       .replace(/\/[\w.@/-]+\/([\w.@-]+)/g, '/$1')
       .replace(/\[\[[-\d.,e]+\]\]/g, '[[...]]')
-      .replace(/(processor:) .*/, '$1 K')
+      .replace(/(processor|usable): .*/g, '$1: K')
       .replace(/on \w+ with \d+ threads/, 'on K with N threads')
       .replace(/-?\d+\.\d+(\.\d+)?/g, 'N')
       .replace(/\d+(?= (answered|requests|MB|GB|s\b|ms|chunks\/s|directories|daemons)|; half|, \d+ requests)/g, 'N')
@@ -129,7 +129,7 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
         } else if (language === 'json') {
           test(title, () => {
             const known = table(GUIDE, 'Key').map(([key]) => quoted(key)[0]);
-            for (const key of Object.keys(flat(JSON.parse(text)))) assert.ok(known.includes(key), `${key} is no key of the configuration`);
+            for (const key of Object.keys(flat(JSON.parse(text)))) if (key !== '$schema') assert.ok(known.includes(key), `${key} is no key of the configuration`);
           });
         } else if (language === 'js') {
           test(title, async () => {
@@ -205,6 +205,17 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
       assert.deepEqual(Object.keys(JSON.parse(stdout).error).sort(), ['code', 'hint', 'message']);
     });
 
+    test('the table has the keys of the schema of --json', () => {
+      const schema = JSON.parse(read('docs/schema/cli.schema.json'));
+      const resolve = (node) => (node.$ref === undefined ? node : node.$ref.slice(2).split('/').reduce((at, part) => at[part], schema));
+      const keys = ({ properties, required }) => Object.keys(properties).map((key) => (required.includes(key) ? key : `${key}?`)).sort().join(' ');
+      for (const [cell, , json] of table(GUIDE, 'Command')) {
+        const document = resolve(schema.properties[quoted(cell)[0]]);
+        const choices = (document.anyOf ?? [document]).map((choice) => keys(resolve(choice)));
+        assert.deepEqual(sorted(quoted(json)), sorted(choices), cell);
+      }
+    });
+
     test('exit codes', async () => {
       const codes = table(GUIDE, 'Exit code').map(([code]) => Number(code));
       assert.deepEqual(codes, [0, 1, 2, 3, 130]);
@@ -226,9 +237,8 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
       assert.deepEqual(Object.fromEntries(Object.entries(rows()).map(([key, { value }]) => [key, value])), written);
     });
 
-    const schemaFile = filesBelow('.').find((name) => path.posix.basename(name) === 'config.schema.json');
-    test('the table has the keys of the schema', { skip: schemaFile === undefined && 'there is none yet' }, () => {
-      const schema = JSON.parse(read(schemaFile));
+    test('the table has the keys of the schema', () => {
+      const schema = JSON.parse(read('config.schema.json'));
       const resolve = (node) => (node.$ref === undefined ? node : node.$ref.slice(2).split('/').reduce((at, part) => at[part], schema));
       const keys = (node, prefix) =>
         Object.entries(resolve(node).properties ?? {}).flatMap(([key, child]) => {
@@ -287,12 +297,11 @@ describe('tables', () => {
     const documented = ['Variable', 'For tests and benchmarks'].map((heading) => table(GUIDE, heading).flatMap(([cell]) => quoted(cell)));
     assert.deepEqual(sorted(documented.flat()), everywhere.filter((name) => !NOT_VARIABLES.includes(name)));
     // What is handed to a daemon is marked as such.
-    const passedOn = filesBelow('.', (name) => isSource(name) && /(^|\/)(lib|sidecar)\/.*\.(js|rs)$/.test(name)).flatMap((file) => {
-      const [, list] = /PASSED_ON[^=]*= \[([\s\S]*?)\]/.exec(read(file)) ?? [];
-      return list?.match(/OFFHEAP_[A-Z_]+/g) ?? [];
-    });
+    const { passedOn } = JSON.parse(read('lib/environment.json'));
+    const handedOver = passedOn.filter((name) => name.startsWith('OFFHEAP_'));
+    assert.ok(handedOver.length > 4);
     const readByDaemon = table(GUIDE, 'Variable').filter(([, by]) => by.includes('daemon')).map(([cell]) => quoted(cell)[0]);
-    assert.deepEqual(sorted(readByDaemon), sorted(passedOn));
+    assert.deepEqual(sorted(readByDaemon), sorted(handedOver));
   });
 
   test('reasons for skipping a file', () => {
@@ -309,7 +318,9 @@ describe('tables', () => {
   });
 
   test('search modes', () => {
-    const modes = [...read('index.d.ts').matchAll(/export type SearchMode = ([^;]+);/g)][0][1].match(/\w+/g);
+    const [, type] = /export type SearchMode =([^;]+);/.exec(read('index.d.ts').replace(/\/\*\*[\s\S]*?\*\//g, ''));
+    const modes = [...type.matchAll(/'(\w+)'/g)].map((match) => match[1]);
+    assert.ok(modes.length > 1);
     assert.deepEqual(sorted(table(GUIDE, '`mode`').map(([mode]) => quoted(mode)[0])), sorted(modes));
   });
 
@@ -317,25 +328,19 @@ describe('tables', () => {
     const rows = table(GUIDE, 'Language');
     const names = rows.flatMap(([, name]) => quoted(name));
     const folder = 'sidecar/engine/src/chunk/languages';
-    const files = existsSync(path.join(root, folder)) ? readdirSync(path.join(root, folder)).filter((name) => !['mod.rs', 'no_grammar.rs'].includes(name)) : [];
-    if (files.length > 0) {
-      // One file for each language: its name in filters, its title, its files.
-      const strings = (list) => [...list.matchAll(/"([^"]+)"/g)].map((match) => match[1]);
-      const specs = files.flatMap((file) => {
-        const found = [...read(`${folder}/${file}`).matchAll(/name: "([^"]+)",\s+title: "([^"]+)",\s+extensions: &\[([^\]]*)\],\s+file_names: &\[([^\]]*)\]/g)];
-        assert.ok(found.length > 0, `${file} describes a language`);
-        return found.map(([, name, title, extensions, fileNames]) => ({ name, title, files: [...strings(extensions).map((end) => `.${end}`), ...strings(fileNames)] }));
-      });
-      assert.deepEqual(sorted(names), sorted(specs.map(({ name }) => name)));
-      for (const { name, title, files } of specs) {
-        const [, , listed] = rows.find(([first, second]) => first === title && quoted(second).includes(name)) ?? assert.fail(`${title} is not in the table`);
-        const said = quoted(listed).map((file) => file.toLowerCase());
-        for (const file of files) assert.ok(said.includes(file), `${title}: ${file}`);
-      }
-    } else {
-      const grammars = read('sidecar/engine/src/chunk/grammar.rs').match(/Spec \{ language: Language::\w+/g).map((spec) => spec.split('::')[1]);
-      const name = Object.fromEntries([...read(`${folder}.rs`).matchAll(/Language::(\w+) => "([a-z]+)"/g)].map(([, variant, filter]) => [variant, filter]));
-      assert.deepEqual(sorted(names), sorted(grammars.map((variant) => name[variant])));
+    const files = readdirSync(path.join(root, folder)).filter((name) => !['mod.rs', 'no_grammar.rs'].includes(name));
+    // One file for each language: its name in filters, its title, its files.
+    const strings = (list) => [...list.matchAll(/"([^"]+)"/g)].map((match) => match[1]);
+    const specs = files.flatMap((file) => {
+      const found = [...read(`${folder}/${file}`).matchAll(/name: "([^"]+)",\s+title: "([^"]+)",\s+extensions: &\[([^\]]*)\],\s+file_names: &\[([^\]]*)\]/g)];
+      assert.ok(found.length > 0, `${file} describes a language`);
+      return found.map(([, name, title, extensions, fileNames]) => ({ name, title, files: [...strings(extensions).map((end) => `.${end}`), ...strings(fileNames)] }));
+    });
+    assert.deepEqual(sorted(names), sorted(specs.map(({ name }) => name)));
+    for (const { name, title, files } of specs) {
+      const [, , listed] = rows.find(([first, second]) => first === title && quoted(second).includes(name)) ?? assert.fail(`${title} is not in the table`);
+      const said = quoted(listed).map((file) => file.toLowerCase());
+      for (const file of files) assert.ok(said.includes(file), `${title}: ${file}`);
     }
     assert.match(README, new RegExp(`\\b${spelt(rows.length)} languages`, 'i'));
   });
@@ -344,6 +349,27 @@ describe('tables', () => {
 const spelt = (n) => ({ 18: 'eighteen', 19: 'nineteen', 20: 'twenty', 21: 'twenty-one', 22: 'twenty-two' })[n] ?? String(n);
 
 describe('documents', () => {
+  test('every figure of the README stands in the notes of the benchmarks', () => {
+    const notes = read('bench/NOTES.md');
+    const [, commit] = /`bench\/compare\.mjs` at (\w+)\)/.exec(README);
+    const sitting = notes.slice(notes.indexOf(`node bench/compare.mjs\`, ${commit},`)).split('\n\n').slice(0, 2).join('\n\n');
+    const NOTED_AS = { 'chunks of 218 tokens a second': 'chunks/s, 218 tokens', 'memory added to Node': 'RSS added to Node, MB', 'one query of 15 tokens, p50 / p99': 'one query p50 / p99, ms' };
+    const numbers = (cell) => (cell.match(/\d+(\.\d+)?/g) ?? []);
+    const rounded = (noted, shown) => Number(noted).toFixed(shown.split('.')[1]?.length ?? 0);
+    const rows = table(README, '| offheap'); // the first heading is empty
+    const noted = table(sitting, '| offheap avx2');
+    assert.deepEqual(rows.map(([name]) => name).sort(), Object.keys(NOTED_AS).sort());
+    for (const [name, ...cells] of rows) {
+      const [, ...figures] = noted.find(([row]) => row === NOTED_AS[name]) ?? assert.fail(`NOTES.md has no row "${NOTED_AS[name]}"`);
+      assert.equal(cells.length, 3);
+      for (const [i, cell] of cells.entries()) {
+        const shown = numbers(cell);
+        assert.ok(shown.length > 0, `${name}: ${cell}`);
+        assert.deepEqual(shown, numbers(figures[i]).map((figure, k) => rounded(figure, shown[k] ?? '')), `${name}: ${cell}`);
+      }
+    }
+  });
+
   test('the README is short', () => {
     const { length } = README.trimEnd().split('\n');
     assert.ok(length < 150, `${length} lines`);
@@ -363,7 +389,7 @@ describe('documents', () => {
     }
   });
 
-  test('paths of the source tree are there', { skip: !existsSync(path.join(root, 'sidecar', 'src', 'daemon', 'state.rs')) && 'the files are being moved to the layout that the documents describe' }, () => {
+  test('paths of the source tree are there', () => {
     const every = filesBelow('.').concat(filesBelow('.ci'));
     const missing = [];
     for (const document of DOCUMENTS.filter((name) => /^(ARCHITECTURE|CONTRIBUTING|SECURITY|docs\/)/.test(name))) {
