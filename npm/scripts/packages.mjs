@@ -1,5 +1,6 @@
 // `npm run packages [-- DIR]`: packs the packages that would be published as tarballs into DIR (default target/packages): the main
-// package, this system's platform package, the default model's. Needs `npm run build`.
+// package, this system's platform package, the default model's. It packs the build that is there: `npm run build -- --ship` makes
+// what is published.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
