@@ -93,7 +93,7 @@ export function connect(options?: ConnectOptions): Promise<Client>;
 
 /** Options of {@link Client.embed} and {@link Client.embedBatch}. */
 export interface EmbedOptions extends CallOptions {
-  /** What the text is to the model. Models may prefix queries; the default model does not. Default `'document'`. */
+  /** What the text is to the model. Changes nothing so far: no supported model gets a prefix. Default `'document'`. */
   kind?: 'document' | 'query';
   /**
    * What `[SEP]` and other special tokens in a text mean. `'parse'` (default): the model's special tokens, as in the model's own

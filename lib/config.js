@@ -1,7 +1,7 @@
 'use strict';
 
 // The client's part of a project's `.offheap/config.json`. The daemon checks the whole file and reports what is wrong with it
-// (sidecar/src/config.rs); __test__/retry.test.mjs compares the defaults and limits of both.
+// (sidecar/src/config/file.rs); __test__/retry.test.mjs compares the defaults and limits of both.
 
 const { lstatSync } = require('node:fs');
 const path = require('node:path');
