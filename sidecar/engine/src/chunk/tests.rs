@@ -1,6 +1,8 @@
 //! Chunks rendered as text and compared whole, and what must hold for any input.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(not(unix))]
+use std::time::Instant;
 
 use super::*;
 
@@ -383,6 +385,20 @@ fn all_languages() -> impl Iterator<Item = Language> {
     languages().chain(["markdown", "json", "yaml", "toml", "html", "css", "text"].map(Language::named))
 }
 
+/// Time that this thread has computed, whatever else the machine does.
+#[cfg(unix)]
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Time since the first call.
+#[cfg(not(unix))]
+fn cpu_time() -> Duration {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
 #[test]
 fn hostile_inputs_take_bounded_time() {
     let line = |unit: &str, n| unit.repeat(n);
@@ -412,11 +428,11 @@ fn hostile_inputs_take_bounded_time() {
     ];
     for (name, text) in cases {
         for language in all_languages() {
-            let start = Instant::now();
+            let before = cpu_time();
             let chunks = check_any(language, &text, &ChunkLimits::default());
-            let took = start.elapsed();
+            let took = cpu_time() - before;
             assert!(!chunks.is_empty() || text.trim().is_empty());
-            assert!(took < Duration::from_secs(10), "{name} as {}: {took:?}", language.name()); // debug build, busy machine
+            assert!(took < Duration::from_secs(30), "{name} as {}: {took:?}", language.name()); // without optimisation
         }
     }
 }
