@@ -63,7 +63,7 @@ pub struct Init {
 
 #[derive(Args)]
 pub struct Index {
-    /// Build the index again from nothing; stored embeddings are used
+    /// Build the index again from nothing; the old one answers until the run ends, and stored embeddings are used
     #[arg(long)]
     pub rebuild: bool,
     /// Print no progress
@@ -142,7 +142,7 @@ pub enum CaseRule {
 pub struct Embed {
     /// Texts; if none are given, each line of standard input is one
     pub texts: Vec<String>,
-    /// Embed the texts as queries, not as documents
+    /// Embed the texts as queries, not as documents; no supported model tells them apart so far
     #[arg(long)]
     pub query: bool,
     #[command(flatten)]

@@ -90,7 +90,7 @@ impl Endpoint {
     }
 
     /// Path of the TCP file, which says how to reach the daemon where the system refuses local sockets.
-    pub fn door(&self) -> PathBuf {
+    pub fn tcp_file(&self) -> PathBuf {
         self.dir.join(format!("{}.tcp", self.id))
     }
 

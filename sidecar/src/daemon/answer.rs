@@ -102,9 +102,9 @@ async fn run(
         let _used = used;
         daemon.handle(call).await
     };
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the request failed inside; others are unharmed")))
+    tokio::spawn(work).await.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Internal, "a bug in offheap: this request failed, other requests are not affected"))
+    })
 }
 
 /// Waits for `working` until the request's deadline; 0 ms is no deadline.

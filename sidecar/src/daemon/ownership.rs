@@ -78,14 +78,14 @@ pub async fn become_owner(endpoint: &Endpoint) -> Result<Option<Lock>, Fault> {
 pub fn socket_is_gone(endpoint: &Endpoint, transport: Transport) -> bool {
     match transport {
         Transport::Local => cfg!(unix) && !endpoint.socket().exists(),
-        Transport::Tcp => !endpoint.door().exists(),
+        Transport::Tcp => !endpoint.tcp_file().exists(),
         Transport::Pipes => false,
     }
 }
 
 /// Removes the endpoint's socket and the file with its TCP port. Only the lock's holder may do that.
 pub fn remove_socket(endpoint: &Endpoint) -> Result<(), (PathBuf, std::io::Error)> {
-    let mut files = vec![endpoint.door()];
+    let mut files = vec![endpoint.tcp_file()];
     if cfg!(unix) {
         files.push(endpoint.socket());
     }

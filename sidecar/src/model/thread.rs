@@ -345,7 +345,10 @@ struct FailOnPanic<'a>(&'a [(Item, Encoding)]);
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         for (item, _) in self.0 {
-            item.job.fail(&Fault::new(Code::Internal, "the model failed inside; others are unharmed"));
+            item.job.fail(&Fault::new(
+                Code::Internal,
+                "a bug in offheap: the model failed on this request, other requests are not affected",
+            ));
         }
     }
 }

@@ -58,8 +58,8 @@ fn world() -> World {
     world
 }
 
-fn door(world: &World) -> std::path::PathBuf {
-    world.endpoint().door()
+fn tcp_file(world: &World) -> std::path::PathBuf {
+    world.endpoint().tcp_file()
 }
 
 #[test]
@@ -72,14 +72,15 @@ fn without_local_sockets_the_daemon_is_reached_over_tcp() {
     assert_eq!(world.status()["pid"], status["pid"]);
     assert_eq!(world.json(&["search", "--json", "alpha"])["hits"][0]["path"], "a.py");
     assert!(!world.endpoint().socket().exists());
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(door(&world)).expect("there").permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(tcp_file(&world)).expect("there").permissions());
     assert_eq!(mode & 0o777, 0o600);
     let doctor = json(&world, Sandbox::Tcp, &["doctor", "--json"]);
     let sockets =
         doctor["checks"].as_array().expect("a list").iter().find(|check| check["check"] == "sockets").cloned();
     assert_eq!(sockets.expect("a check")["state"], "warning");
     assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(0));
-    assert!(!door(&world).exists(), "nothing is left");
+    assert!(!tcp_file(&world).exists(), "nothing is left");
 }
 
 /// Every user of the machine, and every web page in a browser, can connect to a loopback port.
@@ -87,7 +88,7 @@ fn without_local_sockets_the_daemon_is_reached_over_tcp() {
 fn without_the_secret_a_client_gets_no_answer() {
     let world = world();
     json(&world, Sandbox::Tcp, &["start", "--json"]);
-    let file: Value = serde_json::from_slice(&std::fs::read(door(&world)).expect("there")).expect("JSON");
+    let file: Value = serde_json::from_slice(&std::fs::read(tcp_file(&world)).expect("there")).expect("JSON");
     let port = file["port"].as_u64().expect("a port") as u16;
     let key: Vec<u8> = serde_json::from_value(file["key"].clone()).expect("bytes");
     let mut wrong = key.clone();
@@ -108,8 +109,8 @@ fn without_the_secret_a_client_gets_no_answer() {
     let liar = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut forged = file;
     forged["port"] = liar.local_addr().expect("bound").port().into();
-    std::fs::write(door(&world), forged.to_string()).expect("writable");
-    std::fs::set_permissions(door(&world), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    std::fs::write(tcp_file(&world), forged.to_string()).expect("writable");
+    std::fs::set_permissions(tcp_file(&world), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = liar.accept().expect("a client");
         let _ = stream.write_all(&[7; 64]);
@@ -127,8 +128,8 @@ fn a_file_that_others_could_have_written_is_no_door() {
     let world = world();
     world.start();
     world.run(&["stop"]);
-    std::fs::write(door(&world), "garbage").expect("writable");
-    std::fs::set_permissions(door(&world), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+    std::fs::write(tcp_file(&world), "garbage").expect("writable");
+    std::fs::set_permissions(tcp_file(&world), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
     assert_eq!(run(&world, Sandbox::Tcp, &["stop"]).code, Some(3));
     assert_eq!(json(&world, Sandbox::Tcp, &["embed", "--json", "x"])["dim"], 384);
     // A stopped daemon can be killed over TCP, too.
@@ -245,10 +246,10 @@ fn a_port_that_another_program_took_is_no_obstacle() {
     };
     crate::support::signal(pid, libc::SIGKILL);
     until("it is gone", || (!crate::support::alive(pid)).then_some(()));
-    let mut file: Value = serde_json::from_slice(&std::fs::read(door(&world)).expect("left over")).expect("JSON");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(tcp_file(&world)).expect("left over")).expect("JSON");
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     file["port"] = other.local_addr().expect("bound").port().into();
-    std::fs::write(door(&world), file.to_string()).expect("writable");
+    std::fs::write(tcp_file(&world), file.to_string()).expect("writable");
     std::thread::spawn(move || {
         // It answers the first connection, and is silent on the second.
         for talks in [true, false] {

@@ -110,7 +110,7 @@ fn equal(a: &[u8; KEY_BYTES], b: &[u8; KEY_BYTES]) -> bool {
 
 /// Writes the TCP file so that no other user can read it and no reader sees a part of it: to a new file, which is renamed.
 fn write_private(endpoint: &Endpoint, content: &[u8]) -> io::Result<()> {
-    let path = endpoint.door();
+    let path = endpoint.tcp_file();
     let beside = path.with_extension("tcp.new");
     let _ = std::fs::remove_file(&beside);
     let mut options = std::fs::File::options();
@@ -123,7 +123,7 @@ fn write_private(endpoint: &Endpoint, content: &[u8]) -> io::Result<()> {
 
 /// Reads the TCP file. Fails where another user could have written it.
 fn read_private(endpoint: &Endpoint) -> io::Result<TcpFile> {
-    let file = std::fs::File::open(endpoint.door())?;
+    let file = std::fs::File::open(endpoint.tcp_file())?;
     #[cfg(unix)]
     if !crate::unix::is_private(&file.metadata()?) {
         return Err(io::Error::other(Error::Foreign));
@@ -144,7 +144,7 @@ mod tests {
         endpoint.prepare_dir().expect("writable");
         assert!(connect(&endpoint).await.is_none(), "there is no TCP file yet");
         let listener = Listener::bind(&endpoint).await.expect("loopback is allowed");
-        let text = std::fs::read(endpoint.door()).expect("written");
+        let text = std::fs::read(endpoint.tcp_file()).expect("written");
         let file: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(file["pid"], std::process::id());
         assert!(file["port"].is_u64());

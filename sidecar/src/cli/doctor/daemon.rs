@@ -24,7 +24,7 @@ const DAEMON: &str = "daemon";
 pub fn runtime_dir(endpoint: &Endpoint) -> Check {
     const CHECK: &str = "runtime directory";
     let in_the_way = |path: &std::path::PathBuf| std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
-    let mut files = vec![endpoint.lock(), endpoint.log(), endpoint.runs(), endpoint.door()];
+    let mut files = vec![endpoint.lock(), endpoint.log(), endpoint.runs(), endpoint.tcp_file()];
     if cfg!(unix) {
         files.push(endpoint.socket()); // elsewhere the name of a pipe
     }
@@ -52,7 +52,7 @@ pub async fn sockets(endpoint: &Endpoint) -> Check {
     let bound = match Endpoint::under(endpoint.dir().to_path_buf(), Some(probe)) {
         Ok(probe) => Accept::bind(&probe).await.map(|accept| {
             let _ = std::fs::remove_file(probe.socket());
-            let _ = std::fs::remove_file(probe.door());
+            let _ = std::fs::remove_file(probe.tcp_file());
             accept.transport()
         }),
         Err(fault) => return problem("sockets", &fault),

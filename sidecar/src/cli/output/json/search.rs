@@ -93,9 +93,11 @@ struct Hit<'a> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct Contribution<'a> {
-    /// What it measures: `bm25`, `cosine`, `definition` ...
+    /// In the ranked modes, terms that are added: `text`, `vectors`, `coherence`, `definition`, `file_name`; then factors that
+    /// multiply the sum: `factor:secondary_folder`, `factor:test_file`, `factor:test_scope`, `factor:package_file`,
+    /// `factor:declaration`, `factor:older_version`, `factor:repeat`. With `--mode symbol`, the value of `symbol.fit`.
     name: &'a str,
-    /// What it adds to the score, or multiplies it with.
+    /// The term, the factor, or with `--mode symbol` the whole score.
     value: f32,
 }
 
