@@ -36,7 +36,7 @@ export type Fallback =
   /** No model can be loaded, and `fallback: 'hash'` was asked for. */
   | 'hash';
 
-/** A part of every answer that is an object. */
+/** Member of every object that a method returns. */
 export interface Answer {
   /** The fallback that this answer came by. Absent where a shared daemon answered over a local socket. */
   fallback?: Fallback;
@@ -61,7 +61,7 @@ export type CallErrorCode =
 /**
  * Codes that a method can reject with when it may start a daemon: all methods but `status`, `shutdown` and `close`.
  *
- * `DAEMON_NOT_RUNNING`: `daemon.enabled` is false in `.offheap/config.json`, or each of 100 daemons left before it could be asked.
+ * `DAEMON_NOT_RUNNING`: `daemon.enabled` is false in `.offheap/config.json`, or 100 daemons in a row shut down before they took the request.
  */
 export type StartErrorCode =
   | 'CONFIG_INVALID'
@@ -470,7 +470,7 @@ export interface LoadStatus {
   embed: Latency;
   /** How long successful searches took in the daemon, waiting included. */
   search: Latency;
-  /** Number of connections that the daemon closed, by reason: not the protocol, answers not taken, a message begun and not ended. */
+  /** Number of connections that the daemon closed, by reason: malformed bytes, answers not read in time, a frame not finished in time. */
   cutOff: { malformed: number; slowReader: number; slowSender: number };
   /** How often the model and the index were dropped because they were not used. */
   evictions: number;

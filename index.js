@@ -12,7 +12,7 @@ const { IndexRun } = require('./lib/index-run.js');
 const {
   check, checkCallOptions, checkConnectOptions, checkOnlyCallOptions, clearCacheOptions, embedOptions, indexOptions, isObject, isStringArray, searchOptions,
 } = require('./lib/options.js');
-const { nextStep } = require('./lib/retry.js');
+const { hasProgressed, nextStep } = require('./lib/retry.js');
 const { crashedTooOften, startPrivateDaemon } = require('./lib/start.js');
 const { Supervisor } = require('./lib/supervisor.js');
 const { Vectors } = require('./lib/vectors.js');
@@ -25,7 +25,7 @@ const BULK_TEXTS = 16;
 const FALLBACKS = {
   standalone: 'local sockets and loopback TCP are refused here: this process runs a private daemon',
   tcp: 'local sockets are refused here: the daemon is reached over loopback TCP',
-  hash: 'no model can be loaded: vectors are hashed, of the space hash-v1',
+  hash: 'no model can be loaded: embed() returns hashed vectors (space hash-v1)',
 };
 
 /** Opens a client. Starts the daemon if none runs. The project of a directory is the nearest `.offheap` upwards. */
@@ -50,8 +50,9 @@ class Client {
   #closed = false;
   /** `fallback: 'hash'` was asked for. */
   #allowHash;
-  /** Fallbacks in use, and those of them that the listeners know. */
+  /** Kinds of fallback that this client met. */
   #fallbacks = new Set();
+  /** Kinds of fallback that were reported. */
   #warned = new Set();
   #opened = false;
   #listeners = new Set();
@@ -103,13 +104,13 @@ class Client {
       const { rebuild, onProgress } = indexOptions(options);
       this.#needsProject('index');
       this.#checkCall(options);
-      let reached = '';
+      let reached = null;
       let thrown = null;
-      // One signal for the caller's wish and for an error of `onProgress`, which has no caller to catch it and ends the run.
+      // Aborted when the caller's signal is, or when `onProgress` throws: nothing else could catch that.
       const stop = new AbortController();
       const removeCallback = onAbort(options.signal, () => stop.abort(options.signal.reason));
       const progress = (event) => {
-        reached = `${event.phase} ${event.done}`;
+        reached = event;
         report(event);
         if (thrown !== null) return;
         try {
@@ -217,7 +218,7 @@ class Client {
     try {
       return await this.#call(options, work, { mayStart: false });
     } catch (error) {
-      // Where sockets are refused, only a private daemon could run, and this process has none.
+      // Where sockets are refused, only a private daemon could run, and this client is connected to none.
       if (error.code === 'DAEMON_NOT_RUNNING' || error.code === 'SOCKETS_REFUSED') return otherwise;
       throw error;
     }
@@ -226,9 +227,9 @@ class Client {
   /**
    * Runs one request within its signal and deadline. Repeats it on another daemon where lib/retry.js says so.
    *
-   * `work(connection, call, timeoutMs)` sends it; `progress()` says how far it got, which differs after any progress.
+   * `work(connection, call, timeoutMs)` sends it; `progress()` is the last progress of an index run, or null.
    */
-  async #call(options, work, { mayStart = true, progress = () => '' } = {}) {
+  async #call(options, work, { mayStart = true, progress = () => null } = {}) {
     const { signal, timeoutMs = 0 } = options;
     const deadline = this.#checkCall(options);
     const untilOver = (promise) => interruptible(promise, signal, deadline, () => this.#timeoutError(timeoutMs));
@@ -248,21 +249,21 @@ class Client {
         this.#supervisor.answered();
         return result;
       } catch (raw) {
-        const error = OffheapError.from(raw);
+        const error = connection === null ? OffheapError.copy(OffheapError.from(raw)) : OffheapError.from(raw);
         if (signal?.aborted) throw cancelled(signal);
         if (error.code === 'TIMEOUT') throw timedOut(timeoutMs); // The addon's message has the time that was left for this attempt.
         if (connection === null && error.code !== 'LEAVING') throw error; // #open has retried what can be retried.
         const crashed = this.#lost(connection, error);
         if (crashed && mayStart) {
           history.callCrashes++;
-          history.progressed = progress() !== reached;
+          history.progressed = hasProgressed(reached, progress());
           reached = progress();
         }
         const step = this.#nextStep({ code: error.code, during: connection === null ? 'connect' : 'call', crashed }, history);
         if (step.giveUp === 'POISONED') throw poisoned(history.callCrashes, error);
         if (step.giveUp !== undefined) throw error;
         if (!crashed || !mayStart) history.races++;
-        if (step.pauseMs > 0) await untilOver(pause(step.pauseMs));
+        if (step.pauseMs > 0) await interruptible(pause(step.pauseMs), signal, deadline, () => timedOut(timeoutMs));
       } finally {
         turn?.end();
       }

@@ -195,6 +195,16 @@ describe('the sidecar', { skip: windows && 'the stand-ins are shell scripts' }, 
     assertFault(await failing({ OFFHEAP_SIDECAR: file }, 'await connect()'), 'DAEMON_START_FAILED', file);
   });
 
+  test('an error of its start names the caller, for each call that waited for the start', async () => {
+    const body = `
+      async function firstCaller() { await connect(); }
+      async function secondCaller() { await connect(); }
+      const [first, second] = (await Promise.allSettled([firstCaller(), secondCaller()])).map(({ reason }) => reason);
+      out({ code: first.code, first: first.stack.includes('firstCaller'), second: second.stack.includes('secondCaller') });`;
+    const [outcome] = await script(body, { env: { OFFHEAP_SIDECAR: stub('exit 7'), OFFHEAP_RUNTIME_DIR: runtimeDir() } });
+    assert.deepEqual(outcome, { code: 'DAEMON_START_FAILED', first: true, second: true });
+  });
+
   test('exits at once', async () => {
     assertFault(await failing({ OFFHEAP_SIDECAR: stub('exit 7') }, 'await connect()'), 'DAEMON_START_FAILED', 'exit code 7', '.log');
     assertFault(await failing({ OFFHEAP_SIDECAR: stub('kill -9 $$') }, 'await connect()'), 'DAEMON_START_FAILED', 'SIGKILL');

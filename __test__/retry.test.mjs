@@ -21,6 +21,10 @@ describe('nextStep', () => {
     test(name, () => assert.deepEqual(retry.nextStep(error, history, configOf(config)), step));
   }
 
+  for (const { name, before, now, progressed } of table.progress) {
+    test(`progress: ${name}`, () => assert.equal(retry.hasProgressed(before, now), progressed));
+  }
+
   test('the table has no case twice, and every kind of step', () => {
     const inputs = table.cases.map(({ error, history, config }) => JSON.stringify([error, history, config]));
     assert.deepEqual(inputs.filter((input, i) => inputs.indexOf(input) !== i), []);

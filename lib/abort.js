@@ -4,7 +4,7 @@
 
 const { cancelled, timedOut } = require('./errors.js');
 
-/** `setTimeout` takes no longer time. */
+/** The longest delay that `setTimeout` takes, milliseconds. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** For each signal with our listener: the set of callbacks to call when it is aborted, and how to remove the listener. */
@@ -26,7 +26,7 @@ function onAbort(signal, callback) {
       for (const each of callbacks) each();
     };
     const remove = () => {
-      listeners.delete(signal);
+      if (listeners.get(signal) === entry) listeners.delete(signal); // A later call may have registered another one.
       signal.removeEventListener('abort', callAll);
     };
     signal.addEventListener('abort', callAll, { once: true });

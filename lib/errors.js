@@ -13,6 +13,13 @@ class OffheapError extends Error {
     this.hint = hint;
   }
 
+  /** An equal error with the stack of the caller: one start of a daemon, and its error, is shared by all calls that wait for it. */
+  static copy(error) {
+    const copy = new OffheapError(error.code, error.message, '', error.cause);
+    copy.hint = error.hint; // The message has it already.
+    return copy;
+  }
+
   /** Converts an error of the addon, whose message is JSON. Any other error means that the addon was called wrongly. */
   static from(error) {
     if (error instanceof OffheapError) return error;

@@ -8,7 +8,7 @@ class IndexRun {
   /** Wake iterations that wait for progress or the end. */
   #waiting = [];
   #over = false;
-  /** Somebody awaits or iterates, and so will see a failure. */
+  /** The run is awaited or iterated, so its failure is seen. */
   #observed = false;
 
   /** `start(report)` begins the run, calls `report(progress)` for each event and returns a promise of the run's report. */

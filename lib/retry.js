@@ -6,7 +6,7 @@
 
 /** How often in a row one call may find the daemon shutting down before it gives up. */
 const MAX_RACES = 100;
-/** This many races in a row are repeated at once. After the n-th, later one there is a pause of n milliseconds. */
+/** This many races in a row are repeated at once. From the next one on, the n-th race is followed by a pause of n milliseconds. */
 const RACES_WITHOUT_PAUSE = 3;
 /** The longest pause after a race, milliseconds. */
 const LONGEST_RACE_PAUSE_MS = 20;
@@ -94,4 +94,19 @@ function crashCount({ crashes, callCrashes }) {
   return Math.max(crashes, callCrashes);
 }
 
-module.exports = { nextStep, MAX_RACES, RACES_WITHOUT_PAUSE, LONGEST_RACE_PAUSE_MS, POISON_CRASHES, CRASH_WINDOW_MS, PAUSE_SPREAD };
+/** The phases of an index run, in their order. */
+const PHASES = ['scan', 'text', 'embed', 'done'];
+
+/**
+ * Whether an index run got further between two crashes. `before` and `now` are its last progress at each, null for none.
+ *
+ * A run after a crash continues from the last commit and counts only what is left, so a later phase is progress, and within one
+ * phase less that is left.
+ */
+function hasProgressed(before, now) {
+  if (before === null || now === null) return now !== null;
+  const phases = PHASES.indexOf(now.phase) - PHASES.indexOf(before.phase);
+  return phases > 0 || (phases === 0 && now.total - now.done < before.total - before.done);
+}
+
+module.exports = { nextStep, hasProgressed, MAX_RACES, RACES_WITHOUT_PAUSE, LONGEST_RACE_PAUSE_MS, POISON_CRASHES, CRASH_WINDOW_MS, PAUSE_SPREAD };

@@ -55,7 +55,8 @@ function startPrivateDaemon(location) {
  * whether the daemon ended before it said anything.
  */
 async function startDaemon(location) {
-  const { spawn } = require('node:child_process'); // Loaded here, by the rule of starting (sidecar/src/daemon/mod.rs): it is a third of the package's load time, and seldom needed.
+  // Loaded here by the rule of starting (sidecar/src/daemon/mod.rs): it is a third of the package's load time, and seldom needed.
+  const { spawn } = require('node:child_process');
   const { binary, args, env } = daemonCommand(location);
   const failed = (why, crashed = false) => ({ failure: startError(location, why), crashed });
   native.prepare(location.project); // It makes the runtime directory, the daemon's working directory.

@@ -20,7 +20,7 @@ class Supervisor {
   #starting = null;
   /** The times, of `performance.now()`, of crashes since the last answer. */
   #crashTimes = [];
-  /** Numbers of connections and processes whose crash was counted. */
+  /** Connection numbers and child processes whose crash was counted. */
   #counted = new Set();
   /** Ends when the last suspect may start. */
   #suspects = Promise.resolve();

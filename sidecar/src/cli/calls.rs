@@ -11,7 +11,7 @@ pub async fn status_of(client: &Client) -> Result<StatusReport, Fault> {
     let deadline = Some(Duration::from_secs(10));
     match client.call(Request::Status, Payload::None, deadline, None).await?.response {
         Response::Status(status) => Ok(*status),
-        other => Err(unexpected_response(&other)),
+        other => Err(other.unexpected()),
     }
 }
 
@@ -45,19 +45,4 @@ pub async fn interruptible<T>(work: impl Future<Output = Result<T, Fault>>) -> R
 /// Whether a failed call means that no daemon runs at the endpoint, or that it stopped during the call.
 pub fn means_not_running(fault: &Fault) -> bool {
     matches!(fault.code, Code::DaemonNotRunning | Code::DaemonLost | Code::Leaving | Code::SocketsRefused)
-}
-
-/// The failure for a response that does not belong to the request.
-pub fn unexpected_response(response: &Response) -> Fault {
-    let name = match response {
-        Response::Hello { .. } => "Hello",
-        Response::Pong => "Pong",
-        Response::Vectors(_) => "Vectors",
-        Response::Indexed(_) => "Indexed",
-        Response::Found(_) => "Found",
-        Response::Status(_) => "Status",
-        Response::Cleared { .. } => "Cleared",
-        Response::Leaving => "Leaving",
-    };
-    Fault::new(Code::Protocol, format!("the daemon sent the response `{name}`, which does not answer this request"))
 }

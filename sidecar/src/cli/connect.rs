@@ -6,11 +6,12 @@ use std::process::Child;
 use std::time::Duration;
 
 use offheap_protocol::connection::Transport;
+use offheap_protocol::message::Progress;
 use offheap_protocol::{Client, Code, Endpoint, Fault};
 
 use super::launch::{self, StartFailure};
 use super::output::note;
-use super::retry::{During, Failure, History, PAUSE_SPREAD, Step, next_step};
+use super::retry::{During, Failure, History, PAUSE_SPREAD, Step, has_progressed, next_step};
 use crate::config::{Config, DaemonConfig};
 use crate::log;
 
@@ -32,14 +33,14 @@ pub async fn connect_or_start(endpoint: &Endpoint) -> Result<(Client, bool), Fau
 
 /// Sends a request with `work`, again on another daemon where one is lost. Every request can be repeated.
 pub async fn ask<T>(endpoint: &Endpoint, work: impl AsyncFn(&Client) -> Result<T, Fault>) -> Result<T, Fault> {
-    ask_on(endpoint, work, || 0).await
+    ask_on(endpoint, work, || None).await
 }
 
-/// As [`ask`], for work that continues where a lost daemon ended: `reached` says how far it got.
+/// As [`ask`], for an index run, which continues where a lost daemon ended: `reached` is its last progress.
 pub async fn ask_on<T>(
     endpoint: &Endpoint,
     work: impl AsyncFn(&Client) -> Result<T, Fault>,
-    reached: impl Fn() -> u64,
+    reached: impl Fn() -> Option<Progress>,
 ) -> Result<T, Fault> {
     let mut connector = Connector::new(endpoint)?;
     let mut history = connector.new_history();
@@ -54,8 +55,9 @@ pub async fn ask_on<T>(
         if crashed && history.may_start {
             connector.crashes += 1;
             history.call_crashes += 1;
-            history.progressed = reached() > reached_before;
-            reached_before = reached();
+            let reached_now = reached();
+            history.progressed = has_progressed(reached_before.as_ref(), reached_now.as_ref());
+            reached_before = reached_now;
         }
         history.crashes = connector.crashes;
         let step = next_step(Failure { code: fault.code, during: During::Call, crashed }, history, &connector.config);

@@ -13,12 +13,15 @@ use super::output::{note, out};
 use super::target::endpoint;
 use crate::args;
 
+/// A call with more texts than this is bulk work, as in the Node client; interactive calls overtake it.
+const BULK_TEXTS: usize = 16;
+
 pub async fn embed(args: args::Embed) -> Result<ExitCode, Fault> {
     let texts = if args.texts.is_empty() { read_lines()? } else { args.texts };
     let kind = if args.query { TextKind::Query } else { TextKind::Document };
     let endpoint = endpoint(&args.common)?;
     let n = texts.len();
-    let priority = if n > 16 { Priority::Bulk } else { Priority::Interactive };
+    let priority = if n > BULK_TEXTS { Priority::Bulk } else { Priority::Interactive };
     let options = EmbedOptions { kind, priority, parse_specials: true, or_hash: false, deadline: None };
     let asking = connect::ask(&endpoint, async |client| client.embed(texts.clone(), options).await);
     let (vectors, rows) = interruptible(asking).await?;

@@ -8,7 +8,7 @@ use offheap_protocol::message::{self, Progress, Request, Response};
 use offheap_protocol::{Client, Endpoint, Fault};
 use tokio::sync::watch;
 
-use super::calls::{status_of, unexpected_response};
+use super::calls::status_of;
 use super::output::json::IndexReport;
 use super::output::progress::Bar;
 use super::output::{note, out, text};
@@ -21,8 +21,9 @@ pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     config::init(&root)?;
     let endpoint = Endpoint::new(Some(root.clone()))?;
     // After a crash, the next run continues from the last commit.
-    let reached = std::cell::Cell::new(0);
-    let run = connect::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.get());
+    let reached = std::cell::RefCell::new(None);
+    let run =
+        connect::ask_on(&endpoint, async |client| run_index(args, client, &reached).await, || reached.borrow().clone());
     let Some(report) = run.await? else {
         return Ok(ExitCode::from(exit::INTERRUPTED));
     };
@@ -34,11 +35,11 @@ pub async fn index(args: &args::Index) -> Result<ExitCode, Fault> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One index run; `None` if the user interrupted it. `reached` grows with its progress.
+/// One index run; `None` if the user interrupted it. `reached` gets its progress.
 async fn run_index(
     args: &args::Index,
     client: &Client,
-    reached: &std::cell::Cell<u64>,
+    reached: &std::cell::RefCell<Option<Progress>>,
 ) -> Result<Option<message::IndexReport>, Fault> {
     let (sender, mut progress) = watch::channel(Progress::default());
     let bar = (!args.quiet).then(Bar::new);
@@ -49,11 +50,11 @@ async fn run_index(
         tokio::select! {
             reply = &mut request => break reply,
             Ok(()) = progress.changed() => {
-                let progress = progress.borrow_and_update();
-                reached.set(((progress.phase as u64) << 48) + progress.done);
+                let progress = progress.borrow_and_update().clone();
                 if let Some(bar) = &bar {
                     bar.show(&progress);
                 }
+                reached.replace(Some(progress));
             }
             _ = &mut interrupted => {
                 drop(bar);
@@ -66,7 +67,7 @@ async fn run_index(
     };
     match reply?.response {
         Response::Indexed(report) => Ok(Some(report)),
-        other => Err(unexpected_response(&other)),
+        other => Err(other.unexpected()),
     }
 }
 

@@ -3,13 +3,16 @@
 //! A pure function of the error, of what happened before and of the configuration: no clock, no socket, no daemon. The Node
 //! client has the same function in `lib/retry.js`; `__test__/retry-cases.json` is the table of cases that both are tested with.
 
+use std::cmp::Ordering;
+
 use offheap_protocol::Code;
+use offheap_protocol::message::Progress;
 
 use crate::config::DaemonConfig;
 
 /// How often in a row one call may find the daemon shutting down before it gives up.
 pub const MAX_RACES: u32 = 100;
-/// This many races in a row are repeated at once. After the n-th, later one there is a pause of n milliseconds.
+/// This many races in a row are repeated at once. From the next one on, the n-th race is followed by a pause of n milliseconds.
 pub const RACES_WITHOUT_PAUSE: u32 = 3;
 /// The longest pause after a race, milliseconds.
 pub const LONGEST_RACE_PAUSE_MS: u32 = 20;
@@ -74,6 +77,19 @@ pub fn next_step(failure: Failure, history: History, config: &DaemonConfig) -> S
         During::Call => after_call(failure, history, config),
         During::Start => after_start(failure, history, config),
         During::Connect => after_connect(failure.code, history, config),
+    }
+}
+
+/// Whether an index run got further between two crashes. `before` and `now` are its last progress at each.
+///
+/// A run after a crash continues from the last commit and counts only what is left, so a later phase is progress, and within
+/// one phase less that is left.
+pub fn has_progressed(before: Option<&Progress>, now: Option<&Progress>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else { return now.is_some() };
+    let left = |progress: &Progress| i128::from(progress.total) - i128::from(progress.done);
+    match (now.phase as u32).cmp(&(before.phase as u32)) {
+        Ordering::Equal => left(now) < left(before),
+        order => order == Ordering::Greater,
     }
 }
 
@@ -146,6 +162,7 @@ fn crash_count(history: History) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use offheap_protocol::message::Phase;
     use serde_json::{Value, json};
 
     use super::*;
@@ -202,6 +219,25 @@ mod tests {
             .map(|(case, step)| format!("{}: {step}, not {}", case["name"], case["step"]))
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn progress_is_what_the_table_says() {
+        let progress = |value: &Value| {
+            let phase = match value.get("phase")?.as_str()? {
+                "scan" => Phase::Scan,
+                "text" => Phase::Text,
+                "embed" => Phase::Embed,
+                other => panic!("{other} is no phase"),
+            };
+            let number = |name: &str| value[name].as_u64().expect("a number");
+            Some(Progress { phase, done: number("done"), total: number("total"), ..Progress::default() })
+        };
+        let table = table();
+        for case in table["progress"].as_array().expect("a list") {
+            let progressed = has_progressed(progress(&case["before"]).as_ref(), progress(&case["now"]).as_ref());
+            assert_eq!(case["progressed"], progressed, "{}", case["name"]);
+        }
     }
 
     #[test]

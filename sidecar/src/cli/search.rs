@@ -9,7 +9,7 @@ use offheap_protocol::endpoint::canonical;
 use offheap_protocol::message::{Case, Fresh, Request, Response, SearchMode, SearchReport, SearchRequest};
 use offheap_protocol::{Code, Endpoint, Fault};
 
-use super::calls::{interruptible, unexpected_response};
+use super::calls::interruptible;
 use super::output::json::SearchResult;
 use super::output::{out, text};
 use super::target::endpoint;
@@ -74,7 +74,7 @@ async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<Search
     let asking = connect::ask(endpoint, async |client| {
         match client.call(request.clone(), Payload::None, None, None).await?.response {
             Response::Found(report) => Ok(report),
-            other => Err(unexpected_response(&other)),
+            other => Err(other.unexpected()),
         }
     });
     interruptible(asking).await

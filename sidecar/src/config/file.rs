@@ -115,9 +115,9 @@ impl Default for IndexConfig {
     }
 }
 
-/// A longer file is refused. A usual one has a few hundred bytes.
+/// Greatest length of a configuration file, bytes. A usual one has a few hundred.
 pub const MAX_CONFIG_BYTES: u64 = 256 << 10;
-// The most that a file can ask for: it comes with the repository, and its costs are the user's.
+// Upper limits of values: the file belongs to the repository, which the user may not trust.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
 pub const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
 const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;

@@ -114,7 +114,7 @@ async fn greet(daemon: &Daemon, connection: &mut Connection) -> bool {
         }
         Err(_) => {
             daemon.metrics.connection_dropped(DropReason::SlowSender);
-            log!("a peer did not introduce itself");
+            log!("a peer sent no preamble in 5 s");
         }
     }
     false
@@ -135,7 +135,7 @@ impl Session {
                 }
                 frame = &mut next => break frame,
                 () = tokio::time::sleep_until(self.hello_by), if !self.has_greeted => {
-                    return Err(End::Dropped(DropReason::SlowSender, "a peer did not say hello".to_owned()));
+                    return Err(End::Dropped(DropReason::SlowSender, "a peer sent no Hello in 5 s".to_owned()));
                 }
                 () = self.outbox.closed() => return Err(End::Closed),
             }

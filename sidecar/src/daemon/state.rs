@@ -45,7 +45,7 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// Becomes true once: the daemon finishes its requests and exits.
     pub leaving: watch::Sender<bool>,
-    /// When it was last used, milliseconds after `started`. `Status` and `Hello` are no use.
+    /// When it was last used, milliseconds after `started`. `Status` and `Hello` do not count as use.
     last_use_ms: AtomicU64,
 }
 

@@ -38,7 +38,7 @@ pub struct HubFile {
 impl HubFile {
     /// Parses `owner/repo/path/to/file.gguf[@revision]`.
     ///
-    /// Errors: `CONFIG_INVALID` for anything else.
+    /// Errors: `INVALID_ARGUMENT` for anything else.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let invalid = || Fault::new(Code::InvalidArgument, format!("`{text}` is not owner/repo/file.gguf[@revision]"));
         let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));

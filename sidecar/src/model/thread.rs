@@ -48,8 +48,8 @@ struct Shared {
 }
 
 impl Batcher {
-    /// Starts the thread. The model is loaded by the first request (the rule of starting, `daemon/mod.rs`). `fingerprints` is a private directory where checksums of large files are
-    /// remembered.
+    /// Starts the thread. The model is loaded by the first request (the rule of starting, `daemon/mod.rs`).
+    /// `fingerprints` is a private directory where checksums of large files are remembered.
     pub fn new(find_model: FindModel, fingerprints: Option<PathBuf>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -186,7 +186,7 @@ impl Shared {
                 Task::Quit => return self.fail_all(&leaving()),
             }
             if model.as_ref().is_some_and(|(embedder, _)| !embedder.file_unchanged()) {
-                log!("the model file changed under the map; opening it anew");
+                log!("the model file changed while it was mapped; opening it again");
                 model = None;
             }
             if model.is_none() {

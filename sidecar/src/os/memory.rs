@@ -1,4 +1,4 @@
-//! What this process holds in memory, where the system tells.
+//! Resident memory of this process.
 
 /// Anonymous and file-backed resident bytes: `RssAnon`, `RssFile` of `/proc/self/status`.
 #[cfg(target_os = "linux")]
@@ -11,7 +11,7 @@ pub fn resident() -> (Option<u64>, Option<u64>) {
     (kilobytes("RssAnon:").map(|kb| kb * 1024), kilobytes("RssFile:").map(|kb| kb * 1024))
 }
 
-/// Not told here.
+/// This system does not report it.
 #[cfg(not(target_os = "linux"))]
 pub fn resident() -> (Option<u64>, Option<u64>) {
     (None, None)

@@ -1,6 +1,6 @@
 //! Signals: requests of the system to end, and the loss of a mapped file.
 
-/// Exit code when the model file was cut or replaced under its map; a client starts the daemon again.
+/// Exit code when a mapped model file was truncated; a client starts the daemon again.
 #[cfg(unix)]
 const EXIT_MAP_LOST: i32 = 75;
 
@@ -55,7 +55,7 @@ impl Signals {
 #[cfg(unix)]
 pub fn exit_on_lost_map() {
     extern "C" fn on_sigbus(_: libc::c_int) {
-        let text = b"a mapped file was cut or its disk failed; leaving\n";
+        let text = b"a memory-mapped file was truncated or its disk failed; exiting\n";
         // SAFETY: write and _exit may be called from a signal handler; the buffer is static.
         unsafe {
             libc::write(2, text.as_ptr().cast(), text.len());

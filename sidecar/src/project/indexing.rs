@@ -24,7 +24,7 @@ use crate::{failpoint, fault, os};
 
 /// A background run with at most this many chunks embeds them before bulk work: they are what somebody is editing.
 const FEW_CHUNKS: u64 = 32;
-/// How often an index run is begun that finds its index damaged or gone.
+/// Attempts of one index run; each further one builds a damaged or lost index again.
 const INDEX_ATTEMPTS: u32 = 3;
 /// Least time between two reports of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ impl Project {
             && fault.code == Code::IndexDamaged
         {
             // The usual remedy for damage is an index run, and this was one.
-            *fault = Fault::new(Code::Io, format!("the index does not stay as it is written: {}", fault.message))
+            *fault = Fault::new(Code::Io, format!("the index was damaged again while it was built: {}", fault.message))
                 .hint("look for what changes or removes files in .offheap/data; the disk may be failing");
         }
         if outcome.is_err() {
@@ -157,7 +157,10 @@ impl Project {
         if !store.is_at(place) {
             *slot = None;
             self.set_index(Index::Closed);
-            let gone = format!("the index of `{}` was taken away while it was written", self.root.display());
+            let gone = format!(
+                "the index directory of `{}` was moved, deleted or replaced while it was written",
+                self.root.display()
+            );
             return Err(Fault::new(Code::Io, gone).hint("run `offheap index` again"));
         }
         let stats = store.snapshot().stats();

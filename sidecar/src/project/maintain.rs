@@ -15,7 +15,7 @@ impl Project {
     /// Starts the thread, which ends at once if another one is at work. Does not wait for it.
     pub fn start_maintenance(self: &Arc<Self>) {
         let project = self.clone();
-        let thread = std::thread::Builder::new().name("offheap-maintain".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("offheap-graphs".into()).spawn(move || {
             let Some(_maintaining) = project.runs.begin_maintenance() else { return };
             os::lower_priority();
             if let Err(error) = project.maintain() {

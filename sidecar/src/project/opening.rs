@@ -3,7 +3,7 @@
 //! Only one process owns an index and writes it. A daemon that finds it owned (another runtime directory, a sandbox) reads
 //! the owner's commits and tries now and then to become the owner.
 
-use std::sync::{Arc, MutexGuard, TryLockError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use offheap_engine::store::{Place, Snapshot, Stamp, Store};
@@ -136,7 +136,7 @@ impl Project {
     pub(super) fn end_borrowing(&self) {
         let mut index = self.index.lock().expect(UNPOISONED);
         if matches!(*index, Index::Borrowed(_)) {
-            log!("the index is owned here from now on");
+            log!("this daemon owns the index now");
             *index = Index::Closed;
         }
     }
@@ -144,7 +144,7 @@ impl Project {
     /// Closes the writing handle if its files are no longer the project's index: nothing written there would be found.
     pub(super) fn drop_lost_store(&self, slot: &mut Option<Store>, place: &Place) {
         if slot.as_ref().is_some_and(|store| !store.is_at(place)) {
-            log!("the index was taken away");
+            log!("the index directory was moved, deleted or replaced");
             *slot = None;
             self.forget_index();
         }
@@ -198,7 +198,8 @@ impl Project {
 
     /// The last generation that the index's owner, another process, has committed.
     fn borrow(&self, place: &Place) -> Result<Arc<Snapshot>, Fault> {
-        let _one_at_a_time = self.borrowing.lock().expect(UNPOISONED);
+        // Opening can panic over damaged files; the lock guards no data.
+        let _one_at_a_time = self.borrowing.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = place.stamp();
         let before = self.borrowed();
         if let Some(borrowed) = before.as_ref().filter(|borrowed| borrowed.stamp == stamp) {
@@ -217,7 +218,7 @@ impl Project {
             return Err(self.no_index());
         }
         if before.is_none() {
-            log!("another process owns the index, or it cannot be written; it is read only here");
+            log!("another process owns the index, or it cannot be written; this daemon only reads it");
         }
         let mut index = self.index.lock().expect(UNPOISONED);
         // An index run that opened the index meanwhile has published what is newer than this.
@@ -233,7 +234,7 @@ fn is_empty(snapshot: &Snapshot) -> bool {
     snapshot.stats().chunks == 0 && snapshot.generation == 0
 }
 
-/// Whether the system lets this user, or every user, make no file there.
+/// Whether the index directory cannot be written: no permission, or a read-only file system.
 fn is_read_only(place: &Place) -> bool {
     let Ok(Some(folder)) = place.open() else { return false };
     let probe = format!("writable-{}", std::process::id());

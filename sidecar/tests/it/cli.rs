@@ -29,7 +29,7 @@ fn a_project_from_nothing_to_answers_in_text() {
     assert_eq!(search.code, Some(0), "{search:?}");
     assert!(search.stdout.starts_with("hello.py:1-2  "), "{search:?}");
     assert!(search.stdout.contains("     1  def greet(name):\n"), "{search:?}");
-    assert!(search.stderr.contains("1 hits, hybrid search over 1 chunks"), "{search:?}");
+    assert!(search.stderr.contains("1 hit, hybrid search over 1 chunk:"), "{search:?}");
     let status = world.run(&["status"]);
     assert!(status.code == Some(0) && status.stdout.contains("1 files, 1 chunks, 1 vectors"), "{status:?}");
     let embed = world.run(&["embed", "one", "two"]);

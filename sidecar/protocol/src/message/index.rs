@@ -47,7 +47,7 @@ pub struct SkippedFile {
 
 /// How far an index run is. Frames may be lost: each replaces the one before.
 ///
-/// A value with everything at its default only says that the daemon has not forgotten the request.
+/// The default value is a keep-alive: the request still waits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The present step.

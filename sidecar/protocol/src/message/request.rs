@@ -66,7 +66,7 @@ pub enum Request {
     /// Drops the loaded model and the open index from memory; the next use loads them again. Answer:
     /// [`Response::Cleared`]. Since protocol 1.
     ///
-    /// Faults: [`Code::IndexBusy`] while an index run that was asked for goes on.
+    /// Faults: [`Code::IndexBusy`] during an index run that a client requested.
     ClearCache {
         /// Also deletes the embeddings that are stored on disk for re-use.
         stored: bool,

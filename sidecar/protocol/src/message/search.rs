@@ -136,8 +136,8 @@ pub struct Coverage {
     pub chunks: u64,
     /// Chunks in the index that have a vector; 0 with "regex".
     pub vectors: u64,
-    /// Whether every change that the daemon knows of is in the answer, and it would know of any: the project is watched, or
-    /// the search waited. Always true with "regex".
+    /// True if no change is missing from the answer: the project is watched and nothing is pending, or the search waited for
+    /// all earlier changes. Always true with "regex".
     pub fresh: bool,
     /// Changed files and folders that wait to be indexed; `None` where their number is not known.
     pub pending_files: Option<u64>,

@@ -9,7 +9,7 @@ pub fn ok(check: &'static str, detail: impl Into<String>) -> Check {
     Check { check, state: CheckState::Ok, detail: detail.into(), remedy: String::new() }
 }
 
-/// A check that found what works, but may stop working soon, or works less well than it could.
+/// A check whose subject works, but worse than it could or not for long.
 pub fn warning(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check { check, state: CheckState::Warning, detail: detail.into(), remedy: remedy.into() }
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::daemon::Runs;
 use crate::log;
 
-/// An older crash is no warning.
+/// Age beyond which a crash causes no warning.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 /// Name of the check of the daemon.
 const DAEMON: &str = "daemon";

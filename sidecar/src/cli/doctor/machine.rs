@@ -12,7 +12,7 @@ use crate::cli::output::json::Check;
 use crate::model::file;
 use crate::{config, fault};
 
-/// Less free space on a disk is a warning.
+/// Free space on a disk below which the check warns.
 const MIN_FREE_BYTES: u64 = 200 << 20;
 
 /// This program.

@@ -12,7 +12,7 @@ use crate::cli::output::json::Check;
 use crate::config::{self, Config};
 use crate::fault;
 
-/// A lower limit of watched directories is a warning: larger projects need more.
+/// Limit of watched directories below which the check warns: larger projects need more.
 const MIN_WATCHES: u64 = 8192;
 
 /// The project's configuration. Also gives the configuration, if it can be used.

@@ -122,21 +122,28 @@ fn code(hit: &Hit) {
     }
 }
 
+/// A number of things, in the singular for one.
+fn counted(n: u64, name: &str) -> String {
+    format!("{n} {name}{}", if n == 1 { "" } else { "s" })
+}
+
 fn summary(report: &SearchReport) -> String {
     let ms = |us: u64| us as f64 / 1e3;
     let more = if report.truncated { ", there are more" } else { "" };
     let (n, mode, coverage) = (report.hits.len(), &report.mode, report.coverage);
     if mode == "regex" {
-        let files = coverage.files;
-        return format!("{n} lines match in {files} files read{more}: {:.1} ms", ms(report.search_us));
+        let (lines, files) = (if n == 1 { "line matches" } else { "lines match" }, counted(coverage.files, "file"));
+        return format!("{n} {lines} in {files} read{more}: {:.1} ms", ms(report.search_us));
     }
     let pending = match coverage.pending_files {
+        Some(1) => "; 1 changed file is not indexed yet".to_owned(),
         Some(n) if n > 0 => format!("; {n} changed files are not indexed yet"),
         _ => String::new(),
     };
     format!(
-        "{n} hits{more}, {mode} search over {} chunks{pending}: embedding {:.1} ms, search {:.1} ms",
-        coverage.chunks,
+        "{}{more}, {mode} search over {}{pending}: embedding {:.1} ms, search {:.1} ms",
+        counted(n as u64, "hit"),
+        counted(coverage.chunks, "chunk"),
         ms(report.embed_us),
         ms(report.search_us)
     )

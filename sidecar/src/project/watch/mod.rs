@@ -257,7 +257,7 @@ impl Watch {
         self.lock().source.clone()
     }
 
-    /// Changes how changes are noticed. Whatever happened before was not reported, so the whole tree counts as changed.
+    /// Switches between events, polling and off. Earlier changes were not reported, so the whole tree counts as changed.
     pub fn set_source(&self, source: Source) {
         let mut state = self.lock();
         if source == Source::Off {
