@@ -389,6 +389,14 @@ describe('documents', () => {
     }
   });
 
+  test('names of tests and functions are there', () => {
+    const sources = filesBelow('.').filter((name) => /\.(rs|m?js)$/.test(name) && !name.startsWith('__test__/docs.')).map(read).join('\n');
+    const names = DOCUMENTS.filter((name) => /^(ARCHITECTURE|CONTRIBUTING|SECURITY|docs\/)/.test(name)).flatMap((name) => quoted(read(name).replace(/```[\s\S]*?```/g, '')));
+    const long = names.filter((name) => /^[a-z]\w*(_[a-z0-9]+){2,}$/.test(name));
+    assert.ok(long.length > 10, `names are found: ${long}`);
+    assert.deepEqual(long.filter((name) => !sources.includes(name)), []);
+  });
+
   test('paths of the source tree are there', () => {
     const every = filesBelow('.').concat(filesBelow('.ci'));
     const missing = [];

@@ -1,5 +1,5 @@
 // `npm run build [-- --ship]`: builds the addon and the sidecar in one cargo run, and puts both beside native.js as their package
-// has them. `--ship` builds what is published: smaller, a little faster, and slower to build.
+// has them. `--ship` builds what is published: smaller, a little faster, and slower to build. `--debug` is built fastest.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
 import path from 'node:path';
@@ -12,7 +12,8 @@ export function build({ profile = 'release' } = {}) {
   const target = host();
   const args = ['build', '--platform', '--target', target, '--profile', profile, '--package', 'offheap-addon', '--js', 'native.js', '--dts', 'native.d.ts'];
   run(process.execPath, [napi, ...args, '--', '--locked', '--package', 'offheap']);
-  const built = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), target, profile, exe('offheap'));
+  const folder = profile === 'dev' ? 'debug' : profile;
+  const built = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), target, folder, exe('offheap'));
   const binary = path.join(root, exe('offheap'));
   // A new file each time: a running daemon keeps the old one.
   copyFileSync(built, `${binary}.new`);
@@ -24,4 +25,6 @@ function host() {
   return /^host: (\S+)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' }))[1];
 }
 
-if (import.meta.filename === process.argv[1]) build({ profile: process.argv.includes('--ship') ? 'ship' : 'release' });
+const profileOf = (args) => (args.includes('--ship') ? 'ship' : args.includes('--debug') ? 'dev' : 'release');
+
+if (import.meta.filename === process.argv[1]) build({ profile: profileOf(process.argv) });

@@ -189,6 +189,7 @@ fn vector_use(mode: SearchMode, vector: QueryVector, stats: &Stats) -> Result<Ve
 
 /// Which files belong to a project, as its configuration says.
 pub fn walk_rules(config: IndexConfig) -> WalkRules {
-    let IndexConfig { max_file_bytes, include, exclude, .. } = config;
+    // Each key is named, so that a new one is not forgotten here.
+    let IndexConfig { max_file_bytes, include, exclude, spare_embeddings: _, watch: _ } = config;
     WalkRules { max_file_bytes, include, exclude }
 }

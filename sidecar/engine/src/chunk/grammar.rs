@@ -31,6 +31,19 @@ impl LazyGrammar {
     }
 }
 
+#[cfg(test)]
+impl LazyGrammar {
+    /// The tables of rules.
+    pub fn tables(&self) -> &'static [Table] {
+        self.tables
+    }
+
+    /// Whether the grammar has nodes of this kind.
+    pub fn has_kind(&self, kind: &str) -> bool {
+        self.get().language.id_for_node_kind(kind, true) != 0
+    }
+}
+
 impl Grammar {
     /// What nodes of this kind mean.
     pub fn rule(&self, kind_id: u16) -> Rule {

@@ -1,8 +1,9 @@
 //! Indexes that earlier builds wrote: opened, searched, continued, or refused by name.
 //!
-//! `fixtures/index-format-1` was written by the build that introduced format 1. When the layout changes, the number in
-//! `store/format.rs` grows, a step is added there, and a fixture of the new format joins this one:
-//! `cargo test -p offheap-engine --test durability -- --ignored make_fixture`.
+//! There is a fixture for each format that was left: `fixtures/index-format-1` was written by the last build of format 1.
+//! Before a change of the layout, the present format's fixture is made and committed:
+//! `cargo test -p offheap-engine --test durability -- --ignored make_fixture`. Then the number in `store/format.rs` grows, and a
+//! step is added there.
 
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,11 @@ fn fill(store: &mut Store) -> usize {
     n_computed
 }
 
+/// The format number of an index.
+fn format_of(dir: &Path) -> u32 {
+    std::fs::read_to_string(dir.join("format")).unwrap().trim().parse().unwrap()
+}
+
 /// Writes the fixture of this build's format. Ignored: what is in the repository must stay what an old build wrote.
 #[test]
 #[ignore = "writes into the repository"]
@@ -80,7 +86,7 @@ fn make_fixture() {
     drop(store);
     // As small as redb goes: it lies in the repository.
     redb::Database::open(made.path().join("cache.redb")).unwrap().compact().unwrap();
-    let format: u32 = std::fs::read_to_string(made.path().join("format")).unwrap().trim().parse().unwrap();
+    let format = format_of(made.path());
     assert!(!fixture(format).exists(), "format {format} has its fixture, and an old index cannot be made anew");
     copy_dir(made.path(), &fixture(format));
 }
@@ -117,11 +123,13 @@ fn check_answers(store: &Store, n_more: u64) {
 /// the model, continued, reopened.
 #[test]
 fn an_old_index_is_upgraded_and_goes_on() {
-    for format in 1.. {
-        if !fixture(format).exists() {
-            assert!(format > 1, "there is no fixture");
-            break;
-        }
+    let new = tempfile::tempdir().unwrap();
+    drop(Store::open(new.path()).unwrap());
+    for format in 1..format_of(new.path()) {
+        assert!(
+            fixture(format).exists(),
+            "the fixture of format {format} is missing: it is made by the build that writes it"
+        );
         let dir = tempfile::tempdir().unwrap();
         copy_dir(&fixture(format), dir.path());
         let mut store = Store::open(dir.path()).unwrap_or_else(|e| panic!("format {format}: {e:?}"));

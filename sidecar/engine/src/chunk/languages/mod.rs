@@ -1,14 +1,6 @@
 //! The languages. Everything about a language with a grammar is in one file.
 //!
-//! To add one:
-//!
-//! 1. Name its `tree-sitter-*` crate in the workspace's `Cargo.toml` and in the `[build-dependencies]` of this crate.
-//!    `build.rs` packs each grammar that it finds there as `packed::NAME`, the name of its C function in capitals.
-//! 2. Write `<language>.rs` here, with a `LANGUAGE` like the others: names, extensions, and a table from the grammar's
-//!    node kinds to their meaning ([`super::rules::Rule`]); functions only where a definition is more than a name in a
-//!    field.
-//! 3. Name it below, as a module and in [`WITH_GRAMMAR`].
-//! 4. Put a sample and its expected chunks into `chunk/samples/`; the test prints what it found.
+//! CONTRIBUTING.md says how to add one.
 
 mod bash;
 mod c;
@@ -178,6 +170,7 @@ fn interpreter(text: &str) -> Option<&'static LanguageSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::rules::Table;
 
     #[test]
     fn nothing_belongs_to_two_languages() {
@@ -188,6 +181,22 @@ mod tests {
         for mut list in [extensions.collect::<Vec<_>>(), file_names.collect(), interpreters.collect()] {
             list.sort_unstable();
             assert_eq!(list.windows(2).find(|pair| pair[0] == pair[1]), None);
+        }
+    }
+
+    /// A misspelt kind would have no effect, and no other test would miss its definitions.
+    #[test]
+    fn every_rule_is_about_a_kind_of_node_that_exists() {
+        let grammars = || WITH_GRAMMAR.iter().filter_map(|spec| spec.grammar.as_ref());
+        for spec in WITH_GRAMMAR {
+            for table in spec.grammar.iter().flat_map(|grammar| grammar.tables()) {
+                // Several grammars may share a table, and not each of them has every kind.
+                let is_same = |other: &Table| other.iter().map(|(kind, _)| kind).eq(table.iter().map(|(kind, _)| kind));
+                let users = || grammars().filter(|grammar| grammar.tables().iter().any(is_same));
+                let unknown = table.iter().filter(|(kind, _)| !users().any(|grammar| grammar.has_kind(kind)));
+                let unknown: Vec<&str> = unknown.map(|(kind, _)| *kind).collect();
+                assert!(unknown.is_empty(), "{}: no nodes of these kinds: {unknown:?}", spec.name);
+            }
         }
     }
 }
