@@ -133,7 +133,7 @@ describe('a watched project', () => {
 });
 
 describe('freshness', () => {
-  test('nothing is indexed that nobody indexed', async () => {
+  test('a project without an index is not indexed by itself', async () => {
     const dir = project({ 'a.js': code('alpha') });
     const client = await connect({ project: dir });
     await rejects(client.search('alpha', { fresh }), 'NO_INDEX');
@@ -151,7 +151,7 @@ describe('freshness', () => {
     const result = await client.search('bravo', { fresh });
     assert.deepEqual([result.hits[0].path, result.coverage.fresh], ['b.js', true]);
     assert.equal((await client.status()).watch.state, 'off');
-    assert.equal((await client.search('bravo')).coverage.fresh, false, 'nobody looked since');
+    assert.equal((await client.search('bravo')).coverage.fresh, false, 'no run has looked since');
   });
 
   test('is said honestly when the time is over', async () => {

@@ -51,7 +51,7 @@ describe('a program ends by itself', () => {
       const code = await client.embedBatch(${BULK}, { timeoutMs: 20 }).catch((error) => error.code);
       if (code !== 'TIMEOUT') throw new Error(code); out('end');`));
   test('after the daemon left', () => endsPromptly("const client = await connect(); await client.shutdown(); out('end');"));
-  test('after an index run whose progress nobody read to the end', () =>
+  test('after an index run whose progress was not read to the end', () =>
     endsPromptly(`const { mkdtempSync, writeFileSync } = require('node:fs');
       const client = await connect({ project: process.argv[1] });
       for await (const progress of client.index()) break;
@@ -137,7 +137,7 @@ describe('a process that may start no thread', () => {
   });
 });
 
-describe('requests nobody waits for', () => {
+describe('requests that no caller waits for', () => {
   test('do not crash and are not unhandled', () =>
     endsPromptly(`process.on('unhandledRejection', (error) => { console.error('unhandled', error); process.exit(9); });
       const client = await connect();

@@ -264,7 +264,7 @@ os.execv(sys.argv[1], sys.argv[1:])`;
   });
 });
 
-test('an index run that nobody awaits does not fail unseen', async () => {
+test('an index run that is not awaited does not fail unseen', async () => {
   const { code, stderr } = await startScript("const client = await connect(); client.index(); setTimeout(() => {}, 500);").done;
   assert.notEqual(code, 0);
   assert.match(stderr, /NO_PROJECT/);

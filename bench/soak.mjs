@@ -153,7 +153,7 @@ async function fair() {
     const errors = results.flatMap((result) => result.errors);
     const at = (p) => times[Math.floor(times.length * p)].toFixed(0);
     const after = (await client.status()).anonBytes;
-    console.log(`16 processes x 8 in flight, ${seconds} s, ${stalled ? 'one reader stalled' : 'nobody stalled'}: ${times.length} answers, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, ${errors.length} errors, own memory ${(before / 1e6).toFixed(1)} -> ${(after / 1e6).toFixed(1)} MB`);
+    console.log(`16 processes x 8 in flight, ${seconds} s, ${stalled ? 'one reader stalled' : 'no reader stalled'}: ${times.length} answers, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, ${errors.length} errors, own memory ${(before / 1e6).toFixed(1)} -> ${(after / 1e6).toFixed(1)} MB`);
     if (errors.length > 0) process.exitCode = 1;
     const p99 = times[Math.floor(times.length * 0.99)];
     if (stalled && p99 > 2 * alone) process.exitCode = 1;

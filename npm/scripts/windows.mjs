@@ -191,7 +191,7 @@ function lifeOfOne(exe) {
   const started = world.offheap('start', '--json');
   const waited = performance.now() - begun;
   expect(started.status === 0 && started.json().started, 'start starts', started.all);
-  expect(!started.error && waited < 20_000, 'whoever reads the output of `start` does not wait for the daemon', `${waited} ms`);
+  expect(!started.error && waited < 20_000, 'a reader of the output of `start` does not wait for the daemon', `${waited} ms`);
   say(`start returned after ${Math.round(waited)} ms with its output in a pipe, and the daemon lives`);
   expect(world.offheap('start', '--json').json().started === false, 'the second start finds it');
   const vector = vectorOf(world, 'a cat sat on the mat');

@@ -9,6 +9,7 @@ use crate::gguf::Gguf;
 use crate::kernel::{self, Kernel, Pool};
 use crate::model::{self, Batch, Model};
 use crate::tokenizer::{Encoding, Specials, Tokenizer};
+use crate::vector::normalise;
 
 /// Tokens that are computed together. More would only grow the arena (15 KB a token for MiniLM): a panel of
 /// weights is already used 512 times per unpacking.
@@ -65,7 +66,7 @@ pub struct Embedder {
 
 impl Embedder {
     /// Maps and checks a model file. The checksum reads the whole file, which also brings it into the page cache; of a
-    /// large file that nobody recorded one for, only the first time.
+    /// large file without a recorded checksum, only the first time.
     pub fn open(path: &Path, options: &Options<'_>) -> Result<Self> {
         let gguf = match options.below {
             None => Gguf::open(path)?,
@@ -177,14 +178,4 @@ impl Embedder {
         }
         Ok(())
     }
-}
-
-/// Scales to length 1; `None` where there is no such thing.
-fn normalise(row: &mut [f32]) -> Option<()> {
-    let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    if !norm.is_finite() || norm == 0.0 {
-        return None;
-    }
-    row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-    Some(())
 }

@@ -41,7 +41,7 @@ fn remembered(file: &Gguf, place: Option<&Path>) -> String {
     digest
 }
 
-/// Where the digest of a file is, or would be, that nobody has touched for `settled`.
+/// Where the digest of a file is remembered, if the file was not written to for `settled`.
 #[cfg(unix)]
 fn place(file: &Gguf, dir: &Path, settled: Duration) -> Option<PathBuf> {
     let path = fs::canonicalize(file.path()).ok()?;
@@ -77,7 +77,7 @@ fn remember(place: &Path, digest: &str) -> std::io::Result<()> {
     done
 }
 
-/// Lower-case hexadecimal.
+/// The bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

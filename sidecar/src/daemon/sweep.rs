@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_used_for_weeks_goes_and_nothing_else() {
+    fn unused_endpoints_are_removed_and_nothing_else() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let old = SystemTime::now() - UNUSED - Duration::from_secs(60);
         let make = |name: &str, at: SystemTime| {

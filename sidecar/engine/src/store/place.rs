@@ -58,7 +58,7 @@ impl Base {
 /// Tells commits apart without reading them: time, length and identity of the file that a commit replaces.
 pub type Stamp = Option<(std::time::SystemTime, u64, Identity)>;
 
-/// A directory whose index is trusted, whoever made it. For tests and tools.
+/// A directory whose index is trusted without a seal. For tests and tools.
 impl From<&Path> for Place {
     fn from(path: &Path) -> Place {
         Place { base: Base::Path(path.to_path_buf()), below: Vec::new(), secret: None }
@@ -128,7 +128,7 @@ impl Place {
         self.open().ok().flatten()?.folder(TEXT).ok().flatten()?.stamp_of("meta.json")
     }
 
-    /// Whether there is an index, whoever made it.
+    /// Whether there is an index, trusted or not.
     pub fn has_index(&self) -> Result<bool> {
         Ok(self.open()?.is_some_and(|folder| !super::files::is_empty(&folder)))
     }

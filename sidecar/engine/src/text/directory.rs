@@ -26,6 +26,7 @@ use tantivy::directory::{
 
 use crate::disk::Folder;
 use crate::disk::pins::Pins;
+use crate::fingerprint::hex;
 use crate::{Error, Result};
 
 /// The commit point.
@@ -411,7 +412,7 @@ fn digits(body: &[u8], key: Key) -> String {
             mac.chain_update(b"offheap commit\0").chain_update(body).finalize().into_bytes()
         }
     };
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct Tiny {
     pub layers: usize,
     pub vocab: usize,
     pub context: usize,
-    /// Of the matrices; biases and norms are always F32.
+    /// Type of the matrices, its number in the file; biases and norms are always F32.
     pub type_id: u32,
     /// 1 mean, 2 first token, 3 last token.
     pub pooling: u32,
@@ -196,7 +196,7 @@ impl ModelParts {
 }
 
 /// Packs whole rows, rounding to what is nearest under a scale that holds all of a block. What cannot be packed here
-/// becomes zeros: enough for a file that nobody can run.
+/// becomes zeros, which is enough for a file that is refused.
 pub fn pack(type_id: u32, values: &[f32]) -> Vec<u8> {
     match type_id {
         F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
