@@ -11,7 +11,7 @@ use offheap_protocol::message::{Progress, Request, Response};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::{mpsc, watch};
 
-use super::limits::{Peer, Waiting};
+use super::limits::{self, Peer, Waiting};
 use super::metrics::RequestKind;
 use super::permits::{Held, Outgoing, Permits};
 use super::requests::Call;
@@ -102,9 +102,7 @@ async fn run(
         let _used = used;
         daemon.handle(call).await
     };
-    tokio::spawn(work).await.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Internal, "a bug in offheap: this request failed, other requests are not affected"))
-    })
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(limits::panicked()))
 }
 
 /// Waits for `working` until the request's deadline; 0 ms is no deadline.

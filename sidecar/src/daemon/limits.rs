@@ -161,9 +161,12 @@ async fn blocking<T: Send + 'static>(
         let _place = place; // held by the work itself, because its caller may give up
         work()
     };
-    tokio::task::spawn_blocking(held).await.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Internal, "a bug in offheap: this request failed, other requests are not affected"))
-    })
+    tokio::task::spawn_blocking(held).await.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// The fault of a request whose work panicked.
+pub fn panicked() -> Fault {
+    Fault::new(Code::Internal, "a bug in offheap: this request failed, other requests are not affected")
 }
 
 /// What a request with a body of so many bytes costs its connection's budget, KiB.

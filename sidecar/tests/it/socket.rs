@@ -249,22 +249,25 @@ pub async fn client_with_loaded_model(world: &World) -> Client {
     client
 }
 
+/// A connection whose bulk request, number 2, is being worked on.
+async fn connection_with_bulk_work(world: &World, observer: &Client) -> Connection {
+    let mut connection = frame_connection(world).await;
+    let (request, body) = embed_request(&sample_texts(4_000, 200), Priority::Bulk);
+    let (control, payload) = (encoded_request(request), Payload::Bytes(body));
+    connection.writer.send(Kind::Request, 2, &control, &payload).await.expect("the daemon reads");
+    let deadline = Instant::now() + PATIENCE;
+    while status_of(observer).await.queued == 0 {
+        assert!(Instant::now() < deadline, "the work did not begin");
+    }
+    connection
+}
+
 #[test]
 fn a_cancelled_request_ends_at_once() {
     let world = world();
     block_on(async {
         let observer = client_with_loaded_model(&world).await;
-        let mut connection = frame_connection(&world).await;
-        let (request, body) = embed_request(&sample_texts(4_000, 200), Priority::Bulk);
-        connection
-            .writer
-            .send(Kind::Request, 2, &encoded_request(request), &Payload::Bytes(body))
-            .await
-            .expect("the daemon reads");
-        let deadline = Instant::now() + PATIENCE;
-        while status_of(&observer).await.queued == 0 {
-            assert!(Instant::now() < deadline, "the work did not begin");
-        }
+        let mut connection = connection_with_bulk_work(&world, &observer).await;
         let cancelled = Instant::now();
         connection.writer.send(Kind::Cancel, 2, &[], &Payload::None).await.expect("the daemon reads");
         let frame = next_frame(&mut connection).await;
@@ -370,17 +373,7 @@ fn requests_of_a_peer_that_disconnects_are_dropped() {
     let world = world();
     block_on(async {
         let observer = client_with_loaded_model(&world).await;
-        let mut connection = frame_connection(&world).await;
-        let (request, body) = embed_request(&sample_texts(4_000, 200), Priority::Bulk);
-        connection
-            .writer
-            .send(Kind::Request, 2, &encoded_request(request), &Payload::Bytes(body))
-            .await
-            .expect("the daemon reads");
-        let deadline = Instant::now() + PATIENCE;
-        while status_of(&observer).await.queued == 0 {
-            assert!(Instant::now() < deadline, "the work did not begin");
-        }
+        let connection = connection_with_bulk_work(&world, &observer).await;
         // Meanwhile another client's interactive text overtakes the bulk work.
         let (request, body) = embed_request(&["interactive".to_owned()], Priority::Interactive);
         let asked = Instant::now();
