@@ -3,15 +3,20 @@
 // The public API: connect() and Client. lib/ has the parts: options, errors, retries, starting a daemon. The addon (src/) has bytes
 // and sockets, the daemon (sidecar/) vectors and indexes. Types and documentation: index.d.ts.
 
+// Globals of the platform come from modules: test environments and `vm` contexts replace or lack them (lib/realm.js).
+const { performance } = require('node:perf_hooks');
+const process = require('node:process');
+const { setImmediate } = require('node:timers');
 const { setTimeout: pause } = require('node:timers/promises');
 const native = require('./native.js');
-const { interruptible, onAbort, throwIfOver } = require('./lib/abort.js');
+const { Stop, interruptible, onAbort, throwIfOver } = require('./lib/abort.js');
 const { readConfig } = require('./lib/config.js');
 const { ERROR_CODES, OffheapError, cancelled, poisoned, timedOut, withOffheapErrors } = require('./lib/errors.js');
 const { IndexRun } = require('./lib/index-run.js');
 const {
   check, checkCallOptions, checkConnectOptions, checkOnlyCallOptions, clearCacheOptions, embedOptions, indexOptions, isObject, isStringArray, searchOptions,
 } = require('./lib/options.js');
+const { ownCopy } = require('./lib/realm.js');
 const { hasProgressed, nextStep } = require('./lib/retry.js');
 const { crashedTooOften, startPrivateDaemon } = require('./lib/start.js');
 const { Supervisor } = require('./lib/supervisor.js');
@@ -94,6 +99,8 @@ class Client {
   async #embed(texts, options, method) {
     const how = { ...embedOptions(method, options), bulk: texts.length > BULK_TEXTS, orHash: this.#allowHash };
     const result = await this.#call(options, (connection, call, timeoutMs) => connection.embed(call, texts, how, timeoutMs));
+    // Vitest's jsdom has typed arrays of another realm, and all else of this one.
+    Object.assign(result, { values: ownCopy(result.values), tokens: ownCopy(result.tokens) });
     if (result.degraded === undefined) return { degraded: undefined, fallback: undefined, ...result };
     this.#addFallback('hash');
     return { ...result, fallback: 'hash' };
@@ -107,9 +114,10 @@ class Client {
       let reached = null;
       let thrown = null;
       // Aborted when the caller's signal is, or when `onProgress` throws: nothing else could catch that.
-      const stop = new AbortController();
+      const stop = new Stop();
       const removeCallback = onAbort(options.signal, () => stop.abort(options.signal.reason));
-      const progress = (event) => {
+      const progress = (raw) => {
+        const event = ownCopy(raw);
         reached = event;
         report(event);
         if (thrown !== null) return;
@@ -122,7 +130,7 @@ class Client {
       };
       const work = (connection, call, timeoutMs) => connection.index(call, rebuild, timeoutMs, progress);
       try {
-        const done = await this.#call({ ...options, signal: stop.signal }, work, { progress: () => reached });
+        const done = await this.#call({ ...options, signal: stop }, work, { progress: () => reached });
         if (thrown === null) return done;
       } catch (error) {
         if (thrown === null) throw error;
@@ -167,7 +175,8 @@ class Client {
     this.#connection = null;
   }
 
-  async [Symbol.asyncDispose]() {
+  /** Without the symbol, the one that compilers use in its place. */
+  async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
     await this.close();
   }
 
@@ -287,7 +296,7 @@ class Client {
     const timeoutMs = deadline === Infinity ? undefined : Math.max(1, Math.ceil(deadline - performance.now()));
     const removeCallback = onAbort(signal, () => connection.cancel(call));
     try {
-      const result = await work(connection, call, timeoutMs);
+      const result = ownCopy(await work(connection, call, timeoutMs));
       if (isObject(result) && connection.transport !== 'local') result.fallback = connection.transport;
       return result;
     } finally {

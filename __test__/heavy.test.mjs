@@ -20,7 +20,7 @@ const addon = (() => {
 
 /** The files of lib/ that `require('offheap')` loads. */
 const LIB = [
-  'abort.js', 'config.js', 'environment.json', 'errors.js', 'index-run.js', 'options.js', 'read-regular.js', 'retry.js', 'start.js', 'supervisor.js', 'vectors.js',
+  'abort.js', 'config.js', 'environment.json', 'errors.js', 'index-run.js', 'options.js', 'read-regular.js', 'realm.js', 'retry.js', 'start.js', 'supervisor.js', 'vectors.js',
 ];
 
 /** Names of crates, formats and tensors that a binary with inference, tokenising, chunking or an index contains. */

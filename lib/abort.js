@@ -2,6 +2,8 @@
 
 // Waiting that ends with the caller's signal or deadline.
 
+const { performance } = require('node:perf_hooks');
+const { clearTimeout, setTimeout } = require('node:timers');
 const { cancelled, timedOut } = require('./errors.js');
 
 /** The longest delay that `setTimeout` takes, milliseconds. */
@@ -22,7 +24,7 @@ function onAbort(signal, callback) {
   if (entry === undefined) {
     const callbacks = new Set();
     const callAll = () => {
-      listeners.delete(signal);
+      remove(); // Not every signal knows `once`.
       for (const each of callbacks) each();
     };
     const remove = () => {
@@ -68,4 +70,26 @@ function throwIfOver(signal, deadline, timeoutMs) {
   if (performance.now() >= deadline) throw timedOut(timeoutMs);
 }
 
-module.exports = { onAbort, interruptible, throwIfOver };
+/** What an AbortController and its signal are to this file. Not every environment has an AbortController. */
+class Stop {
+  aborted = false;
+  reason = undefined;
+  #callbacks = new Set();
+
+  abort(reason) {
+    if (this.aborted) return;
+    this.aborted = true;
+    this.reason = reason;
+    for (const callback of this.#callbacks) callback();
+  }
+
+  addEventListener(_event, callback) {
+    this.#callbacks.add(callback);
+  }
+
+  removeEventListener(_event, callback) {
+    this.#callbacks.delete(callback);
+  }
+}
+
+module.exports = { Stop, onAbort, interruptible, throwIfOver };

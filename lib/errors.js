@@ -4,6 +4,9 @@
 
 const native = require('../native.js');
 
+/** Marks errors of this package, whichever copy of it made them: Jest loads one for each test file. */
+const MARK = Symbol.for('offheap.OffheapError');
+
 /** Every failure of this package. `code` is stable, `hint` says what to do about it and may be empty. */
 class OffheapError extends Error {
   constructor(code, message, hint = '', cause = undefined) {
@@ -11,6 +14,16 @@ class OffheapError extends Error {
     this.name = 'OffheapError';
     this.code = code;
     this.hint = hint;
+  }
+
+  get [MARK]() {
+    return true;
+  }
+
+  /** True for errors of another copy of the package as well. */
+  static [Symbol.hasInstance](value) {
+    if (this !== OffheapError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return typeof value === 'object' && value !== null && value[MARK] === true;
   }
 
   /** An equal error with the stack of the caller: one start of a daemon, and its error, is shared by all calls that wait for it. */

@@ -1,5 +1,7 @@
 'use strict';
 
+const { setImmediate } = require('node:timers');
+
 /** A running index run. It is a promise of the report, and an async iterable of the progress. */
 class IndexRun {
   #report;

@@ -5,6 +5,7 @@
 
 const { spawn } = require('node:child_process');
 const path = require('node:path');
+const process = require('node:process');
 
 let binary;
 try {

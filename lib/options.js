@@ -19,6 +19,9 @@ function check(ok, message) {
 const isObject = (value) => typeof value === 'object' && value !== null;
 /** `findIndex`, because `every` skips the holes of a sparse array. */
 const isStringArray = (list) => Array.isArray(list) && list.findIndex((item) => typeof item !== 'string') === -1;
+/** Any AbortSignal: that of another realm, of jsdom or of a polyfill is no instance of this one's class. */
+const isSignal = (value) =>
+  isObject(value) && typeof value.aborted === 'boolean' && typeof value.addEventListener === 'function' && typeof value.removeEventListener === 'function';
 const isMilliseconds = (value) => Number.isInteger(value) && value >= 0 && value < MILLISECONDS_END;
 const isIntegerIn = (value, min, max) => Number.isInteger(value) && value >= min && value <= max;
 
@@ -30,7 +33,7 @@ function checkNames(method, options, names) {
 
 /** Checks `signal` and `timeoutMs`, which every method takes. */
 function checkCallOptions({ signal, timeoutMs = 0 }) {
-  check(signal === undefined || signal instanceof AbortSignal, 'signal must be an AbortSignal');
+  check(signal === undefined || isSignal(signal), 'signal must be an AbortSignal');
   check(isMilliseconds(timeoutMs), 'timeoutMs must be a whole number of milliseconds');
 }
 

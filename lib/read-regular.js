@@ -1,5 +1,6 @@
 'use strict';
 
+const { Buffer } = require('node:buffer');
 const { closeSync, constants, fstatSync, openSync, readSync } = require('node:fs');
 
 /**

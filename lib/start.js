@@ -5,6 +5,8 @@
 
 const { existsSync } = require('node:fs');
 const path = require('node:path');
+const process = require('node:process');
+const { clearTimeout, setTimeout } = require('node:timers');
 const native = require('../native.js');
 const { passedOn } = require('./environment.json');
 const { OffheapError } = require('./errors.js');

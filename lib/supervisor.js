@@ -3,6 +3,8 @@
 // What this process knows of one endpoint's daemons: their crashes, and a start in progress. All clients of the endpoint share it.
 
 const { once } = require('node:events');
+const { performance } = require('node:perf_hooks');
+const { setTimeout } = require('node:timers');
 const { setTimeout: pause } = require('node:timers/promises');
 const { CRASH_WINDOW_MS, PAUSE_SPREAD } = require('./retry.js');
 const { startDaemon } = require('./start.js');
