@@ -25,8 +25,18 @@ pub(super) struct Site<'s> {
     pub constant: bool,
 }
 
-/// The name of a symbol: where it is, its kind, and its row.
-pub(super) type Name = (Range<usize>, SymbolKind, u32);
+/// The name of a symbol.
+#[derive(Clone)]
+pub(super) struct Name {
+    /// Where it is in the text.
+    pub range: Range<usize>,
+    /// What has the name.
+    pub kind: SymbolKind,
+    /// Its row, counted from 0.
+    pub row: u32,
+    /// The name, where it is not simply the text at `range`: `operator==` for `operator ==`.
+    pub spelling: Option<String>,
+}
 
 /// A definition found at a node.
 #[derive(Default)]
@@ -72,13 +82,34 @@ impl<'s> Site<'s> {
     }
 }
 
-/// The whole of a node as a name.
-pub(super) fn name(node: Node<'_>, kind: SymbolKind) -> Name {
-    (node.byte_range(), kind, row(node))
+impl Name {
+    /// The same place, under another name than the text there.
+    pub fn spelled(self, spelling: String) -> Name {
+        Name { spelling: Some(spelling), ..self }
+    }
 }
 
-/// The whole of a node as a name, if it is one word of the source: not a pattern, not computed.
+/// The whole of a node as a name.
+pub(super) fn name(node: Node<'_>, kind: SymbolKind) -> Name {
+    part_of(node, node.byte_range(), kind)
+}
+
+/// The bytes `range`, which begin in the first row of `node`, as a name.
+pub(super) fn part_of(node: Node<'_>, range: Range<usize>, kind: SymbolKind) -> Name {
+    Name { range, kind, row: row(node), spelling: None }
+}
+
+/// The whole of a node as a name, if it is written in the source: not a pattern, not computed. `['x']` and
+/// `[Symbol.iterator]` count as written.
 pub(super) fn named(node: Node<'_>, kind: SymbolKind) -> Option<Name> {
+    if node.kind() == "computed_property_name" {
+        let inside = children(node).next()?;
+        return match inside.kind() {
+            "string" => named(inside, kind),
+            "member_expression" => Some(name(node, kind)),
+            _ => None,
+        };
+    }
     let simple = node.kind().ends_with("identifier")
         || matches!(node.kind(), "string" | "type" | "metavariable" | "name" | "word" | "operator_identifier");
     (simple && !node.byte_range().is_empty()).then(|| name(node, kind))
@@ -94,7 +125,7 @@ pub(super) fn dotted(site: &Site<'_>, node: Node<'_>, kind: SymbolKind) -> Vec<N
     let text = site.of(node);
     let whole = name(node, kind);
     match text.rfind('.') {
-        Some(dot) => vec![whole, (node.start_byte() + dot + 1..node.end_byte(), kind, row(node))],
+        Some(dot) => vec![whole, part_of(node, node.start_byte() + dot + 1..node.end_byte(), kind)],
         None => vec![whole],
     }
 }
@@ -133,7 +164,7 @@ pub(super) fn a_function<'t>(label: String, names: Vec<Name>, body: Option<Node<
 
 /// Values; the first gives the label.
 pub(super) fn values<'t>(site: &Site<'_>, word: &str, names: Vec<Name>) -> Option<Definition<'t>> {
-    let first = site.text.get(names.first()?.0.clone())?;
+    let first = site.text.get(names.first()?.range.clone())?;
     let label = Some(one_line(&format!("{word} {first}"), 80)); // without a word, the name alone
     Some(Definition { label, names, ..Definition::default() })
 }
@@ -148,6 +179,12 @@ pub(super) fn children<'t>(node: Node<'t>) -> impl Iterator<Item = Node<'t>> {
         found
     })
     .filter(Node::is_named)
+}
+
+/// The first child that is this word or sign, which the grammar does not name.
+pub(super) fn keyword<'t>(node: Node<'t>, word: &str) -> Option<Node<'t>> {
+    let mut cursor = node.walk();
+    node.children(&mut cursor).find(|child| child.kind() == word)
 }
 
 /// The first child of a kind.

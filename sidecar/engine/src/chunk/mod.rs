@@ -16,6 +16,8 @@ mod packed;
 mod plain;
 mod rules;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod samples;
 mod syntax;
 #[cfg(test)]
@@ -53,7 +55,8 @@ pub struct Chunk {
 /// A definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbol {
-    /// The bare name, as written.
+    /// The name as its language writes it, with its marks: `valid?`, `#count`, `r#type`, `` `a name` ``,
+    /// `operator->`. Of a string, what is in the quotes.
     pub name: String,
     /// Function, class, ...
     pub kind: SymbolKind,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
-use super::find::{Definition, Site};
+use super::find::{Definition, Name, Site};
 use super::grammar::Grammar;
 use super::lines::Line;
 use super::pack::{GLUED, OWN_CHUNK};
@@ -26,6 +26,9 @@ const MAX_OPEN_ANGLES: usize = 1_000;
 /// Texts with more brackets than this open at once are not parsed: to recover from an error tree-sitter keeps every
 /// reading of them, and a megabyte of `(a<` took 1.4 GB.
 const MAX_NESTING: usize = 2_000;
+
+/// Longest name of a symbol; a longer one is cut.
+const MAX_NAME_BYTES: usize = 400;
 
 /// Longest header of a definition, in lines, that is kept together.
 const MAX_HEADER_LINES: usize = 16;
@@ -103,6 +106,12 @@ fn parse(text: &str, grammar: &Grammar) -> Option<Tree> {
     let options = ParseOptions::new().progress_callback(&mut progress);
     let mut rest = |offset: usize, _| text.as_bytes().get(offset..).unwrap_or_default();
     parser.parse_with_options(&mut rest, None, Some(options))
+}
+
+/// The content of a string in quotes. A quote at one end only belongs to the name: `foldl'`, `@"a b"`.
+fn without_quotes(name: &str) -> &str {
+    let inside = |quote: char| name.strip_prefix(quote)?.strip_suffix(quote);
+    inside('"').or_else(|| inside('\'')).unwrap_or(name)
 }
 
 struct Reader<'t> {
@@ -237,9 +246,9 @@ impl<'t> Reader<'t> {
         if let Some(start_idx) = start_idx.filter(|_| !found.only_names && !goes_on) {
             self.mark_definition(node, &found, start_idx, context);
         }
-        for (range, kind, row) in found.names {
-            let name = one_line(self.text.get(range.clone()).unwrap_or_default(), 200);
-            let name = name.trim_matches(['"', '\'']).to_string();
+        for Name { range, kind, row, spelling } in found.names {
+            let written = spelling.as_deref().or_else(|| self.text.get(range.clone())).unwrap_or_default();
+            let name = without_quotes(&one_line(written, MAX_NAME_BYTES)).to_owned();
             if !name.is_empty() {
                 self.outline.symbols.push((range.start, Symbol { name, kind, line: row + 1 }));
             }

@@ -5,9 +5,10 @@
 use tree_sitter::Node;
 
 use super::LanguageSpec;
-use crate::chunk::SymbolKind::*;
-use crate::chunk::find::{Definition, Name, Site, a_function, a_type, child_of_kind, children, name, values};
+use crate::chunk::SymbolKind::{self, *};
+use crate::chunk::find::{Definition, Name, Site, a_function, a_type, child_of_kind, children, name, part_of, values};
 use crate::chunk::grammar::LazyGrammar;
+use crate::chunk::one_line;
 use crate::chunk::packed;
 use crate::chunk::rules::{Rule, Table};
 
@@ -53,15 +54,12 @@ fn function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
         return a_type(format!("{word} {}", site.short(found.name)), vec![name(found.name, kind)], body);
     }
     let label = format!("function {}", site.short(found.qualified));
-    let names = match site.is_capital(found.name) && of.is_none() && !site.in_type {
+    let is_plain = found.name == found.qualified && found.name.kind() == "identifier";
+    let names = match is_plain && site.is_capital(found.name) && of.is_none() && !site.in_type {
         true => macro_function(site, declarator), // `TEST(Suite, Name) {`: the macro is no name
         false => {
             let kind = if found.qualified.kind() == "qualified_identifier" { Method } else { site.function_kind() };
-            let (mut range, kind, row) = name(found.name, kind);
-            if found.name.kind() == "operator_cast" {
-                range.end = found.name.child_by_field_name("type")?.end_byte();
-            }
-            vec![(range, kind, row)]
+            vec![function_name(site, found.name, kind)]
         }
     };
     a_function(label, names, body)
@@ -117,7 +115,7 @@ pub(super) fn declaration<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definit
     for declarator in declarators(node) {
         let Some(found) = innermost(declarator) else { continue };
         if member && found.is_function && node.child_by_field_name("default_value").is_some() {
-            names.push(name(found.name, Method)); // pure virtual: it may be defined nowhere else
+            names.push(function_name(site, found.name, Method)); // pure virtual: it may be defined nowhere else
         } else if !found.is_function && (!member || (is_static && constant)) {
             names.push(name(last_part(found.name), if constant { Constant } else { Variable }));
         }
@@ -131,6 +129,39 @@ fn macro_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t
         node.child_by_field_name("value")?;
     }
     values(site, "macro", vec![name(node.child_by_field_name("name")?, Macro)])
+}
+
+/// The name of a function. An operator is spelled as the standard does, whatever the source puts between its tokens:
+/// `operator==`, `operator new[]`, `operator""_km`, `operator std::string const&`.
+fn function_name(site: &Site<'_>, node: Node<'_>, kind: SymbolKind) -> Name {
+    let end = match node.kind() {
+        "operator_cast" => parameters_of(node).map_or(node.end_byte(), |parameters| parameters.start_byte()),
+        "operator_name" => node.end_byte(),
+        _ => return name(node, kind),
+    };
+    let range = node.start_byte()..end;
+    let written = one_line(site.text.get(range.clone()).unwrap_or_default(), 400);
+    let Some(of) = written.strip_prefix("operator") else { return name(node, kind) };
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut spelling = String::from("operator ");
+    for word in of.split(' ').filter(|word| !word.is_empty()) {
+        let (before, after) = (spelling.trim_end().chars().last(), word.chars().next());
+        let apart = before.is_some_and(|c| is_word(c) || c == ',') && after.is_some_and(is_word);
+        spelling.truncate(spelling.trim_end().len());
+        spelling.extend(apart.then_some(' '));
+        spelling.push_str(word);
+    }
+    part_of(node, range, kind).spelled(spelling)
+}
+
+/// The parameters of a conversion operator, behind what is left of its type: `operator T*()`.
+fn parameters_of(cast: Node<'_>) -> Option<Node<'_>> {
+    let mut declarator = cast.child_by_field_name("declarator")?;
+    while declarator.kind() != "abstract_function_declarator" {
+        let inner = declarator.child_by_field_name("declarator");
+        declarator = inner.or_else(|| children(declarator).find(|child| child.kind().ends_with("declarator")))?;
+    }
+    declarator.child_by_field_name("parameters")
 }
 
 /// What a chain of declarators declares.

@@ -4,8 +4,11 @@ use tree_sitter::Node;
 
 use super::LanguageSpec;
 use crate::chunk::SymbolKind::*;
-use crate::chunk::find::{Definition, Site, a_function, child_of_kind, children, name, namespace_with_body, values};
+use crate::chunk::find::{
+    Definition, Name, Site, a_function, child_of_kind, children, keyword, name, namespace_with_body, part_of, values,
+};
 use crate::chunk::grammar::LazyGrammar;
+use crate::chunk::one_line;
 use crate::chunk::packed;
 use crate::chunk::rules::{Rule, Table};
 
@@ -57,7 +60,8 @@ fn field<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     values(site, word, names.collect())
 }
 
-/// Properties, constructors and operators: code that belongs to a type.
+/// Properties, constructors and operators: code that belongs to a type. Its indexer is `this[]`, as the documentation
+/// of .NET has it, its finalizer `~Name`.
 fn member<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let found = node.child_by_field_name("name");
     let body = ["body", "accessors", "value"].into_iter().find_map(|field| node.child_by_field_name(field));
@@ -65,9 +69,24 @@ fn member<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
         "property_declaration" => (Variable, "property"),
         "event_declaration" => (Variable, "event"),
         "constructor_declaration" => (Method, "constructor"),
-        "destructor_declaration" => return a_function("destructor".into(), Vec::new(), body),
-        "indexer_declaration" => return a_function("indexer".into(), Vec::new(), body),
-        _ => return a_function("operator".into(), Vec::new(), body),
+        "destructor_declaration" => {
+            let tilde = keyword(node, "~")?;
+            let names = vec![part_of(tilde, tilde.start_byte()..found?.end_byte(), Method)];
+            return a_function("destructor".into(), names, body);
+        }
+        "indexer_declaration" => {
+            let names = keyword(node, "this").map(|this| name(this, Method).spelled("this[]".into()));
+            return a_function("indexer".into(), names.into_iter().collect(), body);
+        }
+        _ => return a_function("operator".into(), operator(site, node).into_iter().collect(), body),
     };
     a_function(format!("{word} {}", site.short(found?)), vec![name(found?, kind)], body)
+}
+
+/// `operator +`, `operator true`, `operator List<string>`: from the word to the parameters, with one space.
+fn operator(site: &Site<'_>, node: Node<'_>) -> Option<Name> {
+    let word = keyword(node, "operator")?;
+    let end = node.child_by_field_name("parameters")?.start_byte();
+    let of = one_line(site.text.get(word.end_byte()..end)?, 200);
+    Some(part_of(word, word.start_byte()..end, Method).spelled(format!("operator {of}")))
 }

@@ -100,13 +100,16 @@ fn signature(node: Node<'_>) -> Option<Node<'_>> {
     }
 }
 
-/// A function by its signature. Of `Client.local` the name is `local`; an operator has none.
+/// A function by its signature. Of `Client.local` the name is `local`.
 fn signed<'t>(site: &Site<'_>, found: Node<'t>, body: Option<Node<'t>>) -> Option<Definition<'t>> {
     let mut cursor = found.walk();
     let parts: Vec<_> = found.children_by_field_name("name", &mut cursor).collect();
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
-        let operator = found.child_by_field_name("operator").map(|operator| site.short(operator)).unwrap_or_default();
-        return a_function(format!("operator {operator}").trim_end().to_string(), Vec::new(), body);
+        let operator = found.child_by_field_name("operator");
+        let label = format!("operator {}", operator.map(|operator| site.short(operator)).unwrap_or_default());
+        let label = label.trim_end().to_owned();
+        let names = operator.map(|operator| name(operator, Method).spelled(label.clone()));
+        return a_function(label, names.into_iter().collect(), body);
     };
     let whole = site.text.get(first.start_byte()..last.end_byte()).unwrap_or_default();
     let word = match found.kind() {

@@ -39,7 +39,9 @@ fn call<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
         "def" | "defp" | "defmacro" | "defmacrop" | "defguard" | "defguardp" | "defdelegate" | "defn" | "defnp" => {
             let kind = if word.starts_with("defmacro") { Macro } else { Function };
             let found = head(site, first()?)?;
-            let definition = a_function(format!("{word} {}", site.short(found)), vec![name(found, kind)], body)?;
+            // `def unquote(name)(x)`: the name is known when it runs.
+            let names = if site.of(found) == "unquote" { Vec::new() } else { vec![name(found, kind)] };
+            let definition = a_function(format!("{word} {}", site.short(found)), names, body)?;
             Some(Definition { group: vec![found.byte_range()], ..definition })
         }
         "test" | "describe" | "property" | "setup" | "setup_all" => {
@@ -52,12 +54,13 @@ fn call<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     }
 }
 
-/// The name in `f(x) when y`, `f`, `a <~> b`.
+/// The name in `f(x) when y`, `f`, `a <~> b`, `+a`.
 fn head<'t>(site: &Site<'_>, mut node: Node<'t>) -> Option<Node<'t>> {
     for _ in 0..8 {
         node = match node.kind() {
             "call" => node.child_by_field_name("target")?,
             "identifier" => return Some(node),
+            "unary_operator" => return node.child_by_field_name("operator"),
             "binary_operator" => {
                 let operator = node.child_by_field_name("operator")?;
                 if site.of(operator) != "when" {

@@ -33,6 +33,7 @@ const RULES: Table = &[
     ("newtype", Rule::Find(type_definition)),
     ("type_synonym", Rule::Find(type_definition)),
     ("type_family", Rule::Find(type_definition)),
+    ("pattern_synonym", Rule::Find(pattern_synonym)),
     ("data_family", Rule::Find(type_definition)),
     ("class", Rule::Find(type_definition)),
     ("instance", Rule::Find(instance)),
@@ -64,7 +65,7 @@ fn signature<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
         None => node.child_by_field_name("name").into_iter().collect(),
     };
     let names: Vec<_> = found.iter().map(|found| name(bare_operator(*found), kind)).collect();
-    let group = names.iter().map(|(range, ..)| range.clone()).collect();
+    let group = names.iter().map(|name| name.range.clone()).collect();
     Some(Definition { names, group, ..Definition::default() })
 }
 
@@ -79,7 +80,7 @@ fn is_word(node: Node<'_>) -> bool {
 
 /// `data`, `newtype`, `type`, `class` and families.
 fn type_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    let found = node.child_by_field_name("name").map(bare_operator)?;
+    let found = node.child_by_field_name("name").map(bare_operator).or_else(|| infix_operator(node))?;
     let (kind, word) = match node.kind() {
         "class" => (Class, "class"),
         "newtype" => (Type, "newtype"),
@@ -88,6 +89,23 @@ fn type_definition<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>
     };
     let body = node.child_by_field_name("declarations");
     a_type(format!("{word} {}", site.short(found)), vec![name(found, kind)], body)
+}
+
+/// The operator in `data a :+: b`, `newtype (f :. g) a`.
+fn infix_operator(node: Node<'_>) -> Option<Node<'_>> {
+    let infix = child_of_kind(node, "infix").or_else(|| child_of_kind(child_of_kind(node, "parens")?, "infix"))?;
+    infix.child_by_field_name("operator").map(bare_operator)
+}
+
+/// `pattern Name x = …`, whose lines stay where they are.
+fn pattern_synonym<'t>(_: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
+    let synonym = child_of_kind(node, "equation")?.child_by_field_name("synonym")?;
+    let mut found = synonym;
+    while let Some(function) = found.child_by_field_name("function").filter(|_| found.kind() == "apply") {
+        found = function;
+    }
+    let names = if found.kind() == "constructor" { vec![name(found, Function)] } else { Vec::new() };
+    Some(Definition { names, only_names: true, ..Definition::default() })
 }
 
 /// `instance Class Type where`.

@@ -6,7 +6,7 @@ use tree_sitter::Node;
 
 use super::LanguageSpec;
 use crate::chunk::SymbolKind::*;
-use crate::chunk::find::{Definition, Site, a_function, named};
+use crate::chunk::find::{Definition, Site, a_function, name, named};
 use crate::chunk::grammar::LazyGrammar;
 use crate::chunk::packed;
 use crate::chunk::rules::{Rule, Table};
@@ -38,9 +38,16 @@ pub(super) const RULES: Table = &[
     ("variable_declarator", Rule::Find(variable)),
 ];
 
-/// A field of a class that holds a function.
+/// A field of a class that holds a function, or is private.
 fn field<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    bound(site, node, "property", "value")
+    bound(site, node, "property", "value").or_else(|| private(node, "property"))
+}
+
+/// `#count = 0`. A private name is nothing that is not declared in a class, so that its declaration is looked for; a
+/// public field is often only an assignment.
+pub(super) fn private<'t>(node: Node<'t>, name_field: &str) -> Option<Definition<'t>> {
+    let found = node.child_by_field_name(name_field).filter(|found| found.kind() == "private_property_identifier")?;
+    Some(Definition { names: vec![name(found, Variable)], only_names: true, ..Definition::default() })
 }
 
 /// A property of an object that holds a function.
@@ -48,7 +55,7 @@ fn pair<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     bound(site, node, "key", "value")
 }
 
-/// `Client.prototype.close = function () {}`, `exports.name = …`.
+/// `Client.prototype.close = function () {}`, `exports.name = …`, `exports['a name'] = …`.
 fn assignment<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     bound(site, node, "left", "right")
 }
@@ -76,16 +83,28 @@ pub(super) fn bound<'t>(
 ) -> Option<Definition<'t>> {
     let mut found = node.child_by_field_name(name_field)?;
     let value = node.child_by_field_name(value_field);
-    let owner = found.child_by_field_name("object").filter(|_| found.kind() == "member_expression");
-    if owner.is_some() {
-        found = found.child_by_field_name("property")?;
+    let member = match found.kind() {
+        "member_expression" => Some("property"),
+        "subscript_expression" => Some("index"),
+        _ => None,
+    };
+    let owner = member.and(found.child_by_field_name("object"));
+    if let Some(member) = member {
+        found = found.child_by_field_name(member)?;
+        if member == "index" && !matches!(found.kind(), "string" | "member_expression") {
+            return None; // `table[key]` is another name each time
+        }
     }
     let is_function =
         |value: &Node<'_>| matches!(value.kind(), "arrow_function" | "function_expression" | "generator_function");
     if let Some(function) = value.filter(is_function) {
         let (kind, word) =
             if site.in_type || node.kind() == "pair" { (Method, "method") } else { (Function, "function") };
-        let mut names = vec![named(found, kind)?];
+        let first = match found.kind() {
+            "member_expression" => name(found, kind).spelled(format!("[{}]", site.short(found))), // `[Symbol.iterator]`
+            _ => named(found, kind)?,
+        };
+        let mut names = vec![first];
         // `module.exports = function connect() {`: the second name is the better one.
         let own = function.child_by_field_name("name").filter(|own| owner.is_some() && site.of(*own) != site.of(found));
         names.extend(own.and_then(|own| named(own, kind)));

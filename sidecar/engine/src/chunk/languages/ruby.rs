@@ -4,7 +4,7 @@ use tree_sitter::Node;
 
 use super::LanguageSpec;
 use crate::chunk::SymbolKind::*;
-use crate::chunk::find::{Definition, Name, Site, a_function, a_type, children, name, row, values};
+use crate::chunk::find::{Definition, Name, Site, a_function, a_type, children, name, part_of, values};
 use crate::chunk::grammar::LazyGrammar;
 use crate::chunk::packed;
 use crate::chunk::rules::{Rule, Table};
@@ -49,14 +49,27 @@ fn method<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let found = node.child_by_field_name("name")?;
     let of = node.child_by_field_name("object").map(|of| format!("{}.", site.short(of))).unwrap_or_default();
     let kind = if of.is_empty() { site.function_kind() } else { Method };
-    let found = found.child_by_field_name("name").unwrap_or(found); // `size` of `size=`
-    let label = format!("def {of}{}", site.short(found));
+    let bare = found.child_by_field_name("name").unwrap_or(found); // `size` of `size=`
+    let label = format!("def {of}{}", site.short(bare));
     a_function(label, vec![name(found, kind)], node.child_by_field_name("body"))
 }
 
-/// `alias new old`.
+/// `alias new old`, `alias :new :old`.
 fn alias<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    values(site, "alias", vec![name(node.child_by_field_name("name")?, Method)])
+    let found = node.child_by_field_name("name")?;
+    values(site, "alias", vec![literal(found).unwrap_or_else(|| name(found, Method))])
+}
+
+/// The name that a symbol or a string stands for: `:name`, `:"a name"`, `"name"`.
+fn literal(node: Node<'_>) -> Option<Name> {
+    match node.kind() {
+        "simple_symbol" => Some(part_of(node, node.start_byte() + 1..node.end_byte(), Method)),
+        "delimited_symbol" | "string" => {
+            let content = children(node).next().filter(|content| content.kind() == "string_content")?;
+            (node.named_child_count() == 1).then(|| name(content, Method))
+        }
+        _ => None,
+    }
 }
 
 /// `NAME = …`; a `Struct.new` or `Class.new` makes a class.
@@ -80,19 +93,21 @@ fn call<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let arguments = || node.child_by_field_name("arguments");
     let block = node.child_by_field_name("block");
     let symbols = |limit: usize| -> Vec<Name> {
-        let symbols = arguments().into_iter().flat_map(children).filter(|child| child.kind() == "simple_symbol");
-        symbols.take(limit).map(|symbol| (symbol.start_byte() + 1..symbol.end_byte(), Method, row(symbol))).collect()
+        arguments().into_iter().flat_map(children).filter_map(literal).take(limit).collect()
+    };
+    let setter = |name: &Name| {
+        let bare = site.text.get(name.range.clone()).unwrap_or_default();
+        name.clone().spelled(format!("{bare}="))
     };
     match word {
-        "attr_reader"
-        | "attr_writer"
-        | "attr_accessor"
-        | "cattr_accessor"
-        | "cattr_reader"
-        | "mattr_accessor"
-        | "mattr_reader"
-        | "class_attribute"
-        | "thread_mattr_accessor" => values(site, word, symbols(usize::MAX)),
+        "attr_reader" | "cattr_reader" | "mattr_reader" => values(site, word, symbols(usize::MAX)),
+        "attr_writer" | "cattr_writer" | "mattr_writer" => {
+            values(site, word, symbols(usize::MAX).iter().map(setter).collect())
+        }
+        "attr_accessor" | "cattr_accessor" | "mattr_accessor" | "class_attribute" | "thread_mattr_accessor" => {
+            let both = symbols(usize::MAX).into_iter().flat_map(|name| [name.clone(), setter(&name)]);
+            values(site, word, both.collect())
+        }
         "define_method" | "define_singleton_method" | "helper_method" | "alias_method" | "scope" | "task" => {
             let names = symbols(1);
             let label = values(site, word, names.clone())?.label?;

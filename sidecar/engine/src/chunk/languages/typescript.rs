@@ -47,7 +47,7 @@ const RULES: Table = &[
     ("public_field_definition", Rule::Find(public_field)),
 ];
 
-/// A field of a class that holds a function.
+/// A field of a class that holds a function, or is private.
 fn public_field<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
-    javascript::bound(site, node, "name", "value")
+    javascript::bound(site, node, "name", "value").or_else(|| javascript::private(node, "name"))
 }
