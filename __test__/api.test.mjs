@@ -162,6 +162,7 @@ const FILES = {
   'docs/guide.md': '# Guide\n\nHow to bake an apple pie: peel apples, make dough, bake for an hour.\n',
   'empty.txt': '',
   'picture.png': Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 0, 0, 0]),
+  'strange.txt': Buffer.alloc(3000, 0xe4),
   'latin1.txt': Buffer.from([0x66, 0xfc, 0x72, 0x0a]),
   'huge.txt': 'x'.repeat((1 << 20) + 1),
   'secret.log': 'ignored_identifier\n',
@@ -184,7 +185,7 @@ describe('index and search', () => {
     const report = await client.index();
     assert.deepEqual(Object.keys(report).sort(), [...fields('IndexReport').keys()].sort());
     const skipped = Object.fromEntries(report.skipped.map(({ path, reason }) => [path, reason]));
-    assert.deepEqual(skipped, { 'huge.txt': 'too_large', 'latin1.txt': 'not_utf8', 'picture.png': 'binary' });
+    assert.deepEqual(skipped, { 'huge.txt': 'too_large', 'picture.png': 'binary', 'strange.txt': 'unknown_encoding' });
     assert.ok(report.files >= 4, `${report.files}`);
     assert.equal(report.filesChanged, report.files);
     assert.equal(report.filesRemoved, 0);

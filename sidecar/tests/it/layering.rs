@@ -49,6 +49,8 @@ const RULES: &[Rule] = &[
         allowed: &[
             "cap-fs-ext",
             "cap-std",
+            "chardetng",
+            "encoding_rs",
             "gix-glob",
             "gix-ignore",
             "grep-matcher",

@@ -4,6 +4,7 @@
 //! not depend on the user's environment: a global git configuration is not read. Hidden files are left out.
 //! Nothing but a regular file is ever opened, never through a link, and no file is read past a limit.
 
+mod content;
 pub(crate) mod globs;
 mod rules;
 mod source;
@@ -36,16 +37,16 @@ pub struct SourceFile {
 }
 
 /// Why a file is not source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SkipReason {
     /// Longer than [`WalkRules::max_file_bytes`].
     TooLarge,
-    /// Known by its extension, or a NUL in the first 8 KiB.
+    /// The content is not text: it has the beginning of another format, or bytes that text does not have.
     Binary,
-    /// Written by a tool and known by its name: a lockfile, a minified bundle, a source map.
+    /// Written by a tool and known by its name: a lockfile.
     Generated,
-    /// The content is not UTF-8.
-    NotUtf8,
+    /// The content is neither Unicode nor in another encoding in which it could be read.
+    UnknownEncoding,
     /// The path is not UTF-8; `rel` is an approximation.
     NonUtf8Path,
     /// A symbolic link; links are not followed.
@@ -106,19 +107,19 @@ pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 pub const EXCLUDE: &str = "exclude";
 
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
-pub use self::source::{ContentHash, content_hash, read_source};
+pub use self::source::{ContentHash, NotSource, Source, content_hash, read_source, source};
 
 /// Longest absolute path, in bytes, that the system opens.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
 
 impl SkipReason {
-    /// A stable name for reports.
+    /// A stable name for reports, and in the file table.
     pub fn as_str(self) -> &'static str {
         match self {
             SkipReason::TooLarge => "too_large",
             SkipReason::Binary => "binary",
             SkipReason::Generated => "generated",
-            SkipReason::NotUtf8 => "not_utf8",
+            SkipReason::UnknownEncoding => "unknown_encoding",
             SkipReason::NonUtf8Path => "non_utf8_path",
             SkipReason::Symlink => "symlink",
             SkipReason::NotAFile => "not_a_file",
@@ -128,6 +129,26 @@ impl SkipReason {
             SkipReason::Vanished => "vanished",
         }
     }
+
+    /// The reason of that name.
+    pub fn named(name: &str) -> Option<SkipReason> {
+        SkipReason::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
+    /// Every reason.
+    pub const ALL: [SkipReason; 11] = [
+        SkipReason::TooLarge,
+        SkipReason::Binary,
+        SkipReason::Generated,
+        SkipReason::UnknownEncoding,
+        SkipReason::NonUtf8Path,
+        SkipReason::Symlink,
+        SkipReason::NotAFile,
+        SkipReason::TooManyRules,
+        SkipReason::PathTooLong,
+        SkipReason::Unreadable,
+        SkipReason::Vanished,
+    ];
 }
 
 impl Default for WalkRules {

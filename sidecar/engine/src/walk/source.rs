@@ -1,17 +1,19 @@
-//! What of a project is source: by its name, and by its content.
+//! What of a project is source: by its content, and for files that tools write for tools by their whole name.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::content::{self, Encoding, HEAD_BYTES, NotText};
 use super::{SkipReason, WalkRules};
 use crate::disk::{Tree, is_link};
 
-/// SHA-256 of a file's bytes.
+/// SHA-256 of a file's text.
 pub type ContentHash = [u8; 32];
 
-/// Files that tools write for tools, by whole name.
+/// Files that tools write for tools, by whole name: their content reads like any other.
 const GENERATED: &[&str] = &[
     "Cargo.lock",
     "Gemfile.lock",
@@ -29,44 +31,87 @@ const GENERATED: &[&str] = &[
     "yarn.lock",
 ];
 
-/// Files that tools write for tools, by the end of the lower-cased name.
-const GENERATED_ENDS: &[&str] =
-    &[".min.js", ".min.mjs", ".min.cjs", ".min.css", ".bundle.js", ".js.map", ".mjs.map", ".cjs.map", ".css.map"];
+/// The text of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// In UTF-8, without a byte-order mark. Line ends are as in the file; where it has carriage returns alone, they are
+    /// line feeds here.
+    pub text: String,
+    /// The usual name of the file's encoding, such as `UTF-8` or `Shift_JIS`.
+    pub encoding: &'static str,
+}
 
-/// Extensions that are never text: not opened to find out.
-#[rustfmt::skip] // a table
-pub(super) const BINARY: &[&str] = &[
-    "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "db", "dll", "dmg", "doc", "docx", "dylib", "eot",
-    "exe", "flac", "gguf", "gif", "gz", "heic", "icns", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mkv", "mov",
-    "mp3", "mp4", "node", "npy", "npz", "o", "obj", "ogg", "onnx", "otf", "parquet", "pdf", "png", "ppt", "pptx",
-    "psd", "pt", "pth", "pyc", "pyd", "pyo", "rar", "rlib", "rmeta", "safetensors", "so", "sqlite", "sqlite3", "tar",
-    "tgz", "tif", "tiff", "ttf", "war", "wasm", "wav", "webm", "webp", "woff", "woff2", "xls", "xlsx", "xz", "zip",
-    "zst",
-];
+/// Why a file is not source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSource {
+    /// The reason.
+    pub reason: SkipReason,
+    /// What was seen, for a person; empty where the reason says all.
+    pub detail: String,
+}
 
-/// How much of a file is searched for a NUL.
-const BINARY_PROBE_BYTES: usize = 8 * 1024;
-
-/// The text of the file `rel` below the root, byte for byte (a byte-order mark stays), or why it is not source.
+/// The text of the file `rel` below the root, decoded as in [`Source::text`], or why it is not source.
 pub fn read_source(tree: &Tree, rel: &str, rules: &WalkRules) -> Result<String, SkipReason> {
-    let failed = |error: io::Error| reason_of(&error);
-    let mut file = tree.open_file(Path::new(rel)).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if rules.max_file_bytes < length {
-        return Err(SkipReason::TooLarge);
+    source(tree, rel, rules).map(|source| source.text).map_err(|not| not.reason)
+}
+
+/// As [`read_source`], with the encoding and what was seen.
+pub fn source(tree: &Tree, rel: &str, rules: &WalkRules) -> Result<Source, NotSource> {
+    let mut file = tree.open_file(Path::new(rel))?;
+    let bytes = read_bytes(&mut file, rules.max_file_bytes)?;
+    let (encoding, mark) = content::detect(&mut bytes.as_slice())??;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) if encoding == Encoding::Utf8 => without_mark(text, mark),
+        other => {
+            let bytes = other.map_or_else(|error| error.into_bytes(), String::into_bytes);
+            let mut text = String::with_capacity(bytes.len());
+            content::decode(&mut bytes.as_slice(), encoding, mark, &mut |piece| text.push_str(piece))?;
+            text
+        }
+    };
+    Ok(Source { text: with_line_feeds(text), encoding: encoding.name() })
+}
+
+/// All bytes of a file, unless it is too long or its beginning is not that of a text: a sparse file of the longest
+/// length is not read.
+fn read_bytes(file: &mut File, limit: u64) -> Result<Vec<u8>, NotSource> {
+    let length = file.metadata()?.len();
+    let too_large = |length: u64| NotSource {
+        reason: SkipReason::TooLarge,
+        detail: format!("{length} bytes, the limit is {limit}"),
+    };
+    if limit < length {
+        return Err(too_large(length));
     }
-    let mut bytes = Vec::with_capacity((length as usize).min(BINARY_PROBE_BYTES));
-    (&mut file).take(BINARY_PROBE_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.contains(&0) {
-        return Err(SkipReason::Binary); // a sparse file of the longest length is not read
+    let mut bytes = Vec::with_capacity((length as usize + 1).min(HEAD_BYTES));
+    file.take(HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+    if length as usize > HEAD_BYTES {
+        content::detect_head(&bytes)?;
     }
     bytes.reserve_exact((length as usize + 1).saturating_sub(bytes.len()));
-    let rest = (rules.max_file_bytes - bytes.len().min(rules.max_file_bytes as usize) as u64).saturating_add(1);
-    file.take(rest).read_to_end(&mut bytes).map_err(failed)?; // one more, to notice a file that grows meanwhile
-    if rules.max_file_bytes < bytes.len() as u64 {
-        return Err(SkipReason::TooLarge);
+    let rest = limit.saturating_sub(bytes.len() as u64).saturating_add(1);
+    file.take(rest).read_to_end(&mut bytes)?; // one more, to notice a file that grows meanwhile
+    if limit < bytes.len() as u64 {
+        return Err(too_large(bytes.len() as u64));
     }
-    String::from_utf8(bytes).map_err(|_| SkipReason::NotUtf8)
+    Ok(bytes)
+}
+
+fn without_mark(mut text: String, mark: usize) -> String {
+    text.drain(..mark);
+    text
+}
+
+/// The text with line feeds where it has carriage returns and nothing else ends its lines, as old Macintosh files have.
+fn with_line_feeds(text: String) -> String {
+    if !ends_lines_with_returns(&text) {
+        return text;
+    }
+    text.replace('\r', "\n")
+}
+
+fn ends_lines_with_returns(text: &str) -> bool {
+    text.contains('\r') && !text.contains('\n')
 }
 
 /// The identity of a file's content.
@@ -77,12 +122,7 @@ pub fn content_hash(bytes: &[u8]) -> ContentHash {
 /// Why a file is not source, as far as its name says.
 pub(super) fn reason_by_name(rel: &str) -> Option<SkipReason> {
     let name = rel.rsplit('/').next().unwrap_or(rel);
-    let lower = name.to_ascii_lowercase();
-    if GENERATED.contains(&name) || GENERATED_ENDS.iter().any(|end| lower.ends_with(end)) {
-        return Some(SkipReason::Generated);
-    }
-    let (_, extension) = lower.rsplit_once('.')?;
-    BINARY.binary_search(&extension).is_ok().then_some(SkipReason::Binary)
+    GENERATED.contains(&name).then_some(SkipReason::Generated)
 }
 
 /// Why a file was left out when the system refused to open or read it.
@@ -95,5 +135,20 @@ pub(super) fn reason_of(error: &io::Error) -> SkipReason {
         io::ErrorKind::FileTooLarge => SkipReason::TooLarge,
         io::ErrorKind::InvalidFilename => SkipReason::PathTooLong,
         _ => SkipReason::Unreadable,
+    }
+}
+
+impl From<io::Error> for NotSource {
+    fn from(error: io::Error) -> NotSource {
+        NotSource { reason: reason_of(&error), detail: error.to_string() }
+    }
+}
+
+impl From<NotText> for NotSource {
+    fn from(why: NotText) -> NotSource {
+        match why {
+            NotText::Binary(detail) => NotSource { reason: SkipReason::Binary, detail },
+            NotText::UnknownEncoding => NotSource { reason: SkipReason::UnknownEncoding, detail: String::new() },
+        }
     }
 }

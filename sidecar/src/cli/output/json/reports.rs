@@ -63,7 +63,7 @@ pub struct IndexReport<'a> {
 struct SkippedFile<'a> {
     /// Relative to the project, `/` between parts.
     path: &'a str,
-    /// `binary`, `too_large`, `not_utf8`, `generated`, `unreadable`, `symlink` ...
+    /// `binary`, `too_large`, `unknown_encoding`, `generated`, `unreadable`, `symlink` ...
     reason: &'a str,
 }
 

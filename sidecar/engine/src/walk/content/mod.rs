@@ -1,0 +1,32 @@
+//! What the bytes of a file are: text in some encoding, or not text.
+//!
+//! Nothing here looks at a name. A file is read in blocks, so that what is decided about it needs no more memory for
+//! a long file than for a short one; [`Blocks`] gives its bytes as often as they are needed.
+
+mod decode;
+mod detect;
+mod magic;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use self::decode::decode;
+pub use self::detect::{Encoding, NotText, detect, detect_head};
+
+/// How much of a file is enough to tell most binary formats.
+pub const HEAD_BYTES: usize = 8 * 1024;
+
+/// The bytes of a file, in order and in pieces, as often as they are asked for.
+pub trait Blocks {
+    /// Gives every piece to `each`.
+    fn each_block(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<()>;
+}
+
+impl Blocks for &[u8] {
+    fn each_block(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        each(self);
+        Ok(())
+    }
+}
