@@ -14,6 +14,8 @@ mod question;
 
 use std::collections::HashMap;
 
+use crate::text::names::are_same;
+
 pub(crate) use path::implementations;
 pub use question::{Class, Question};
 
@@ -195,7 +197,7 @@ fn add_coherence(weights: &Weights, scored: &mut [Scored<'_>]) {
 
 fn definition(question: &Question, weights: &Weights, candidate: &Candidate) -> f32 {
     match question.class {
-        _ if !question.names.iter().any(|name| candidate.symbols.contains(name)) => 0.0,
+        _ if !question.names.iter().any(|name| candidate.symbols.iter().any(|symbol| are_same(name, symbol))) => 0.0,
         Class::Symbol => weights.definition,
         _ => weights.definition_in_sentence,
     }

@@ -1,9 +1,12 @@
 //! What a query asks: its kind, the names in it, the words that carry meaning.
 
+use crate::text::names::{Asked, marked};
 use crate::text::tokens::is_filler;
 
 /// Most names of a query that are looked up; a pasted log has thousands.
 const MAX_NAMES: usize = 16;
+/// Longest query, in bytes, that is looked up as a name.
+const MAX_NAME_BYTES: usize = 200;
 /// Most words of a query that are compared with file names; a pasted log has thousands.
 const MAX_WORDS: usize = 64;
 
@@ -72,8 +75,27 @@ fn classify(query: &str) -> Class {
     if is_name && (qualified || marked) { Class::Symbol } else { Class::Prose }
 }
 
-/// Names in a query that look like identifiers; for a symbol query, its last part.
+/// Names in a query that look like identifiers; for a symbol query, its last part. Where a language has such names, the
+/// whole query is one: `valid?`, `returns 404 when missing`.
 fn names(query: &str, class: Class) -> Vec<String> {
+    let mut names = identifiers(query, class);
+    let mut add = |name: &str| {
+        if names.len() < MAX_NAMES && !name.is_empty() && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    };
+    let asked = Asked::new(query);
+    if asked.whole.len() <= MAX_NAME_BYTES {
+        add(asked.whole);
+        if class == Class::Symbol || !query.trim().contains(char::is_whitespace) {
+            add(asked.name);
+        }
+    }
+    marked(query).for_each(add);
+    names
+}
+
+fn identifiers(query: &str, class: Class) -> Vec<String> {
     let last_part = |word: &str| word.rsplit(['.', ':', '#']).next().unwrap_or_default().to_owned();
     match class {
         Class::Path => Vec::new(),
@@ -138,10 +160,30 @@ mod tests {
         ] {
             assert_eq!(classify(query), class, "{query:?}");
         }
-        assert_eq!(names("how does parseFloat round, or read_line()?", Class::Prose), ["parseFloat", "read_line"]);
-        assert_eq!(names("std::fs::read", Class::Symbol), ["read"]);
-        assert_eq!(names("namedtuple", Class::Prose), ["namedtuple"]);
-        assert_eq!(names("?!", Class::Prose), [""; 0]);
+        assert_eq!(
+            identifiers("how does parseFloat round, or read_line()?", Class::Prose),
+            ["parseFloat", "read_line"]
+        );
+        assert_eq!(identifiers("std::fs::read", Class::Symbol), ["read"]);
+        assert_eq!(identifiers("namedtuple", Class::Prose), ["namedtuple"]);
+        assert_eq!(identifiers("?!", Class::Prose), [""; 0]);
+    }
+
+    #[test]
+    fn a_query_as_a_whole_may_be_a_name() {
+        for (query, expected) in [
+            ("valid?", vec!["valid", "valid?"]),
+            ("returns 404 when missing", vec!["returns 404 when missing"]),
+            ("ns::do_it", vec!["do_it", "ns::do_it"]),
+            ("Ptr::operator->", vec!["operator-", "Ptr::operator->", "operator->"]),
+            ("r#type", vec!["type", "r#type"]),
+            ("<$>", vec!["<$>"]),
+            ("where is operator-> defined", vec!["where is operator-> defined", "operator->"]),
+            ("namedtuple", vec!["namedtuple"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(names(query, classify(query)), expected, "{query}");
+        }
     }
 
     #[test]

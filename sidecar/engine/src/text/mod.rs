@@ -6,6 +6,7 @@
 
 pub(crate) mod directory;
 pub mod filter;
+pub mod names;
 pub mod query;
 pub mod record;
 pub mod symbols;

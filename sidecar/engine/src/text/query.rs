@@ -10,6 +10,7 @@ use tantivy::{DocAddress, DocSet, TERMINATED, TantivyDocument, TantivyError, Ter
 
 use super::TextReader;
 use super::filter::Filter;
+use super::names;
 use super::record::StoredChunk;
 use super::tokens::{Token, code_tokens, is_filler};
 use crate::vector::Bitmap;
@@ -134,16 +135,15 @@ impl TextReader {
         Ok(weighed.into_iter().flat_map(|(_, terms)| terms).map(clause).collect())
     }
 
-    /// Chunks that define exactly `name`: those that spell it so first, then those that differ in case, each by chunk
-    /// id.
+    /// Chunks that define exactly `name`: those that spell it so first, then those that differ in case, then those with
+    /// other marks or quotes, each by chunk id.
     pub fn definitions(&self, name: &str, filter: &Filter, limit: usize) -> Result<Vec<u64>> {
         let allowed = self.allowed(filter)?;
         let keep = |id: &u64| allowed.as_ref().is_none_or(|allowed| allowed.contains(*id));
         let mut found: Vec<u64> = Vec::new();
-        for term in [
-            Term::from_field_text(self.fields.def_exact, name),
-            Term::from_field_text(self.fields.def_lower, &name.to_lowercase()),
-        ] {
+        let in_any_case = names::spellings(&name.to_lowercase()).into_iter();
+        let in_any_case = in_any_case.map(|spelling| Term::from_field_text(self.fields.def_lower, &spelling));
+        for term in std::iter::once(Term::from_field_text(self.fields.def_exact, name)).chain(in_any_case) {
             let mut ids: Vec<u64> =
                 self.ids_with(&term)?.into_iter().filter(keep).filter(|id| !found.contains(id)).collect();
             ids.sort_unstable();

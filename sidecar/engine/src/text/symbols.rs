@@ -9,13 +9,14 @@ use tantivy::{DocAddress, TantivyError, Term};
 
 use super::TextReader;
 use super::filter::Filter;
+use super::names::{self, Asked};
 use super::record::{StoredChunk, StoredSymbol};
 use crate::Result;
 
 /// How a name fits what was asked for, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fit {
-    /// Letter for letter.
+    /// Letter for letter, apart from marks and quotes: `type` fits `r#type`, `a name` fits `` `a name` ``.
     Exact,
     /// Equal except for upper and lower case.
     Case,
@@ -60,53 +61,85 @@ const ONE_ERROR_FROM: usize = 4;
 const TWO_ERRORS_FROM: usize = 7;
 /// Longer "names" are not looked up: an automaton for one would cost more than it finds.
 const MAX_NAME_CHARS: usize = 100;
+/// Score of a name that is spelled with other marks or quotes than it is asked for.
+const OTHER_MARKS: f32 = 0.995;
 /// Factor for a definition outside the scope asked for: it costs less than any difference in fit.
 const OTHER_SCOPE: f32 = 0.99;
+
+/// Definitions that were found, each place once.
+#[derive(Default)]
+struct FoundSymbols {
+    hits: Vec<SymbolHit>,
+    places: BTreeSet<(String, u32)>,
+}
 
 impl TextReader {
     /// Definitions whose name fits `name`, best first, then by path and line; each place once. The flag says that there
     /// are more than `limit`.
     ///
     /// Of a qualified name (`Client.connect`, `fs::read`) the last part is the name; definitions inside the part before
-    /// it come first among equals.
+    /// it come first among equals. A definition that has the whole as its name is found as well: `ns::do_it`.
     pub fn symbols(&self, name: &str, filter: &Filter, limit: usize) -> Result<(Vec<SymbolHit>, bool)> {
-        let (qualifier, name) = split(name);
-        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
-            return Ok((Vec::new(), false));
-        }
-        let lower = name.to_lowercase();
+        const WHOLE: [Fit; 2] = [Fit::Case, Fit::Prefix];
+        const LAST_PART: [Fit; 4] = [Fit::Case, Fit::Prefix, Fit::Humps, Fit::Fuzzy];
+        let asked = Asked::new(name);
         let allowed = self.allowed(filter)?;
         let keep = |id: u64| allowed.as_ref().is_none_or(|allowed| allowed.contains(id));
-        let mut hits: Vec<SymbolHit> = Vec::new();
-        let mut places: BTreeSet<(String, u32)> = BTreeSet::new();
-        let mut done: BTreeSet<String> = BTreeSet::new();
-        for tier in [Fit::Case, Fit::Prefix, Fit::Humps, Fit::Fuzzy] {
-            let mut names: Vec<(String, f32)> =
-                self.names(tier, name, &lower)?.into_iter().filter(|(found, _)| !done.contains(found)).collect();
-            names.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            for (found, score) in names {
-                if hits.len() > limit {
-                    break;
-                }
-                for chunk in self.defining(&found, keep)? {
-                    for symbol in chunk.symbols.iter().filter(|symbol| symbol.name.to_lowercase() == found) {
-                        if !places.insert((chunk.rel.clone(), symbol.line)) {
-                            continue;
-                        }
-                        let (fit, score) = if symbol.name == name { (Fit::Exact, 1.0) } else { (tier, score) };
-                        let inside = qualifier.as_ref().is_none_or(|scope| lies_in(&chunk, scope));
-                        let score = if inside { score } else { score * OTHER_SCOPE };
-                        hits.push(SymbolHit { symbol: symbol.clone(), chunk: chunk.clone(), fit, score });
-                    }
-                }
-                done.insert(found);
-            }
+        let mut found = FoundSymbols::default();
+        if asked.whole != asked.name {
+            self.add_symbols(asked.whole, None, &WHOLE, &keep, limit, &mut found)?;
         }
+        self.add_symbols(asked.name, asked.scope.as_deref(), &LAST_PART, &keep, limit, &mut found)?;
+        let mut hits = found.hits;
         let place = |hit: &SymbolHit| (hit.chunk.rel.clone(), hit.symbol.line);
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| place(a).cmp(&place(b))));
         let more = hits.len() > limit;
         hits.truncate(limit);
         Ok((hits, more))
+    }
+
+    /// Adds definitions whose name fits in the ways of `tiers`, until there are more than `limit`.
+    fn add_symbols(
+        &self,
+        name: &str,
+        scope: Option<&str>,
+        tiers: &[Fit],
+        keep: &dyn Fn(u64) -> bool,
+        limit: usize,
+        found: &mut FoundSymbols,
+    ) -> Result<()> {
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+            return Ok(());
+        }
+        let lower = name.to_lowercase();
+        let mut done: BTreeSet<String> = BTreeSet::new();
+        for &tier in tiers {
+            let mut names: Vec<(String, f32)> =
+                self.names(tier, name, &lower)?.into_iter().filter(|(name, _)| !done.contains(name)).collect();
+            names.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            for (stored, score) in names {
+                if found.hits.len() > limit {
+                    break;
+                }
+                for chunk in self.defining(&stored, keep)? {
+                    for symbol in chunk.symbols.iter().filter(|symbol| symbol.name.to_lowercase() == stored) {
+                        if !found.places.insert((chunk.rel.clone(), symbol.line)) {
+                            continue;
+                        }
+                        let (fit, score) = match () {
+                            () if symbol.name == name => (Fit::Exact, 1.0),
+                            () if names::are_same(&symbol.name, name) => (Fit::Exact, OTHER_MARKS),
+                            () => (tier, score),
+                        };
+                        let inside = scope.is_none_or(|scope| lies_in(&chunk, scope));
+                        let score = if inside { score } else { score * OTHER_SCOPE };
+                        found.hits.push(SymbolHit { symbol: symbol.clone(), chunk: chunk.clone(), fit, score });
+                    }
+                }
+                done.insert(stored);
+            }
+        }
+        Ok(())
     }
 
     /// Lower-case names of the dictionary that fit in the way of `tier`, each with its score.
@@ -116,7 +149,7 @@ impl TextReader {
         for segment in self.searcher.segment_readers() {
             match tier {
                 Fit::Exact | Fit::Case => {
-                    names.insert(lower.to_owned(), 0.95);
+                    names.extend(names::spellings(lower).into_iter().map(|spelling| (spelling, 0.95)));
                 }
                 Fit::Prefix => {
                     let index = segment.inverted_index(self.fields.def_lower)?;
@@ -172,14 +205,6 @@ impl TextReader {
         places.retain(|&at| self.id_at(at).is_some_and(&keep));
         places.into_iter().map(|at| self.record_at(at)).collect()
     }
-}
-
-/// The scope that a name is asked for in, lower-cased, and the bare name.
-fn split(name: &str) -> (Option<String>, &str) {
-    let name = name.trim().trim_end_matches("()");
-    let mut parts = name.rsplit(|c: char| ":.#/\\>".contains(c) || c.is_whitespace()).filter(|part| !part.is_empty());
-    let last = parts.next().unwrap_or_default();
-    (parts.next().map(|part| part.trim_end_matches('-').to_lowercase()), last)
 }
 
 /// Whether a chunk belongs to a scope: it lies in it, it is its definition, or it is the file of that name.
@@ -241,22 +266,6 @@ mod tests {
             ("aa", "a", false),
         ] {
             assert_eq!(fits_humps(&letters.chars().collect::<Vec<_>>(), name), expected, "{letters} {name}");
-        }
-    }
-
-    #[test]
-    fn qualified_names_are_split() {
-        for (name, scope, bare) in [
-            ("read", None, "read"),
-            ("fs::read", Some("fs"), "read"),
-            ("std::fs::read()", Some("fs"), "read"),
-            ("Client.connect", Some("client"), "connect"),
-            ("p->next", Some("p"), "next"),
-            ("class Foo", Some("class"), "Foo"),
-            ("::", None, ""),
-            ("", None, ""),
-        ] {
-            assert_eq!(split(name), (scope.map(str::to_owned), bare), "{name}");
         }
     }
 }

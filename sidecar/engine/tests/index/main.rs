@@ -3,4 +3,5 @@
 #![allow(clippy::print_stdout)] // seeds and figures of a run
 
 mod maintain;
+mod names;
 mod store;

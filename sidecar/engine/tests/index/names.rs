@@ -1,0 +1,171 @@
+//! Files of many languages, indexed as they are on disk: names and embedded languages are found where they stand.
+
+use std::path::Path;
+
+use offheap_engine::Error;
+use offheap_engine::disk::Tree;
+use offheap_engine::index::{self, Host, Phase, Settings};
+use offheap_engine::kernel;
+use offheap_engine::rank::Weights;
+use offheap_engine::search::{self, Hit, Query};
+use offheap_engine::store::{Filter, Snapshot, Space, Store};
+
+/// Gives every text the same vector.
+struct OneVector;
+
+impl Host for OneVector {
+    type Error = Error;
+
+    fn space(&mut self) -> Result<Space, Error> {
+        Ok(Space { id: "test:4".into(), dim: 4 })
+    }
+
+    fn embed(&mut self, texts: Vec<String>) -> Result<(Vec<f32>, u64), Error> {
+        Ok(([1.0, 0.0, 0.0, 0.0].repeat(texts.len()), 0))
+    }
+
+    fn progress(&mut self, _: Phase, _: u64, _: u64, _: &str) {}
+
+    fn committed(&mut self, _: &Store) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// A project on disk, and its index.
+struct Project {
+    root: tempfile::TempDir,
+    _data: tempfile::TempDir,
+    store: Store,
+}
+
+impl Project {
+    fn new(files: &[(&str, &str)]) -> Project {
+        let (root, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (rel, text) in files {
+            let path = root.path().join(rel);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let mut store = Store::open(data.path().join("index").as_path()).unwrap();
+        index::run(&mut store, &tree(root.path()), &Settings::default(), &mut OneVector).unwrap();
+        Project { root, _data: data, store }
+    }
+
+    fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+        self.store.snapshot()
+    }
+
+    /// `path:line name fit` of the best definition.
+    fn symbol(&self, name: &str) -> String {
+        let snapshot = self.snapshot();
+        let (found, _) = search::symbols(&snapshot, &tree(self.root.path()), name, &Filter::default(), 5).unwrap();
+        found.first().map_or("nothing".into(), |shown| {
+            let (chunk, symbol) = (&shown.found.chunk, &shown.found.symbol);
+            format!("{}:{} {} {}", chunk.rel, symbol.line, symbol.name, shown.found.fit.as_str())
+        })
+    }
+
+    fn hits(&self, text: &str, with_vectors: bool) -> Vec<Hit> {
+        let vector = [1.0, 0.0, 0.0, 0.0];
+        let query = Query {
+            text,
+            use_text: true,
+            vector: with_vectors.then_some(&vector[..]),
+            filter: Filter::default(),
+            limit: 5,
+            explain: false,
+            weights: Weights::default(),
+        };
+        let kernel = kernel::choose(None).expect("portable always runs");
+        search::search(&self.snapshot(), &tree(self.root.path()), &query, kernel).unwrap()
+    }
+}
+
+fn tree(root: &Path) -> Tree {
+    Tree::open(root).unwrap()
+}
+
+/// Each name is found exactly, by each spelling, and is the first hit of text and hybrid search.
+#[test]
+fn names_are_found_as_their_language_writes_them() {
+    const FILES: &[(&str, &str)] = &[
+        (
+            "ptr.cpp",
+            "struct Ptr {\n  T* operator->() const { return p; }\n  operator std::string const&() const { return s; }\n  bool operator==(const Ptr& o) const { return true; }\n};\nlong double operator\"\"_km(long double v) { return v; }\nvoid* operator new[](size_t n) { return 0; }\n",
+        ),
+        (
+            "user.rb",
+            "class User\n  def name=(value)\n    @name = value\n  end\n  def valid?\n    true\n  end\n  def <=>(other)\n    0\n  end\nend\n",
+        ),
+        ("fold.hs", "module Fold where\n\nfoldl' f z [] = z\n\n(<$$>) xs f = fmap f xs\n\nx `plus` y = x + y\n"),
+        ("api.kt", "class ApiTest {\n  fun `returns 404 when missing`() {\n    check(1)\n  }\n}\n"),
+        ("raw.rs", "pub fn r#type() {}\n\npub fn r#match() {}\n"),
+        (
+            "counter.js",
+            "class Counter {\n  #priv() { return 1 }\n  'content-type'() { return 2 }\n  [Symbol.iterator]() { return 3 }\n}\n",
+        ),
+        ("lib.sh", "ns::do_it() {\n  echo 1\n}\n\nmy-func() {\n  echo 2\n}\n"),
+        ("list.scala", "class Item {\n  def unary_! : Boolean = true\n  def `odd name`(x: Int) = 1\n}\n"),
+        (
+            "event.cs",
+            "class @event {\n  public int this[int i] { get { return 1; } }\n  public static V operator +(V a, V b) => a;\n}\n",
+        ),
+        ("odd.zig", "pub fn @\"quoted name\"() void {}\n"),
+        (
+            "other.py",
+            "def other():\n    return 'type, name, valid, priv, missing, plus, event'\n\n\ndef operator_name():\n    pass\n",
+        ),
+    ];
+    let project = Project::new(FILES);
+    for (asked, expected) in [
+        ("operator->", "ptr.cpp:2 operator->"),
+        ("Ptr::operator->", "ptr.cpp:2 operator->"),
+        ("operator std::string const&", "ptr.cpp:3 operator std::string const&"),
+        ("operator ==", "ptr.cpp:4 operator=="),
+        ("operator\"\"_km", "ptr.cpp:6 operator\"\"_km"),
+        ("operator new[]", "ptr.cpp:7 operator new[]"),
+        ("name=", "user.rb:2 name="),
+        ("User#name=", "user.rb:2 name="),
+        ("valid?", "user.rb:5 valid?"),
+        ("<=>", "user.rb:8 <=>"),
+        ("foldl'", "fold.hs:3 foldl'"),
+        ("Fold.foldl'", "fold.hs:3 foldl'"),
+        ("<$$>", "fold.hs:5 <$$>"),
+        ("(<$$>)", "fold.hs:5 <$$>"),
+        ("`plus`", "fold.hs:7 plus"),
+        ("returns 404 when missing", "api.kt:2 `returns 404 when missing`"),
+        ("`returns 404 when missing`", "api.kt:2 `returns 404 when missing`"),
+        ("r#type", "raw.rs:1 r#type"),
+        ("type", "raw.rs:1 r#type"),
+        ("match", "raw.rs:3 r#match"),
+        ("#priv", "counter.js:2 #priv"),
+        ("priv", "counter.js:2 #priv"),
+        ("content-type", "counter.js:3 content-type"),
+        ("'content-type'", "counter.js:3 content-type"),
+        ("Symbol.iterator", "counter.js:4 [Symbol.iterator]"),
+        ("[Symbol.iterator]", "counter.js:4 [Symbol.iterator]"),
+        ("ns::do_it", "lib.sh:1 ns::do_it"),
+        ("my-func", "lib.sh:5 my-func"),
+        ("unary_!", "list.scala:2 unary_!"),
+        ("odd name", "list.scala:3 `odd name`"),
+        ("event", "event.cs:1 @event"),
+        ("@event", "event.cs:1 @event"),
+        ("this[]", "event.cs:2 this[]"),
+        ("operator +", "event.cs:3 operator +"),
+        ("quoted name", "odd.zig:1 @\"quoted name\""),
+        ("@\"quoted name\"", "odd.zig:1 @\"quoted name\""),
+        ("operator_name", "other.py:5 operator_name"),
+    ] {
+        assert_eq!(project.symbol(asked), format!("{expected} exact"), "{asked}");
+        let file = expected.split(':').next().unwrap();
+        for with_vectors in [false, true] {
+            let hits = project.hits(asked, with_vectors);
+            assert_eq!(hits.first().map(|hit| hit.chunk.rel.as_str()), Some(file), "{asked}, vectors: {with_vectors}");
+        }
+    }
+    assert_eq!(project.symbol("VALID?"), "user.rb:5 valid? case");
+    assert_eq!(project.symbol("returns 404"), "api.kt:2 `returns 404 when missing` prefix");
+    assert_eq!(project.symbol("name"), "user.rb:2 name= prefix");
+}
