@@ -284,7 +284,16 @@ fn build(real: &Real, n: usize, folder: &Path) {
                 let mut key = [0u8; 32];
                 key[..8].copy_from_slice(&((file * PER_FILE + i) as u64).to_le_bytes());
                 let bytes = (i * 40) as u64..(i * 40 + text.len()) as u64;
-                NewChunk { bytes, first_line: i as u32, last_line: i as u32, scope: "", symbols: vec![], text, key }
+                NewChunk {
+                    bytes,
+                    first_line: i as u32,
+                    last_line: i as u32,
+                    languages: vec![],
+                    scope: "",
+                    symbols: vec![],
+                    text,
+                    key,
+                }
             })
             .collect();
         let record = FileRecord { hash: [1; 32], size: 1, mtime_ns: 1, n_chunks: PER_FILE as u32 };

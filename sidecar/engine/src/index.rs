@@ -228,6 +228,7 @@ fn sync_text<H: Host>(
 fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, limits: &ChunkLimits) -> Result<()> {
     let language = Language::detect(rel, text);
     let chunks = chunk::chunk(text, language, limits);
+    let text = chunk::shown(text, language);
     record.n_chunks = chunks.len() as u32;
     let chunks: Vec<NewChunk<'_>> = chunks
         .iter()
@@ -237,6 +238,10 @@ fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, li
                 bytes: chunk.bytes.start as u64..chunk.bytes.end as u64,
                 first_line: chunk.first_line,
                 last_line: chunk.last_line,
+                languages: std::iter::once(&chunk.language)
+                    .chain(&chunk.also)
+                    .map(|language| language.name())
+                    .collect(),
                 scope: &chunk.scope,
                 symbols: chunk.symbols.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.line)).collect(),
                 text: body,
@@ -356,6 +361,7 @@ fn read_chunks<'a>(
     if walk::content_hash(text.as_bytes()) != file.file_hash {
         return Vec::new();
     }
+    let text = chunk::shown(&text, Language::detect(&file.rel, &text));
     let input = |chunk: &'a PendingChunk| {
         let body = text.get(chunk.bytes.start as usize..chunk.bytes.end as usize)?;
         Some((chunk, model_input(&file.rel, &chunk.scope, body)))

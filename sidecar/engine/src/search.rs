@@ -1,13 +1,16 @@
 //! One query against one snapshot: gather candidates, rank, read what is shown from disk.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::chunk::{self, Language};
 use crate::disk::Tree;
 use crate::error::Result;
 use crate::index::model_input;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
+use crate::text::symbols::is_document;
 use crate::walk::{self, WalkRules};
 
 /// Each list proposes this many candidates for each hit asked for.
@@ -93,7 +96,10 @@ pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kern
             chunk_id: id,
             path: chunk.rel.clone(),
             scope: chunk.scope.clone(),
-            symbols: chunk.symbols.iter().map(|symbol| symbol.name.clone()).collect(),
+            symbols: match is_document(&chunk.rel) {
+                true => Vec::new(), // an example is no definition that a name asks for
+                false => chunk.symbols.iter().map(|symbol| symbol.name.clone()).collect(),
+            },
             is_declaration,
             text,
             cosine,
@@ -163,17 +169,21 @@ impl Files {
 
     /// A chunk's text, and whether its file changed. Only text that was indexed is shown: the path may lead to another
     /// file by now, which may be private.
-    fn read(&mut self, chunk: &StoredChunk) -> (String, bool) {
-        let file = self.read.entry(chunk.rel.clone()).or_insert_with(|| {
+    fn read(&mut self, found: &StoredChunk) -> (String, bool) {
+        let file = self.read.entry(found.rel.clone()).or_insert_with(|| {
             let rules = WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() };
-            let text = walk::read_source(&self.tree, &chunk.rel, &rules).ok()?;
+            let text = walk::read_source(&self.tree, &found.rel, &rules).ok()?;
             let hash = walk::content_hash(text.as_bytes());
-            Some((text, hash))
+            let shown = match chunk::shown(&text, Language::detect(&found.rel, &text)) {
+                Cow::Owned(shown) => Some(shown),
+                Cow::Borrowed(_) => None,
+            };
+            Some((shown.unwrap_or(text), hash))
         });
         let Some((text, hash)) = file else { return (String::new(), true) };
-        let stale = *hash != chunk.file_hash;
-        let body = text.get(chunk.bytes.start as usize..chunk.bytes.end as usize).unwrap_or_default();
-        let is_indexed = || walk::content_hash(model_input(&chunk.rel, &chunk.scope, body).as_bytes()) == chunk.key;
+        let stale = *hash != found.file_hash;
+        let body = text.get(found.bytes.start as usize..found.bytes.end as usize).unwrap_or_default();
+        let is_indexed = || walk::content_hash(model_input(&found.rel, &found.scope, body).as_bytes()) == found.key;
         let body = if !stale || is_indexed() { body } else { "" };
         (body.to_owned(), stale)
     }

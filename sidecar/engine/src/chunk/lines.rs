@@ -1,5 +1,7 @@
 //! The lines of a text that are not blank.
 
+use std::ops::Range;
+
 /// A line, or a part of a line that is longer than a chunk may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -29,22 +31,32 @@ impl Line {
     }
 }
 
-/// All lines that are not blank; none spans more than `max_bytes`, which is at least 16.
-pub(super) fn split(text: &str, max_bytes: usize) -> Vec<Line> {
+/// All lines that are not blank, without the ranges of `left_out`, which are in order and apart; none spans more than
+/// `max_bytes`, which is at least 16.
+pub(super) fn split(text: &str, max_bytes: usize, left_out: &[Range<usize>]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut after_blank = false;
     let mut start = 0;
+    let mut left_out = left_out;
     for (row, raw) in text.split('\n').enumerate() {
         let trimmed = raw.trim_end();
         let text_len = trimmed.trim_start().len();
-        if text_len == 0 {
+        while left_out.first().is_some_and(|range| range.end <= start) {
+            left_out = &left_out[1..];
+        }
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        if left_out.first().is_some_and(|range| range.start < start + trimmed.len()) {
+            let whole =
+                Line { start, text_start: start, end: start + trimmed.len(), row, after_blank, continues: false };
+            after_blank = !push_rest(&mut lines, text, &whole, max_bytes, left_out);
+        } else if text_len == 0 {
             after_blank = true;
         } else {
             let line = Line {
                 start,
                 text_start: start + trimmed.len() - text_len,
                 end: start + trimmed.len(),
-                row: u32::try_from(row).unwrap_or(u32::MAX),
+                row,
                 after_blank,
                 continues: false,
             };
@@ -54,6 +66,32 @@ pub(super) fn split(text: &str, max_bytes: usize) -> Vec<Line> {
         start += raw.len() + 1;
     }
     lines
+}
+
+/// What `left_out` leaves of a line; says whether that is anything.
+fn push_rest(lines: &mut Vec<Line>, text: &str, whole: &Line, max_bytes: usize, left_out: &[Range<usize>]) -> bool {
+    let n_before = lines.len();
+    let mut start = whole.start;
+    let inside = left_out.iter().take_while(|range| range.start < whole.end);
+    for range in inside.cloned().chain(std::iter::once(whole.end..whole.end)) {
+        let part = text.get(start..range.start).unwrap_or_default();
+        let (indent, trimmed) = (part.len() - part.trim_start().len(), part.trim_end());
+        if indent < part.len() {
+            let continues = n_before < lines.len();
+            let begin = if continues || whole.start < start { start + indent } else { start };
+            let line = Line {
+                start: begin,
+                text_start: start + indent,
+                end: start + trimmed.len(),
+                after_blank: whole.after_blank && !continues,
+                continues,
+                ..whole.clone()
+            };
+            push_parts(lines, text, line, max_bytes);
+        }
+        start = range.end.max(start);
+    }
+    n_before < lines.len()
 }
 
 fn push_parts(lines: &mut Vec<Line>, text: &str, mut line: Line, max_bytes: usize) {

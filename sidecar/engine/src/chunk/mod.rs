@@ -1,12 +1,18 @@
 //! Cuts a file into chunks: pieces small enough to embed, cut where a reader would cut, each with what it defines.
 //!
-//! Three steps. [`lines`] finds the lines that are not blank. An outline prices a cut before each line, and says which
+//! Three steps ([`cut`]). [`lines`] finds the lines that are not blank. An outline prices a cut before each line, and says which
 //! definitions enclose it: [`syntax`] asks a grammar, [`plain`] reads indentation, blank
 //! lines and Markdown headings. [`pack`] picks the cheapest set of cuts under the size cap. Whatever the input,
-//! the chunks hold every byte that is not blank exactly once, in order.
+//! the chunks hold every byte that is not blank exactly once, in order, but for what [`payload`] leaves out.
+//! [`embedded`] finds code of other languages, which is cut along its own syntax, and [`notebook`] reads notebooks.
 //!
 //! The idea of splitting along the syntax tree and merging small siblings is cAST, arXiv 2506.15655.
 
+#[cfg(test)]
+mod contents;
+mod cut;
+mod detect;
+mod embedded;
 mod find;
 mod grammar;
 mod languages;
@@ -19,13 +25,19 @@ mod rules;
 mod names;
 #[cfg(test)]
 mod samples;
+mod notebook;
+mod payload;
 mod syntax;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 pub use languages::{Language, languages};
+pub use payload::payload;
+
+use notebook::Notebook;
 
 /// How large a chunk may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +51,13 @@ pub struct ChunkLimits {
 /// A piece of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where it lies in the text: from the start of its first line to the last byte that is not blank.
+    /// Where it lies in the text, as [`shown`] gives it: from the start of its first line to the last byte that is not
+    /// blank.
     pub bytes: Range<usize>,
+    /// Its language: in the script of a page, that of the script.
+    pub language: Language,
+    /// Further languages that it has lines of, and that of the file around it.
+    pub also: Vec<Language>,
     /// The first line, counted from 1.
     pub first_line: u32,
     /// The last line, inclusive.
@@ -119,29 +136,37 @@ impl Default for ChunkLimits {
     }
 }
 
+/// What of a file is cut, embedded and shown, in which [`Chunk::bytes`] are ranges: for a notebook its cells, otherwise
+/// the text itself.
+pub fn shown(text: &str, language: Language) -> Cow<'_, str> {
+    match notebook(text, language) {
+        Some(notebook) => notebook.text.into(),
+        None => text.into(),
+    }
+}
+
+fn notebook(text: &str, language: Language) -> Option<Notebook> {
+    (language.name() == "jupyter-notebook").then(|| Notebook::read(text))?
+}
+
 /// Cuts `text` into chunks, in order. Equal input gives equal chunks on every machine, unless the parser is stopped
 /// after seconds.
 ///
 /// A language without a grammar, or a text its grammar cannot parse within a budget of steps and time, is cut at blank
-/// lines instead. A line longer than the cap is cut at spaces or punctuation.
+/// lines instead. A line longer than the cap is cut at spaces or punctuation. Code inside of a page, a document or a
+/// notebook is cut along its own syntax; payload ([`payload`]) is left out.
 pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk> {
     let max_bytes = limits.max_bytes.max(16);
     let limits = ChunkLimits { max_bytes, min_bytes: limits.min_bytes.min(max_bytes / 2) };
-    let lines = lines::split(text, limits.max_bytes);
-    let outline =
-        syntax::outline(text, language, &lines, &limits).unwrap_or_else(|| plain::outline(text, language, &lines));
-
-    let mut symbols = outline.symbols.iter().peekable();
-    let mut chunks = Vec::new();
-    for run in pack::pack(&lines, &outline, &limits) {
-        let (first, last) = (&lines[run.start], &lines[run.end - 1]);
-        let bytes = first.start..last.end;
-        let mut held = Vec::new();
-        while let Some((_, symbol)) = symbols.next_if(|(offset, _)| *offset < bytes.end) {
-            held.push(symbol.clone());
-        }
-        let scope = outline.scope_path(outline.cut_points[run.start].scope);
-        chunks.push(Chunk { bytes, first_line: first.row + 1, last_line: last.row + 1, scope, symbols: held });
+    let Some(notebook) = notebook(text, language) else {
+        let regions = embedded::regions(text, language, &limits);
+        return cut::cut(text, language, &regions, &limits);
+    };
+    let mut chunks = cut::cut(&notebook.text, language, &notebook.cells, &limits);
+    for chunk in &mut chunks {
+        let lines = [&mut chunk.first_line, &mut chunk.last_line];
+        let names = chunk.symbols.iter_mut().map(|symbol| &mut symbol.line);
+        lines.into_iter().chain(names).for_each(|line| *line = notebook.line_in_file(*line));
     }
     chunks
 }
@@ -175,6 +200,19 @@ struct Scope {
     label: String,
 }
 
+/// Where a text lies that is a part of another.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its first line, among all.
+    first_idx: usize,
+    /// Its first byte.
+    start: usize,
+    /// The row of its first byte.
+    row: u32,
+    /// The definition around it.
+    scope: usize,
+}
+
 impl Outline {
     fn empty(n_lines: usize) -> Self {
         let file = Scope { parent: 0, depth: 0, label: String::new() };
@@ -185,6 +223,28 @@ impl Outline {
         let depth = self.scopes[parent].depth + 1;
         self.scopes.push(Scope { parent, depth, label });
         self.scopes.len() - 1
+    }
+
+    /// Takes over what is known about a part of the text: its lines from `first`, its bytes from `start`, in `row`,
+    /// inside of `scope`. Without `is_apart` only the names.
+    fn merge(&mut self, inner: Outline, place: Place, is_apart: bool) {
+        let symbols = inner
+            .symbols
+            .into_iter()
+            .map(|(offset, symbol)| (offset + place.start, Symbol { line: symbol.line + place.row, ..symbol }));
+        self.symbols.extend(symbols);
+        if !is_apart {
+            return;
+        }
+        let n_before = self.scopes.len() - 1; // the inner file's own scope is `place.scope`
+        let depth = self.scopes[place.scope].depth;
+        let moved = |scope: usize| if scope == 0 { place.scope } else { scope + n_before };
+        for scope in inner.scopes.into_iter().skip(1) {
+            self.scopes.push(Scope { parent: moved(scope.parent), depth: scope.depth + depth, label: scope.label });
+        }
+        for (idx, point) in inner.cut_points.into_iter().enumerate() {
+            self.cut_points[place.first_idx + idx] = CutPoint { scope: moved(point.scope), ..point };
+        }
     }
 
     /// The labels from the outermost to the innermost scope; in very deep nesting, the innermost eight.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::lines::Line;
-use super::{ChunkLimits, Outline};
+use super::{ChunkLimits, CutPoint, Scope};
 
 /// What one more chunk costs: the unit of all other prices.
 pub(super) const CHUNK: u32 = 100;
@@ -32,9 +32,13 @@ const UNEVEN: u64 = 10;
 const MAX_LINES: usize = 256;
 
 /// The runs of lines that make up the chunks, in order; together they are all lines.
-pub(super) fn pack(lines: &[Line], outline: &Outline, limits: &ChunkLimits) -> Vec<Range<usize>> {
-    let cut_points = &outline.cut_points;
-    let depth = |idx: usize| outline.scopes[cut_points[idx].scope].depth;
+pub(super) fn pack(
+    lines: &[Line],
+    cut_points: &[CutPoint],
+    scopes: &[Scope],
+    limits: &ChunkLimits,
+) -> Vec<Range<usize>> {
+    let depth = |idx: usize| scopes[cut_points[idx].scope].depth;
     // Entry `end`: the least price of all lines before `end`, and where their last chunk starts.
     let mut best: Vec<(u64, usize)> = Vec::with_capacity(lines.len() + 1);
     best.push((0, 0));

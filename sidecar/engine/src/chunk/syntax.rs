@@ -1,6 +1,6 @@
 //! An outline from a grammar: one walk over the tree, without recursion.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
@@ -33,8 +33,22 @@ const MAX_NAME_BYTES: usize = 400;
 /// Longest header of a definition, in lines, that is kept together.
 const MAX_HEADER_LINES: usize = 16;
 
+/// What is to be parsed, and what it may cost.
+pub(super) struct Parse<'a> {
+    /// The parts of the text that are of the language; empty for all of it.
+    pub parts: &'a [Range<usize>],
+    /// How long parsing took so far; the texts inside of one file have one limit together.
+    pub spent: &'a mut Duration,
+}
+
 /// The outline, or `None` without a grammar or when the parser exceeds its budget.
-pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &ChunkLimits) -> Option<Outline> {
+pub(super) fn outline(
+    text: &str,
+    language: Language,
+    lines: &[Line],
+    limits: &ChunkLimits,
+    how: &mut Parse<'_>,
+) -> Option<Outline> {
     let grammar = language.grammar()?;
     if language.angles_nest() && MAX_OPEN_ANGLES < open_angles(text) {
         return None;
@@ -42,7 +56,7 @@ pub(super) fn outline(text: &str, language: Language, lines: &[Line], limits: &C
     if MAX_NESTING < nesting(text) {
         return None;
     }
-    let tree = parse(text, grammar)?;
+    let tree = parse(text, grammar, how)?;
     let blank = Facts { outer_nest: None, glued: false, starts_definition: false, lead_start: None };
     let mut reader = Reader {
         text,
@@ -88,24 +102,49 @@ fn open_angles(text: &str) -> usize {
     most
 }
 
-fn parse(text: &str, grammar: &Grammar) -> Option<Tree> {
+fn parse(text: &str, grammar: &Grammar, how: &mut Parse<'_>) -> Option<Tree> {
     if MAX_PARSE_BYTES < text.len() {
         return None;
     }
     let mut parser = Parser::new();
     parser.set_language(&grammar.language).ok()?;
+    if !how.parts.is_empty() {
+        parser.set_included_ranges(&points(text, how.parts)).ok()?;
+    }
     // Valid source takes about one report for 300 bytes; ambiguous text can take any number.
     let mut budget = 10_000 + text.len() / 20;
     // A report can take any time, too: tree-sitter recovers from 150,000 errors in a row in quadratic time (Lua, `a` on
     // each line).
     let start = Instant::now();
+    let most = MAX_PARSE_TIME.saturating_sub(*how.spent);
     let mut progress = |_: &tree_sitter::ParseState| {
         budget = budget.saturating_sub(1);
-        if budget == 0 || MAX_PARSE_TIME < start.elapsed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if budget == 0 || most < start.elapsed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let options = ParseOptions::new().progress_callback(&mut progress);
     let mut rest = |offset: usize, _| text.as_bytes().get(offset..).unwrap_or_default();
-    parser.parse_with_options(&mut rest, None, Some(options))
+    let tree = parser.parse_with_options(&mut rest, None, Some(options));
+    *how.spent += start.elapsed();
+    tree
+}
+
+/// Ranges of bytes, in order, as tree-sitter wants them: with rows and columns.
+fn points(text: &str, parts: &[Range<usize>]) -> Vec<tree_sitter::Range> {
+    let (mut row, mut line_start, mut seen) = (0, 0, 0);
+    let mut point = |byte: usize| {
+        let passed = text.get(seen..byte).unwrap_or_default();
+        row += passed.matches('\n').count();
+        line_start = passed.rfind('\n').map_or(line_start, |at| seen + at + 1);
+        seen = byte;
+        tree_sitter::Point { row, column: byte - line_start }
+    };
+    let range = |part: &Range<usize>| tree_sitter::Range {
+        start_byte: part.start,
+        start_point: point(part.start),
+        end_byte: part.end,
+        end_point: point(part.end),
+    };
+    parts.iter().map(range).collect()
 }
 
 /// The content of a string in quotes. A quote at one end only belongs to the name: `foldl'`, `@"a b"`.

@@ -26,7 +26,12 @@ pub(super) fn render(chunks: &[Chunk]) -> String {
     let line = |chunk: &Chunk| {
         let symbol = |symbol: &Symbol| format!("{} {}:{}", symbol.kind.as_str(), symbol.name, symbol.line);
         let symbols = chunk.symbols.iter().map(symbol).collect::<Vec<_>>().join(", ");
-        format!("{}-{} {} [{symbols}]", chunk.first_line, chunk.last_line, chunk.scope).replace("  ", " ")
+        let also: Vec<&str> = chunk.also.iter().map(|language| language.name()).collect();
+        let languages = match also.is_empty() {
+            true => String::new(),
+            false => format!("{} ({}) ", chunk.language.name(), also.join(", ")),
+        };
+        format!("{}-{} {languages}{} [{symbols}]", chunk.first_line, chunk.last_line, chunk.scope).replace("  ", " ")
     };
     chunks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -35,28 +40,41 @@ pub(super) fn render(chunks: &[Chunk]) -> String {
 #[track_caller]
 pub(super) fn check_any(language: Language, text: &str, limits: &ChunkLimits) -> Vec<Chunk> {
     let chunks = chunk(text, language, limits);
+    let shown = shown(text, language);
+    let is_notebook = shown != text;
+    let left_out = payload::find(&shown, language);
+    let blank = |range: Range<usize>| {
+        let payload = left_out.iter().filter(|payload| payload.start < range.end && range.start < payload.end);
+        let mut rest = String::from(&shown[range.clone()]);
+        for payload in payload.rev() {
+            assert!(range.start <= payload.start && payload.end <= range.end, "payload {payload:?} in a chunk");
+            rest.replace_range(payload.start - range.start..payload.end - range.start, "");
+        }
+        rest.trim().is_empty()
+    };
     let mut covered = 0;
     let mut row_start = 0;
     let mut row = 1;
     for chunk in &chunks {
         let Range { start, end } = chunk.bytes;
         assert!(covered <= start && start < end, "{start}..{end} after {covered}");
-        assert_eq!(text[covered..start].trim(), "", "only blanks between chunks");
+        assert!(blank(covered..start), "only blanks and payload between chunks: {:?}", &shown[covered..start]);
         assert!(end - start <= limits.max_bytes, "{} bytes", end - start);
-        assert_eq!(text[start..end].trim_end().len(), end - start);
-        row += text[row_start..start].matches('\n').count() as u32;
-        assert_eq!(chunk.first_line, row);
-        row += text[start..end].matches('\n').count() as u32;
-        assert_eq!(chunk.last_line, row);
+        assert_eq!(shown[start..end].trim_end().len(), end - start);
+        row += shown[row_start..start].matches('\n').count() as u32;
+        assert!(is_notebook || chunk.first_line == row);
+        row += shown[start..end].matches('\n').count() as u32;
+        assert!(is_notebook || chunk.last_line == row);
+        assert!(chunk.first_line <= chunk.last_line && chunk.last_line as usize <= text.split('\n').count());
         for symbol in &chunk.symbols {
             assert!((chunk.first_line..=chunk.last_line).contains(&symbol.line));
             let mut words = symbol.name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
             let word = words.next().unwrap_or_default();
-            assert!(limits.max_bytes < 300 || text[start..end].contains(word), "{symbol:?}"); // may be cut in two
+            assert!(limits.max_bytes < 300 || shown[start..end].contains(word), "{symbol:?}"); // may be cut in two
         }
         (covered, row_start) = (end, end);
     }
-    assert_eq!(text[covered..].trim(), "", "nothing lost at the end");
+    assert!(blank(covered..shown.len()), "nothing lost at the end");
     chunks
 }
 
@@ -323,7 +341,7 @@ fn markdown() {
         "markdown",
         MARKDOWN,
         "
-1-8 []
+1-8 markdown (shell) []
 10-13 Title []
 15-16 []
 ",
@@ -388,14 +406,14 @@ fn all_languages() -> impl Iterator<Item = Language> {
 
 /// Time that this thread has computed, whatever else the machine does.
 #[cfg(unix)]
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Time since the first call.
 #[cfg(not(unix))]
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     START.elapsed()
 }
@@ -432,7 +450,7 @@ fn hostile_inputs_take_bounded_time() {
             let before = cpu_time();
             let chunks = check_any(language, &text, &ChunkLimits::default());
             let took = cpu_time() - before;
-            assert!(!chunks.is_empty() || text.trim().is_empty());
+            assert!(!chunks.is_empty() || text.trim().is_empty() || payload(&text, language).0 > 0);
             assert!(took < Duration::from_secs(30), "{name} as {}: {took:?}", language.name()); // without optimisation
         }
     }
@@ -494,6 +512,8 @@ fn languages_by_path() {
         ("install.bash", "shell"),
         ("Main.hs", "haskell"),
         ("mix.exs", "elixir"),
+        ("a.ipynb", "jupyter-notebook"),
+        ("src/pages/index.astro", "astro"),
         ("notes", "text"),
         ("rs", "text"),
         ("", "text"),
@@ -514,7 +534,84 @@ fn languages_by_text() {
         ("bin/run", "#!", "text"),
         ("bin/run", "", "text"),
         ("run.js", "#!/bin/sh\n", "javascript"),
+        ("bin/run", "#!/usr/bin/env -S node --experimental-vm-modules\n", "javascript"),
+        ("bin/run", "#! /usr/local/bin/ruby3.3 -w\n", "ruby"),
+        ("bin/run", "#!/usr/bin/env -S FOO=1 /opt/python3 -u\n", "python"),
+        ("bin/run", "#!/usr/bin/Rscript\n", "r"),
+        ("a.h", "/*\n class of its own\n*/\nint f(void);\n", "c"),
+        ("a.h", "/* one */\nvoid template_init(void);\n", "c"),
+        ("a.h", "#import <UIKit/UIKit.h>\n@interface Cart : NSObject\n@end\n", "objective-c"),
+        ("a.h", "@class Cart;\n", "objective-c"),
+        ("a.m", "#import \"Cart.h\"\n@implementation Cart\n@end\n", "objective-c"),
+        ("a.m", "% sums a vector\nfunction s = total(v)\n  s = sum(v);\nend\n", "matlab"),
+        ("a.m", "(* a package *)\nBeginPackage[\"Cart`\"]\nTotal[x_] := Plus @@ x\n", "wolfram"),
+        ("a.m", ":- module cart.\n:- interface.\n", "mercury"),
+        ("a.m", "", "objective-c"),
+        ("a.pl", "use strict;\nmy $total = 0;\n", "perl"),
+        ("a.pl", ":- module(cart, [total/2]).\ntotal([], 0).\ntotal([H|T], S) :- total(T, R), S is H + R.\n", "prolog"),
+        ("a.pl", "print \"a\";\n", "perl"),
+        ("a.t", "use Test::More;\nok(1);\n", "perl"),
+        ("a.v", "module counter(input clk);\n  always @(posedge clk) q <= q + 1;\nendmodule\n", "verilog"),
+        ("a.v", "Require Import Arith.\nTheorem plus_comm : forall n m, n + m = m + n.\nProof.\n", "coq"),
+        ("a.v", "import os\n\nfn main() {\n  println('a')\n}\n", "v"),
+        ("a.ts", "<?xml version=\"1.0\"?>\n<!DOCTYPE TS>\n<TS version=\"2.1\"></TS>\n", "xml"),
+        ("a.ts", "<!DOCTYPE TS><TS></TS>\n", "xml"),
+        ("a.ts", "const a = <T>(x: T) => x\n", "typescript"),
+        ("a.tsx", "<?xml version=\"1.0\"?>\n<tileset/>\n", "xml"),
+        ("a.r", "REBOL [Title: \"a\"]\n", "rebol"),
+        ("a.R", "f <- function(x) x\n", "r"),
+        ("a.cls", "\\NeedsTeXFormat{LaTeX2e}\n", "latex"),
+        ("a.cls", "VERSION 1.0 CLASS\n", "visual-basic"),
+        ("a.cls", "public with sharing class Cart {\n}\n", "apex"),
+        ("a.inc", "<?php function f() {}\n", "php"),
+        ("a.inc", "#define A 1\nstatic int f(void);\n", "c"),
+        ("a.inc", "words\n", "text"),
+        ("a.fs", "module Cart\nlet total = 1\n", "fsharp"),
+        ("a.fs", "#version 330\nvoid main() {}\n", "glsl"),
+        ("a.fs", ": square dup * ;\n", "forth"),
+        ("a.d", "main.o: main.c \\\n cart.h\n", "make"),
+        ("a.d", "import std.stdio;\nvoid main() {}\n", "d"),
+        ("a.l", "%{\n#include <a.h>\n%}\n%%\n", "lex"),
+        ("a.l", "(defun total (x) x)\n", "lisp"),
+        ("a.mod", "MODULE Cart;\nEND Cart.\n", "modula-2"),
+        ("config.h.in", "#undef HAVE_X\n", "c"),
+        ("Makefile.in", "all:\n", "make"),
+        ("vector", "// <vector> -*- C++ -*-\n", "cpp"),
+        ("a.h", "/* -*- mode: c++; tab-width: 2 -*- */\nint f();\n", "cpp"),
+        ("rules", "# -*- ruby -*-\n", "ruby"),
+        ("rules", "task :a\n\n# vim: set ft=ruby ts=2 :\n", "ruby"),
+        ("rules", "x\n# vim:ft=python\n", "python"),
+        ("rules", "see vim: it is an editor\n", "text"),
+        ("a.md", "words\n# vim: ft=python\n", "markdown"),
+        ("a.py", "# -*- coding: utf-8 -*-\n", "python"),
+        ("a.py", "# -*- mode: nonsense -*-\n", "python"),
     ] {
         assert_eq!(Language::detect(path, text).name(), name, "{path}: {text}");
+        assert!(!Language::is_certain(path) || Language::of(path).name() == name, "{path}: {text}");
     }
+}
+
+#[test]
+fn languages_by_word() {
+    for (word, name) in [
+        ("ts", "typescript"),
+        ("TypeScript", "typescript"),
+        ("tsx", "tsx"),
+        ("js", "javascript"),
+        ("jsx", "javascript"),
+        ("py", "python"),
+        ("python3", "python"),
+        ("c++", "cpp"),
+        ("C#", "csharp"),
+        ("golang", "go"),
+        ("sh", "shell"),
+        ("console", "shell"),
+        ("rs", "rust"),
+        ("yml", "yaml"),
+        ("text", "text"),
+    ] {
+        assert_eq!(Language::by_word(word).map(Language::name), Some(name), "{word}");
+    }
+    assert_eq!(Language::by_word("klingon"), None);
+    assert_eq!(Language::by_word(""), None);
 }

@@ -40,7 +40,7 @@ impl Store {
         self.changes.files.insert(rel.to_string(), Some(record));
     }
 
-    /// Replaces all chunks of a file.
+    /// Replaces all chunks of a file in `language`.
     pub fn put_file(&mut self, rel: &str, language: &str, record: FileRecord, chunks: &[NewChunk]) -> Result<()> {
         self.changing(|store| {
             store.drop_chunks(rel)?;
@@ -48,7 +48,7 @@ impl Store {
                 let stored = StoredChunk {
                     chunk_id: store.changes.next_chunk_id,
                     rel: rel.to_string(),
-                    language: language.to_string(),
+                    language: chunk.languages.first().unwrap_or(&language).to_string(),
                     file_hash: record.hash,
                     bytes: chunk.bytes.clone(),
                     first_line: chunk.first_line,
@@ -57,7 +57,7 @@ impl Store {
                     symbols: chunk.symbols.iter().map(stored_symbol).collect(),
                     key: chunk.key,
                 };
-                store.text.add(&stored, chunk.text)?;
+                store.text.add(&stored, chunk.text, chunk.languages.iter().skip(1).copied())?;
                 store.changes.next_chunk_id += 1;
             }
             store.changes.files.insert(rel.to_string(), Some(record));

@@ -20,6 +20,8 @@ pub struct NewChunk<'a> {
     pub first_line: u32,
     /// Last line, inclusive.
     pub last_line: u32,
+    /// Its language, then others that it is found by; empty for that of the file alone.
+    pub languages: Vec<&'a str>,
     /// Enclosing scope.
     pub scope: &'a str,
     /// Symbols that it defines: name, kind, line of the name.

@@ -38,6 +38,9 @@ const DELETED_RATIO: f32 = 0.2;
 /// Blocks of 16 KB that a segment's document store keeps in memory. Few are enough: hits are few and spread.
 const STORE_CACHE_BLOCKS: usize = 8;
 
+/// The language of files whose code is examples.
+const DOCUMENT: &str = "markdown";
+
 /// The fields of the schema.
 #[derive(Clone, Copy, Debug)]
 struct Fields {
@@ -157,13 +160,18 @@ impl TextIndex {
         })
     }
 
-    /// Adds a chunk; visible after the next commit.
-    pub fn add(&mut self, chunk: &StoredChunk, text: &str) -> Result<()> {
+    /// Adds a chunk, which filters find by its language and by those of `also`; visible after the next commit.
+    pub fn add<'a>(&mut self, chunk: &StoredChunk, text: &str, also: impl Iterator<Item = &'a str>) -> Result<()> {
         let fields = self.fields;
         let mut doc = TantivyDocument::default();
         doc.add_u64(fields.chunk_id, chunk.chunk_id);
         doc.add_text(fields.path, &chunk.rel);
         doc.add_text(fields.language, &chunk.language);
+        let mut is_document = chunk.language == DOCUMENT;
+        for language in also {
+            doc.add_text(fields.language, language);
+            is_document |= language == DOCUMENT;
+        }
         doc.add_text(fields.path_words, path_words(&chunk.rel));
         let (mut ident, mut sub) = (String::with_capacity(text.len()), String::with_capacity(text.len() * 2));
         code_tokens(text, |token| match token {
@@ -176,7 +184,10 @@ impl TextIndex {
         for name in chunk.symbols.iter().map(|symbol| &symbol.name) {
             doc.add_text(fields.def_exact, name);
             doc.add_text(fields.def_lower, name.to_lowercase());
-            push_all_words(&mut def, name);
+            // What an example in a document defines is no better answer than the words around it.
+            if !is_document {
+                push_all_words(&mut def, name);
+            }
         }
         doc.add_text(fields.def, def);
         doc.add_bytes(fields.record, &chunk.encode());

@@ -12,6 +12,7 @@ use super::filter::Filter;
 use super::names::{self, Asked};
 use super::record::{StoredChunk, StoredSymbol};
 use crate::Result;
+use crate::chunk::Language;
 
 /// How a name fits what was asked for, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,8 @@ const MAX_NAME_CHARS: usize = 100;
 const OTHER_MARKS: f32 = 0.995;
 /// Factor for a definition outside the scope asked for: it costs less than any difference in fit.
 const OTHER_SCOPE: f32 = 0.99;
+/// Factor for a definition in an example of a document.
+const EXAMPLE: f32 = 0.985;
 
 /// Definitions that were found, each place once.
 #[derive(Default)]
@@ -133,6 +136,7 @@ impl TextReader {
                         };
                         let inside = scope.is_none_or(|scope| lies_in(&chunk, scope));
                         let score = if inside { score } else { score * OTHER_SCOPE };
+                        let score = if is_document(&chunk.rel) { score * EXAMPLE } else { score };
                         found.hits.push(SymbolHit { symbol: symbol.clone(), chunk: chunk.clone(), fit, score });
                     }
                 }
@@ -205,6 +209,11 @@ impl TextReader {
         places.retain(|&at| self.id_at(at).is_some_and(&keep));
         places.into_iter().map(|at| self.record_at(at)).collect()
     }
+}
+
+/// Whether what a file defines are examples.
+pub(crate) fn is_document(rel: &str) -> bool {
+    Language::of(rel).name() == super::DOCUMENT
 }
 
 /// Whether a chunk belongs to a scope: it lies in it, it is its definition, or it is the file of that name.

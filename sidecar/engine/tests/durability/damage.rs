@@ -35,6 +35,7 @@ fn index_run(store: &mut Store, wanted: impl Iterator<Item = u8>) -> offheap_eng
                 bytes: 0..text.len() as u64,
                 first_line: 1,
                 last_line: 1,
+                languages: vec![],
                 scope: "",
                 symbols: vec![(&name, "function", 1)],
                 text: &text,

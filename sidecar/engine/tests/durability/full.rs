@@ -130,8 +130,16 @@ fn fill_up_again_and_again(dir: &Path) -> Failed {
     let text: String = (0..200_000).map(|i| format!("word{i} ")).collect();
     fill(Some(100_000));
     let record = FileRecord { hash: [1; 32], size: 1, mtime_ns: 1, n_chunks: 1 };
-    let chunk =
-        NewChunk { bytes: 0..1, first_line: 1, last_line: 1, scope: "", symbols: vec![], text: &text, key: [1; 32] };
+    let chunk = NewChunk {
+        bytes: 0..1,
+        first_line: 1,
+        last_line: 1,
+        languages: vec![],
+        scope: "",
+        symbols: vec![],
+        text: &text,
+        key: [1; 32],
+    };
     let put =
         store.put_file("large.rs", "rust", record.clone(), std::slice::from_ref(&chunk)).and_then(|()| store.commit());
     let error = put.unwrap_err();

@@ -44,6 +44,7 @@ fn put(store: &mut Store, rel: &str, text: &str, symbols: &[&str]) {
         bytes: 0..text.len() as u64,
         first_line: 1,
         last_line: 1,
+        languages: vec![],
         scope: "mod",
         symbols: symbols.iter().map(|name| (*name, "function", 1)).collect(),
         text,

@@ -41,6 +41,7 @@ pub fn play(store: &mut Store, round: u64) -> offheap_engine::Result<u64> {
             bytes: 0..round,
             first_line: 1,
             last_line: 1,
+            languages: vec![],
             scope: "",
             symbols: vec![],
             text: &text,

@@ -110,8 +110,16 @@ fn a_rebuild_can_be_interrupted_anywhere() {
 fn put(store: &mut Store, n: u8) {
     let record = FileRecord { hash: [n; 32], size: 1, mtime_ns: 1, n_chunks: 1 };
     let text = format!("content{n}");
-    let chunk =
-        NewChunk { bytes: 0..1, first_line: 1, last_line: 1, scope: "", symbols: vec![], text: &text, key: [n; 32] };
+    let chunk = NewChunk {
+        bytes: 0..1,
+        first_line: 1,
+        last_line: 1,
+        languages: vec![],
+        scope: "",
+        symbols: vec![],
+        text: &text,
+        key: [n; 32],
+    };
     store.put_file("a.rs", "rust", record, &[chunk]).unwrap();
     store.commit().unwrap();
     for chunk in store.pending().unwrap().into_iter().flat_map(|file| file.chunks) {

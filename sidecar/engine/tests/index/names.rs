@@ -69,15 +69,7 @@ impl Project {
 
     fn hits(&self, text: &str, with_vectors: bool) -> Vec<Hit> {
         let vector = [1.0, 0.0, 0.0, 0.0];
-        let query = Query {
-            text,
-            use_text: true,
-            vector: with_vectors.then_some(&vector[..]),
-            filter: Filter::default(),
-            limit: 5,
-            explain: false,
-            weights: Weights::default(),
-        };
+        let query = Query { vector: with_vectors.then_some(&vector[..]), ..query(text) };
         let kernel = kernel::choose(None).expect("portable always runs");
         search::search(&self.snapshot(), &tree(self.root.path()), &query, kernel).unwrap()
     }
@@ -168,4 +160,68 @@ fn names_are_found_as_their_language_writes_them() {
     assert_eq!(project.symbol("VALID?"), "user.rb:5 valid? case");
     assert_eq!(project.symbol("returns 404"), "api.kt:2 `returns 404 when missing` prefix");
     assert_eq!(project.symbol("name"), "user.rb:2 name= prefix");
+}
+
+/// `language first-last path` of the first hit under a filter, with its text.
+fn first(project: &Project, text: &str, languages: &[&str]) -> (String, String) {
+    let filter = Filter { languages: languages.iter().map(|name| (*name).to_owned()).collect(), ..Filter::default() };
+    let query = Query { filter, ..query(text) };
+    let kernel = kernel::choose(None).expect("portable always runs");
+    let hits = search::search(&project.snapshot(), &tree(project.root.path()), &query, kernel).unwrap();
+    hits.first().map_or_else(Default::default, |hit| {
+        let chunk = &hit.chunk;
+        (format!("{} {}-{} {}", chunk.language, chunk.first_line, chunk.last_line, chunk.rel), hit.text.clone())
+    })
+}
+
+fn query(text: &str) -> Query<'_> {
+    Query {
+        text,
+        use_text: true,
+        vector: None,
+        filter: Filter::default(),
+        limit: 5,
+        explain: false,
+        weights: Weights::default(),
+    }
+}
+
+#[test]
+fn code_inside_of_other_files_is_found_under_both_languages() {
+    let notebook = concat!(
+        "{\n \"cells\": [\n  {\n   \"cell_type\": \"code\",\n   \"outputs\": [{\"text\": \"output_only\"}],\n   \"source\": [\n",
+        "    \"def load_stations(path):\\n\",\n    \"    return read(\\\"a\\\", path)\"\n   ]\n  }\n ],\n \"metadata\": {}\n}\n"
+    );
+    let cart = "<script lang=\"ts\">\nexport function totalPrice(rate: number) {\n  return rate\n}\n</script>\n\n<template>\n  <p>Nothing here</p>\n</template>\n";
+    let readme = "# Cart\n\nUse it so:\n\n```ts\nfunction totalPrice(rate: string) {}\nfunction onlyShown() {}\n```\n";
+    let project = Project::new(&[("weather.ipynb", notebook), ("src/Cart.vue", cart), ("README.md", readme)]);
+
+    let (place, text) = first(&project, "load_stations", &[]);
+    assert_eq!(place, "python 7-8 weather.ipynb");
+    assert_eq!(text, "def load_stations(path):\n    return read(\"a\", path)", "code, not JSON");
+    for languages in [["python"], ["jupyter-notebook"]] {
+        assert_eq!(first(&project, "load_stations", &languages).0, place, "{languages:?}");
+    }
+    assert_eq!(first(&project, "output_only", &["python"]).0, "", "outputs are left out");
+    assert_eq!(project.symbol("load_stations"), "weather.ipynb:7 load_stations exact");
+
+    for languages in [&[][..], &["typescript"], &["vue"]] {
+        assert_eq!(first(&project, "totalPrice", languages).0, "typescript 1-5 src/Cart.vue", "{languages:?}");
+    }
+    assert_eq!(project.symbol("totalPrice"), "src/Cart.vue:2 totalPrice exact", "before the example");
+    assert_eq!(project.symbol("onlyShown"), "README.md:7 onlyShown exact");
+    for languages in [["typescript"], ["markdown"]] {
+        assert_eq!(first(&project, "onlyShown", &languages).0, "markdown 1-8 README.md", "{languages:?}");
+    }
+}
+
+#[test]
+fn payload_is_found_by_no_word() {
+    let picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(20);
+    let style = format!(".logo {{ background: url(data:image/png;base64,{picture}); }}\n.after {{ top: 0 }}\n");
+    let project = Project::new(&[("logo.css", &style)]);
+    let (place, text) = first(&project, "logo background", &[]);
+    assert!(place.starts_with("css 1-") && !text.contains("iVBOR"), "{place}: {text}");
+    assert!(!first(&project, "after", &[]).0.is_empty());
+    assert_eq!(first(&project, "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ", &[]).0, "");
 }

@@ -25,6 +25,7 @@ fn chunk<'a>(text: &'a str, symbols: &[&'a str]) -> NewChunk<'a> {
         bytes: 0..text.len() as u64,
         first_line: 1,
         last_line: 1,
+        languages: vec![],
         scope: "mod",
         symbols: symbols.iter().map(|name| (*name, "function", 1)).collect(),
         text,

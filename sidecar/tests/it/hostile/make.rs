@@ -209,6 +209,7 @@ fn shipped_index(root: &Path, outside: &Path, secret: Option<[u8; 32]>, random: 
             bytes: 0..20,
             first_line: 1,
             last_line: 2,
+            languages: vec![],
             scope: "",
             symbols: vec![("apple", "function", 1)],
             text,

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["sh", "bash", "zsh", "ksh", "bats", "ebuild"],
     file_names: &[".bashrc", ".bash_profile", ".profile", ".zshrc"],
     interpreters: &["sh", "bash", "dash", "ksh", "zsh", "ash"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::BASH, &[RULES])),
 };

@@ -18,7 +18,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["c", "h"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::C, &[RULES])),
 };

@@ -1,8 +1,8 @@
-//! C++, and the headers that cannot be C.
+//! C++; `chunk/detect.rs` says which headers are.
 
 use tree_sitter::Node;
 
-use super::{Claim, LanguageSpec, c};
+use super::{LanguageSpec, c};
 use crate::chunk::SymbolKind::*;
 use crate::chunk::find::{Definition, Site, children, name};
 use crate::chunk::grammar::LazyGrammar;
@@ -17,7 +17,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     ],
     file_names: &[],
     interpreters: &[],
-    claims: Some(Claim { extension: "h", is_ours: is_cpp_header }),
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::CPP, &[c::RULES, RULES])),
 };
@@ -45,14 +44,4 @@ fn namespace<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
 
 fn last_named(node: Node<'_>) -> Node<'_> {
     children(node).last().map_or(node, |last| if last.kind() == node.kind() { last_named(last) } else { last })
-}
-
-/// Whether a line of the header starts as only C++ can.
-fn is_cpp_header(text: &str) -> bool {
-    const CPP: &[&str] =
-        &["class ", "namespace ", "template", "using ", "public:", "private:", "protected:", "constexpr "];
-    text.lines().any(|line| {
-        let line = line.trim_start();
-        CPP.iter().any(|start| line.starts_with(start))
-    })
 }

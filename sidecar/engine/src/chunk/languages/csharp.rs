@@ -18,7 +18,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["cs", "csx"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: true,
     grammar: Some(LazyGrammar::new(&packed::C_SHARP, &[RULES])),
 };

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["dart"],
     file_names: &[],
     interpreters: &["dart"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::DART, &[RULES])),
 };

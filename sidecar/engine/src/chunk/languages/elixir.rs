@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["ex", "exs"],
     file_names: &["mix.lock"],
     interpreters: &["elixir"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::ELIXIR, &[RULES])),
 };

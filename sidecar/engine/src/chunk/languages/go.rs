@@ -16,7 +16,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["go"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::GO, &[RULES])),
 };

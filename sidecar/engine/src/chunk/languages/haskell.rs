@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["hs"],
     file_names: &[],
     interpreters: &["runghc", "runhaskell", "stack"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::HASKELL, &[RULES])),
 };

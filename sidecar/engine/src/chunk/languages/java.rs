@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["java"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: true,
     grammar: Some(LazyGrammar::new(&packed::JAVA, &[RULES])),
 };

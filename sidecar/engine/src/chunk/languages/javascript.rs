@@ -17,7 +17,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["js", "mjs", "cjs", "jsx"],
     file_names: &[],
     interpreters: &["node", "nodejs", "bun"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::JAVASCRIPT, &[RULES])),
 };

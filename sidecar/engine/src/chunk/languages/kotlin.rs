@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["kt", "kts"],
     file_names: &[],
     interpreters: &["kotlin"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::KOTLIN, &[RULES])),
 };

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["lua", "rockspec"],
     file_names: &[],
     interpreters: &["lua", "luajit"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::LUA, &[RULES])),
 };

@@ -26,6 +26,7 @@ mod zig;
 
 use std::fmt;
 
+use super::detect;
 use super::grammar::{Grammar, LazyGrammar};
 
 static WITH_GRAMMAR: &[&LanguageSpec] = &[
@@ -52,6 +53,37 @@ static WITH_GRAMMAR: &[&LanguageSpec] = &[
     &zig::LANGUAGE,
 ];
 
+/// Words for languages that are neither their name nor an extension, in lower case.
+const USUAL_WORDS: &[(&str, &str)] = &[
+    ("console", "shell"),
+    ("shell-session", "shell"),
+    ("shellscript", "shell"),
+    ("golang", "go"),
+    ("objc", "objective-c"),
+    ("objectivec", "objective-c"),
+    ("typescriptreact", "tsx"),
+    ("javascriptreact", "javascript"),
+    ("python2", "python"),
+    ("python3", "python"),
+    ("py3", "python"),
+    ("ipython", "python"),
+    ("ipython3", "python"),
+    ("pyodide", "python"),
+    ("tslab", "typescript"),
+    ("ijavascript", "javascript"),
+    ("irkernel", "r"),
+    ("ir", "r"),
+    ("viml", "vim"),
+    ("docker", "dockerfile"),
+    ("emacs-lisp", "lisp"),
+    ("cperl", "perl"),
+    ("makefile", "make"),
+    ("dosini", "ini"),
+    ("mathematica", "wolfram"),
+    ("rocq", "coq"),
+    ("vlang", "v"),
+];
+
 /// Everything about a language.
 struct LanguageSpec {
     /// The name that filters and reports use.
@@ -64,20 +96,10 @@ struct LanguageSpec {
     file_names: &'static [&'static str],
     /// Programs that run its scripts, as a `#!` line names them, without a version.
     interpreters: &'static [&'static str],
-    /// Files that look like another language's.
-    claims: Option<Claim>,
     /// A `<` may open type arguments or be a comparison, and the parser keeps both readings of each.
     angles_nest: bool,
     /// `None` where files are cut without a grammar.
     grammar: Option<LazyGrammar>,
-}
-
-/// Files that have another language's extension and may be of this one.
-struct Claim {
-    /// The extension, in lower case.
-    extension: &'static str,
-    /// Whether the text of such a file is of this language.
-    is_ours: fn(&str) -> bool,
 }
 
 /// The language of a file.
@@ -92,7 +114,7 @@ pub fn languages() -> impl Iterator<Item = Language> {
 impl Language {
     /// The language of a path, by its name and extension.
     pub fn of(rel_path: &str) -> Language {
-        let name = rel_path.rsplit('/').next().unwrap_or(rel_path).to_ascii_lowercase();
+        let name = base_name(rel_path);
         if let Some(spec) = find(|spec| spec.file_names.contains(&name.as_str())) {
             return Language(spec);
         }
@@ -103,19 +125,46 @@ impl Language {
         Language(find(|spec| spec.extensions.contains(&extension)).unwrap_or(&no_grammar::TEXT))
     }
 
-    /// The language of a file: where the path leaves a choice, the text decides. A `.h` with `class`, `namespace` or
-    /// `template` is C++, and a script without an extension is what its first line asks for.
+    /// The language of a file: where the path leaves a choice, the text decides (`chunk/detect.rs`). A line for an editor
+    /// counts first (`-*- mode: c++ -*-`, `vim: ft=ruby`), then what only one of the languages with the extension has; a
+    /// script without an extension is what its first line asks for.
     pub fn detect(rel_path: &str, text: &str) -> Language {
         let by_path = Language::of(rel_path);
-        if by_path.0.name == no_grammar::TEXT.name {
-            return interpreter(text).map_or(by_path, Language);
+        if Language::is_certain(rel_path) {
+            return by_path;
         }
-        let extension = rel_path.rsplit_once('.').map_or("", |(_, extension)| extension);
-        let claims = |spec: &LanguageSpec| {
-            let claim = spec.claims.as_ref().filter(|claim| extension.eq_ignore_ascii_case(claim.extension));
-            claim.is_some_and(|claim| (claim.is_ours)(text))
-        };
-        find(claims).map_or(by_path, Language)
+        let told = detect::modeline(text).and_then(Language::by_word);
+        if let Some(told) = told.filter(|told| told.0.name != no_grammar::TEXT.name) {
+            return told;
+        }
+        if let Some(word) = detect::by_content(&extension(rel_path), text) {
+            return Language::by_word(word).unwrap_or(Language(&no_grammar::TEXT));
+        }
+        let runs = |program: &str| find(|spec| spec.interpreters.contains(&program));
+        let is_open = by_path.0.name == no_grammar::TEXT.name;
+        detect::interpreter(text).filter(|_| is_open).and_then(runs).map_or(by_path, Language)
+    }
+
+    /// Whether the path alone decides: no text of the file makes [`Language::detect`] give another than
+    /// [`Language::of`].
+    pub fn is_certain(rel_path: &str) -> bool {
+        Language::of(rel_path).0.name != no_grammar::TEXT.name && !detect::is_shared(&extension(rel_path))
+    }
+
+    /// The language that people mean by a word: its name, an extension of its files, or another usual word for it.
+    /// Where TypeScript is meant, that without JSX.
+    pub fn by_word(word: &str) -> Option<Language> {
+        let word = word.trim().to_lowercase();
+        let usual = USUAL_WORDS.iter().find(|(usual, _)| *usual == word).map_or(word.as_str(), |(_, name)| name);
+        if usual.is_empty() {
+            return None;
+        }
+        let by_name = || find(|spec| spec.name == usual || spec.title.eq_ignore_ascii_case(usual));
+        if usual == no_grammar::TEXT.name {
+            return Some(Language(&no_grammar::TEXT));
+        }
+        let by_file = || find(|spec| spec.extensions.contains(&usual) || spec.interpreters.contains(&usual));
+        by_name().or_else(by_file).map(Language)
     }
 
     /// The name that filters use.
@@ -145,6 +194,14 @@ impl Language {
     }
 }
 
+impl PartialEq for Language {
+    fn eq(&self, other: &Language) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Language {}
+
 impl fmt::Debug for Language {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name)
@@ -156,15 +213,18 @@ fn find(is_so: impl Fn(&LanguageSpec) -> bool) -> Option<&'static LanguageSpec> 
     WITH_GRAMMAR.iter().copied().chain(&no_grammar::LANGUAGES).find(|spec| is_so(spec))
 }
 
-/// The language of a script by its `#!` line.
-fn interpreter(text: &str) -> Option<&'static LanguageSpec> {
-    let mut words = text.lines().next()?.strip_prefix("#!")?.split_whitespace();
-    let mut program = words.next()?.rsplit('/').next()?;
-    if program == "env" {
-        program = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
+/// The extension of a file's name, in lower case.
+fn extension(rel_path: &str) -> String {
+    base_name(rel_path).rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_owned())
+}
+
+/// The name of a file in lower case, without the `.in` of a template that makes it.
+fn base_name(rel_path: &str) -> String {
+    let name = rel_path.rsplit('/').next().unwrap_or(rel_path).to_ascii_lowercase();
+    match name.strip_suffix(".in") {
+        Some(made) if !made.is_empty() => made.to_owned(),
+        _ => name,
     }
-    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    find(|spec| spec.interpreters.contains(&program))
 }
 
 #[cfg(test)]

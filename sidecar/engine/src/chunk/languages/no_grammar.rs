@@ -6,7 +6,7 @@ use super::LanguageSpec;
 pub(super) static TEXT: LanguageSpec = plain("text", &[], &[], &[]);
 
 /// Name, extensions, file names, interpreters.
-pub(super) static LANGUAGES: [LanguageSpec; 45] = [
+pub(super) static LANGUAGES: [LanguageSpec; 66] = [
     plain("markdown", &["md", "markdown", "mdx"], &[], &[]),
     plain(
         "json",
@@ -21,13 +21,15 @@ pub(super) static LANGUAGES: [LanguageSpec; 45] = [
     plain("xml", &["xml", "xsd", "xsl", "svg", "csproj", "props", "targets", "plist"], &[], &[]),
     plain("vue", &["vue"], &[], &[]),
     plain("svelte", &["svelte"], &[], &[]),
+    plain("astro", &["astro"], &[], &[]),
+    plain("jupyter-notebook", &["ipynb"], &[], &[]),
     plain("template", &["erb", "eex", "heex", "leex", "twig", "hbs", "ejs", "jinja", "j2"], &[], &[]),
     plain("objective-c", &["m", "mm"], &[], &[]),
     plain("groovy", &["groovy", "gradle"], &["jenkinsfile"], &["groovy"]),
     plain("perl", &["pl", "pm"], &[], &["perl"]),
-    plain("r", &["r"], &[], &[]),
-    plain("julia", &["jl"], &[], &[]),
-    plain("erlang", &["erl", "hrl"], &[], &[]),
+    plain("r", &["r"], &[], &["Rscript"]),
+    plain("julia", &["jl"], &[], &["julia"]),
+    plain("erlang", &["erl", "hrl"], &[], &["escript"]),
     plain("haskell", &["lhs"], &[], &[]),
     plain("ocaml", &["ml", "mli"], &[], &[]),
     plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
@@ -38,7 +40,7 @@ pub(super) static LANGUAGES: [LanguageSpec; 45] = [
     plain("crystal", &["cr"], &[], &[]),
     plain("solidity", &["sol"], &[], &[]),
     plain("shell", &["fish"], &[], &["fish"]),
-    plain("powershell", &["ps1", "psm1"], &[], &[]),
+    plain("powershell", &["ps1", "psm1"], &[], &["pwsh"]),
     plain("batch", &["bat", "cmd"], &[], &[]),
     plain("sql", &["sql"], &[], &[]),
     plain("graphql", &["graphql", "gql"], &[], &[]),
@@ -57,6 +59,25 @@ pub(super) static LANGUAGES: [LanguageSpec; 45] = [
     plain("dockerfile", &[], &["dockerfile", "containerfile"], &[]),
     plain("just", &[], &["justfile"], &[]),
     plain("go-module", &[], &["go.mod"], &[]),
+    plain("matlab", &[], &[], &[]),
+    plain("mercury", &[], &[], &[]),
+    plain("wolfram", &["wl", "wls"], &[], &[]),
+    plain("prolog", &["pro", "prolog"], &[], &["swipl"]),
+    plain("qmake", &["pri"], &[], &[]),
+    plain("idl", &[], &[], &[]),
+    plain("verilog", &["v", "vh", "sv", "svh"], &[], &[]),
+    plain("coq", &[], &[], &[]),
+    plain("v", &[], &[], &["v"]),
+    plain("rebol", &["reb"], &[], &[]),
+    plain("apex", &["apex", "trigger"], &[], &[]),
+    plain("bitbake", &["bb", "bbappend"], &[], &[]),
+    plain("glsl", &["glsl", "vert", "frag", "geom", "comp"], &[], &[]),
+    plain("forth", &["fth", "4th"], &[], &[]),
+    plain("d", &["d", "di"], &[], &["rdmd"]),
+    plain("dtrace", &[], &[], &["dtrace"]),
+    plain("lex", &["l", "lex"], &[], &[]),
+    plain("roff", &["man"], &[], &[]),
+    plain("modula-2", &[], &[], &[]),
 ];
 
 const fn plain(
@@ -65,14 +86,5 @@ const fn plain(
     file_names: &'static [&'static str],
     interpreters: &'static [&'static str],
 ) -> LanguageSpec {
-    LanguageSpec {
-        name,
-        title: name,
-        extensions,
-        file_names,
-        interpreters,
-        claims: None,
-        angles_nest: false,
-        grammar: None,
-    }
+    LanguageSpec { name, title: name, extensions, file_names, interpreters, angles_nest: false, grammar: None }
 }

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["php", "phtml", "php5", "inc"],
     file_names: &[],
     interpreters: &["php"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::PHP, &[RULES])),
 };

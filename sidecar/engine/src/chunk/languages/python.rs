@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["py", "pyi", "pyw"],
     file_names: &[],
     interpreters: &["python", "pypy"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::PYTHON, &[RULES])),
 };

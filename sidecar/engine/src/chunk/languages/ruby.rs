@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["rb", "rake", "gemspec", "ru", "podspec", "rbi"],
     file_names: &["gemfile", "rakefile", "guardfile", "podfile", "fastfile", "vagrantfile", "brewfile"],
     interpreters: &["ruby", "jruby"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::RUBY, &[RULES])),
 };

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["rs"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::RUST, &[RULES])),
 };

@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["scala", "sc", "sbt"],
     file_names: &[],
     interpreters: &["scala", "scala-cli"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::SCALA, &[RULES])),
 };

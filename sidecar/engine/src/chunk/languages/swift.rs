@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["swift"],
     file_names: &[],
     interpreters: &["swift"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::SWIFT, &[RULES])),
 };

@@ -16,7 +16,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["ts", "mts", "cts"],
     file_names: &[],
     interpreters: &["deno", "ts-node", "tsx"],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::TYPESCRIPT, &[javascript::RULES, RULES])),
 };
@@ -27,7 +26,6 @@ pub(super) static TSX: LanguageSpec = LanguageSpec {
     extensions: &["tsx"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::TSX, &[javascript::RULES, RULES])),
 };

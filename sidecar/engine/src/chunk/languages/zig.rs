@@ -15,7 +15,6 @@ pub(super) static LANGUAGE: LanguageSpec = LanguageSpec {
     extensions: &["zig", "zon"],
     file_names: &[],
     interpreters: &[],
-    claims: None,
     angles_nest: false,
     grammar: Some(LazyGrammar::new(&packed::ZIG, &[RULES])),
 };
