@@ -5,24 +5,22 @@
 //! Nothing but a regular file is ever opened, never through a link, and no file is read past a limit.
 
 mod content;
+mod explain;
 pub(crate) mod globs;
+mod names;
 mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
+mod walker;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use ignore::gitignore::Gitignore;
-
-use self::rules::{Rules, Verdict};
-use self::source::{reason_by_name, reason_of};
-use crate::disk::{Entry, Kind, Tree};
+use self::rules::Rules;
+use self::source::reason_of;
+use self::walker::{NotListed, Walker};
+use crate::disk::Tree;
 use crate::{Error, Result};
 
 /// One candidate file.
@@ -58,6 +56,10 @@ pub enum SkipReason {
     TooManyRules,
     /// The path is longer than the system can open.
     PathTooLong,
+    /// A name that begins with a dot and is a tool's, not the project's.
+    Hidden,
+    /// Holds keys or passwords, by its name.
+    Secret,
     /// The system refused to list or read it.
     Unreadable,
     /// It was removed between listing and reading.
@@ -97,20 +99,16 @@ pub struct Walk {
     pub folders: Vec<String>,
 }
 
-/// Folders never entered, ignored or not.
-pub const PRUNED: &[&str] = &[".git", ".hg", ".svn", ".offheap", "node_modules", "__pycache__"];
-
 /// The names the walker reads rules from: a change of one may change what belongs to the project.
 pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 
 /// The name of a repository's own rules, in its `.git/info`.
 pub const EXCLUDE: &str = "exclude";
 
+pub use self::explain::{Because, PathDecision, RulePlace, explain};
+pub use self::names::PRUNED;
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
 pub use self::source::{ContentHash, NotSource, Source, content_hash, read_source, source};
-
-/// Longest absolute path, in bytes, that the system opens.
-const MAX_PATH_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
 
 impl SkipReason {
     /// A stable name for reports, and in the file table.
@@ -125,6 +123,8 @@ impl SkipReason {
             SkipReason::NotAFile => "not_a_file",
             SkipReason::TooManyRules => "too_many_rules",
             SkipReason::PathTooLong => "path_too_long",
+            SkipReason::Hidden => "hidden",
+            SkipReason::Secret => "secret",
             SkipReason::Unreadable => "unreadable",
             SkipReason::Vanished => "vanished",
         }
@@ -136,7 +136,7 @@ impl SkipReason {
     }
 
     /// Every reason.
-    pub const ALL: [SkipReason; 11] = [
+    pub const ALL: [SkipReason; 13] = [
         SkipReason::TooLarge,
         SkipReason::Binary,
         SkipReason::Generated,
@@ -145,6 +145,8 @@ impl SkipReason {
         SkipReason::Symlink,
         SkipReason::NotAFile,
         SkipReason::TooManyRules,
+        SkipReason::Hidden,
+        SkipReason::Secret,
         SkipReason::PathTooLong,
         SkipReason::Unreadable,
         SkipReason::Vanished,
@@ -187,38 +189,15 @@ pub fn rule_folders(root: &Path) -> Vec<PathBuf> {
     above.into_iter().chain(info).collect()
 }
 
-/// Whether `rel` is one of `paths` or lies below one.
-fn is_within(paths: &BTreeSet<String>, rel: &str) -> bool {
-    paths.contains(rel) || rel.match_indices('/').any(|(at, _)| paths.contains(&rel[..at]))
-}
-
-/// Whether one of `paths` lies below the folder `rel`.
-fn leads_to(paths: &BTreeSet<String>, rel: &str) -> bool {
-    let below = format!("{rel}/");
-    paths
-        .range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded))
-        .next()
-        .is_some_and(|path| path.starts_with(&below))
-}
-
 fn walk_part(
     tree: &Tree,
     rules: &WalkRules,
     part: Option<&BTreeSet<String>>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Walk> {
-    let above = Rules::folders_above(tree.path());
-    let walker = Walker {
-        tree,
-        rules,
-        part,
-        include: globs(&rules.include)?,
-        exclude: globs(&rules.exclude)?,
-        may_nest: !above.is_empty(),
-    };
+    let (walker, top) = Walker::new(tree, rules, part)?;
     let mut found = Walk::default();
-    let top = Rules::above(tree.path(), &above).map_err(|(path, reason)| unreadable_rules(&path, reason))?;
-    let mut folders = vec![Folder { path: PathBuf::new(), rel: String::new(), exact: true, above: top }];
+    let mut folders = vec![top];
     while let Some(folder) = folders.pop() {
         match walker.visit(&folder, &mut folders, &mut found, cancelled) {
             Err(NotListed::Cancelled) => return Err(Error::Cancelled),
@@ -245,7 +224,7 @@ fn walk_part(
 fn unreadable_rules(path: &Path, reason: SkipReason) -> Error {
     let found = match reason {
         SkipReason::TooManyRules => {
-            format!("longer than {MAX_RULE_BYTES} bytes or {MAX_RULES} rules, or has a rule of too many `**`")
+            format!("longer than {MAX_RULE_BYTES} bytes or {MAX_RULES} rules")
         }
         SkipReason::NotAFile => "no regular file".to_owned(),
         other => format!("not readable ({})", other.as_str()),
@@ -253,140 +232,6 @@ fn unreadable_rules(path: &Path, reason: SkipReason) -> Error {
     Error::UnsafePath { path: path.to_path_buf(), found }
 }
 
-/// A walk under way.
-struct Walker<'a> {
-    tree: &'a Tree,
-    rules: &'a WalkRules,
-    part: Option<&'a BTreeSet<String>>,
-    include: Option<Gitignore>,
-    exclude: Option<Gitignore>,
-    /// The root lies within a repository, so rules of git end at the top of another repository below it.
-    may_nest: bool,
-}
-
-/// A folder to be listed.
-struct Folder {
-    /// Below the root.
-    path: PathBuf,
-    /// `path` in UTF-8, separated by `/`.
-    rel: String,
-    /// Whether `rel` is an exact copy of `path`, which may not be UTF-8.
-    exact: bool,
-    /// The rules of the folders above it.
-    above: Arc<Rules>,
-}
-
-/// Why a folder was not listed.
-enum NotListed {
-    Cancelled,
-    Failed(io::Error),
-    /// The ignore file of this name cannot be read.
-    Rules(String, SkipReason),
-}
-
-impl Walker<'_> {
-    fn visit(
-        &self,
-        folder: &Folder,
-        folders: &mut Vec<Folder>,
-        found: &mut Walk,
-        cancelled: &dyn Fn() -> bool,
-    ) -> std::result::Result<(), NotListed> {
-        let listing = self.tree.list(&folder.path).map_err(NotListed::Failed)?;
-        let mut entries = Vec::new();
-        for entry in listing.entries().map_err(NotListed::Failed)? {
-            if cancelled() {
-                return Err(NotListed::Cancelled);
-            }
-            entries.push(entry.map_err(NotListed::Failed)?);
-        }
-        let links = &mut found.skipped;
-        let mut linked = |name: &str| links.push(Skipped { rel: join(&folder.rel, name), reason: SkipReason::Symlink });
-        let rules = Rules::of_folder(&folder.above, &folder.rel, &listing, &entries, self.may_nest, &mut linked);
-        let rules = rules.map_err(|(name, reason)| NotListed::Rules(name, reason))?;
-        if folder.exact && self.part.is_none_or(|paths| is_within(paths, &folder.rel)) {
-            found.folders.push(folder.rel.clone());
-        }
-        for entry in entries {
-            if cancelled() {
-                return Err(NotListed::Cancelled);
-            }
-            let name = entry.name();
-            let exact = folder.exact && name.to_str().is_some();
-            let rel = join(&folder.rel, &name.to_string_lossy());
-            let is_folder = matches!(entry.kind, Ok(Kind::Directory));
-            if !self.is_wanted(&rules, &rel, &name, is_folder) {
-                continue;
-            }
-            let path = folder.path.join(&name);
-            if is_folder {
-                if self.tree.path().as_os_str().len() + 1 + path.as_os_str().len() > MAX_PATH_BYTES {
-                    found.skipped.push(Skipped { rel, reason: SkipReason::PathTooLong });
-                } else {
-                    folders.push(Folder { path, rel, exact, above: rules.clone() });
-                }
-            } else if self.include.as_ref().is_none_or(|globs| covers(globs, &rel, false)) {
-                match self.candidate(&rel, exact, &entry) {
-                    Ok((size, mtime_ns)) => found.files.push(SourceFile { rel, size, mtime_ns }),
-                    Err(reason) => found.skipped.push(Skipped { rel, reason }),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the part that is walked, the ignore rules and the project let a name in.
-    fn is_wanted(&self, rules: &Rules, rel: &str, name: &OsStr, is_folder: bool) -> bool {
-        if self.part.is_some_and(|paths| !(is_within(paths, rel) || is_folder && leads_to(paths, rel))) {
-            return false;
-        }
-        if is_folder && PRUNED.iter().any(|pruned| name == OsStr::new(pruned)) {
-            return false;
-        }
-        let is_hidden = name.as_encoded_bytes().first() == Some(&b'.');
-        match rules.judge(rel, is_folder) {
-            Verdict::Out => return false,
-            Verdict::None if is_hidden => return false,
-            Verdict::None | Verdict::In => {}
-        }
-        !self.exclude.as_ref().is_some_and(|globs| covers(globs, rel, is_folder))
-    }
-
-    /// Length and modification time of a file that may be source.
-    fn candidate(&self, rel: &str, exact: bool, entry: &Entry) -> std::result::Result<(u64, i64), SkipReason> {
-        if !exact {
-            return Err(SkipReason::NonUtf8Path);
-        }
-        match &entry.kind {
-            Ok(Kind::File) => {}
-            Ok(Kind::Link) => return Err(SkipReason::Symlink),
-            Ok(_) => return Err(SkipReason::NotAFile),
-            Err(error) => return Err(reason_of(error)),
-        }
-        if let Some(reason) = reason_by_name(rel) {
-            return Err(reason);
-        }
-        let (length, mtime_ns) = entry.length_and_mtime().map_err(|error| reason_of(&error))?;
-        if self.rules.max_file_bytes < length {
-            return Err(SkipReason::TooLarge);
-        }
-        Ok((length, mtime_ns))
-    }
-}
-
-/// Globs of a project's configuration.
-const MAX_GLOBS: usize = 100;
-
-/// The matcher of a project's globs; `None` without any.
-fn globs(globs: &[String]) -> Result<Option<Gitignore>> {
-    (!globs.is_empty()).then(|| globs::compile(globs, MAX_GLOBS, false)).transpose()
-}
-
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// Whether a glob matches the path or a folder above it.
-fn covers(globs: &Gitignore, rel: &str, is_dir: bool) -> bool {
-    globs.matched_path_or_any_parents(rel, is_dir).is_ignore()
 }

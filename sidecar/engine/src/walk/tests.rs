@@ -1,7 +1,9 @@
 //! Which files a walk finds, and why it leaves out others.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 
+use super::walker::{MAX_PATH_BYTES, is_within};
 use super::*;
 
 /// Makes `tree` (a name ending in `/` is a folder), walks it, and compares "rel" and "rel: reason" lines.
@@ -59,7 +61,8 @@ fn ignore_files_count_outside_a_repository() {
         (".hidden.rs", b"x"),
         ("empty.rs", b""),
     ];
-    check(tree, &WalkRules::default(), "empty.rs\nkeep.log\nsrc/main.rs");
+    let expected = ".gitignore\n.hidden.rs\n.ignore\n.offheapignore\nempty.rs\nkeep.log\nsrc/.gitignore\nsrc/main.rs";
+    check(tree, &WalkRules::default(), expected);
 }
 
 /// What a file is called says nothing about its content: templates called `.pt`, tables called `.dat`, programs called
@@ -133,7 +136,7 @@ fn globs_narrow_and_never_bring_back() {
     check(tree, &rules(&["*.rs"], &[]), "a.rs\ndocs/c.rs\nvendor/deep/d.rs");
     check(tree, &rules(&["*.rs"], &["vendor/", "/a.rs"]), "docs/c.rs");
     check(tree, &rules(&["docs/", "*.py"], &[]), "b.py\ndocs/c.rs");
-    check(tree, &rules(&[], &["**/deep/**"]), "a.rs\nb.py\ndocs/c.rs");
+    check(tree, &rules(&[], &["**/deep/**"]), ".gitignore\na.rs\nb.py\ndocs/c.rs");
 
     let root = tempfile::tempdir().unwrap();
     let tree = Tree::open(root.path()).unwrap();
@@ -194,7 +197,7 @@ fn rules_above_the_root_end_at_the_repository() {
 
     plant(root.path(), &[("home/.git/HEAD", b""), ("home/.gitignore", b"b.rs\n"), ("home/project/b.rs", b"")]);
     assert_eq!(render(&root.path().join("home/project"), &WalkRules::default()), "a.rs");
-    assert_eq!(render(&root.path().join("home"), &WalkRules::default()), "project/a.rs");
+    assert_eq!(render(&root.path().join("home"), &WalkRules::default()), ".gitignore\nproject/a.rs");
 }
 
 #[test]
@@ -264,7 +267,8 @@ fn ignore_files_that_are_links_do_not_count() {
     for (target, link) in [("rules", ".gitignore"), ("/dev/zero", ".ignore"), ("../rules", "dir/.offheapignore")] {
         std::os::unix::fs::symlink(target, root.path().join(link)).unwrap();
     }
-    let expected = ".gitignore: symlink\n.ignore: symlink\na.rs\ndir/.offheapignore: symlink\ndir/b.rs\nrules";
+    let expected = ".gitignore: symlink\n.ignore: symlink\na.rs\ndir/.ignore/x\ndir/.offheapignore: symlink\n\
+        dir/b.rs\nrules";
     assert_eq!(render(root.path(), &WalkRules::default()), expected);
 }
 
@@ -289,7 +293,8 @@ fn a_folder_with_endless_rules_is_left_out() {
             ("e/x.rs", b""),
         ],
     );
-    let expected = "a: too_many_rules\nb: too_many_rules\nc/d: too_many_rules\nc/x.rs\ne/x.rs";
+    let expected = "a: too_many_rules\nb: too_many_rules\nc/.gitignore\nc/d: too_many_rules\nc/x.rs\n\
+        e/.gitignore\ne/x.rs";
     assert_eq!(render(root.path(), &WalkRules::default()), expected);
     plant(root.path(), &[(".gitignore", &rules(MAX_RULES + 1))]);
     let tree = Tree::open(root.path()).unwrap();
@@ -319,4 +324,86 @@ fn folders_beyond_every_path_are_left_out() {
     assert_eq!(found.skipped[0].reason, SkipReason::PathTooLong);
     let longest = found.folders.iter().map(|rel| root.path().join(rel).as_os_str().len()).max().unwrap();
     assert!(longest <= MAX_PATH_BYTES && longest > MAX_PATH_BYTES - 102, "{longest}");
+}
+
+/// Dot-files belong to the project, except those of tools; secrets never do, unless they are asked for by name.
+#[test]
+fn dot_files_of_tools_and_secrets_are_left_out_with_a_reason() {
+    let tree: &[(&str, &[u8])] = &[
+        (".github/workflows/ci.yml", b"on: push"),
+        (".eslintrc", b"{}"),
+        (".venv/lib/x.py", b""),
+        (".pytest_cache/v/x", b""),
+        (".DS_Store", b""),
+        (".env", b"KEY=1"),
+        (".env.local", b"KEY=1"),
+        (".env.example", b"KEY="),
+        ("deploy/server.PEM", b""),
+        ("deploy/id_rsa", b""),
+        ("deploy/id_rsa.pub", b""),
+        ("deploy/aws_credentials", b""),
+        ("src/credentials.rs", b""),
+        (".ssh/config", b""),
+        (".npmrc", b""),
+    ];
+    let shown = ".DS_Store: hidden\n.env.example\n.env.local: secret\n.env: secret\n.eslintrc\n\
+        .github/workflows/ci.yml\n.npmrc: secret\n.pytest_cache: hidden\n.ssh: secret\n.venv: hidden\n\
+        deploy/aws_credentials: secret\ndeploy/id_rsa.pub\ndeploy/id_rsa: secret\ndeploy/server.PEM: secret\n\
+        src/credentials.rs";
+    check(tree, &WalkRules::default(), shown);
+    let asked = |include: &[&str]| WalkRules {
+        include: include.iter().map(|glob| glob.to_string()).collect(),
+        ..WalkRules::default()
+    };
+    check(tree, &asked(&["deploy/**", "*"]), shown);
+    check(tree, &asked(&["*.pem", ".env*"]), ".env\n.env.example\n.env.local\n.pytest_cache: hidden\n.venv: hidden");
+    check(
+        &[(".offheapignore", b"!*\n!.env\n!.ssh/\n"), (".env", b""), (".npmrc", b""), (".ssh/config", b"")],
+        &WalkRules::default(),
+        ".env\n.npmrc: secret\n.offheapignore\n.ssh/config",
+    );
+}
+
+#[test]
+fn one_path_is_explained_by_the_rule_that_decides() {
+    let root = tempfile::tempdir().unwrap();
+    let tree: &[(&str, &[u8])] = &[
+        (".gitignore", b"# built\n/out/\n*.log\n"),
+        ("src/.gitignore", b"\n!keep.log  \n"),
+        ("src/keep.log", b""),
+        ("src/a.rs", b""),
+        ("src/a.log", b""),
+        ("out/deep/b.rs", b""),
+        ("node_modules/c/d.js", b""),
+        (".env", b""),
+        ("vendor/e.rs", b""),
+        ("Cargo.lock", b""),
+    ];
+    plant(root.path(), tree);
+    let tree = Tree::open(root.path()).unwrap();
+    let rules = WalkRules { exclude: vec!["vendor".into()], ..WalkRules::default() };
+    for (rel, expected) in [
+        ("src/a.rs", "src/a.rs File Wanted"),
+        ("src", "src Folder Wanted"),
+        ("src/new.rs", "src/new.rs None Wanted"),
+        ("src/keep.log", "src/keep.log File BroughtBack src/.gitignore:2:!keep.log"),
+        ("src/a.log", "src/a.log File Ignored .gitignore:3:*.log"),
+        ("src/gone/a.log", "src/gone/a.log None Ignored .gitignore:3:*.log"),
+        ("out/deep/b.rs", "out None Ignored .gitignore:2:/out/"),
+        ("node_modules/c/d.js", "node_modules None Pruned"),
+        (".env", ".env File Secret { pattern: \".env\" }"),
+        ("vendor/e.rs", "vendor None Excluded { glob: \"vendor\" }"),
+        ("Cargo.lock", "Cargo.lock File Skipped(Generated)"),
+        ("Cargo.lock/x", "Cargo.lock None Skipped(Vanished)"),
+    ] {
+        let decision = explain(&tree, &rules, Path::new(rel)).unwrap();
+        let because = match &decision.because {
+            Because::BroughtBack(rule) => format!("BroughtBack {}:{}:{}", rule.file, rule.line, rule.pattern),
+            Because::Ignored(rule) => format!("Ignored {}:{}:{}", rule.file, rule.line, rule.pattern),
+            other => format!("{other:?}"),
+        };
+        let kind = decision.kind.map_or("None".to_owned(), |kind| format!("{kind:?}"));
+        assert_eq!(format!("{} {kind} {because}", decision.at), expected, "{rel}");
+    }
+    assert!(explain(&tree, &rules, Path::new("../x")).is_err());
 }
