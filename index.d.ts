@@ -186,6 +186,14 @@ export interface IndexOptions extends CallOptions {
   onProgress?: (progress: Progress) => void;
 }
 
+/** How many files are left out for one reason. */
+export interface SkipCount {
+  /** The reason, as in {@link IndexReport.skipped}. */
+  reason: string;
+  /** Number of files, and of folders that were not entered. */
+  files: number;
+}
+
 /** The result of {@link Client.index}. */
 export interface IndexReport extends Answer {
   /** Number of the committed generation that searches use from now on. */
@@ -204,10 +212,14 @@ export interface IndexReport extends Answer {
   skipped: { path: string; reason: string }[];
   /** Number of files that were left out. */
   skippedTotal: number;
+  /** The same by reason. */
+  skippedByReason: SkipCount[];
   /** Number of chunks in the index. */
   chunks: number;
-  /** Number of chunks that have a vector. Below `chunks` only where files changed during the run. */
+  /** Number of chunks that have a vector. Below `chunks - textOnly` only where files changed during the run. */
   vectors: number;
+  /** Number of chunks of long texts, which are found by their words and never get a vector. */
+  textOnly: number;
   /** Number of vectors computed in this run. */
   embedded: number;
   /** Number of vectors taken from the cache in this run. */
@@ -342,6 +354,12 @@ export interface Coverage {
   chunks: number;
   /** Number of chunks that have a vector. 0 with mode `'regex'`. */
   vectors: number;
+  /** Number of chunks of long texts, which are found by their words and never get a vector. 0 with mode `'regex'`. */
+  textOnly: number;
+  /** Number of files of the project that are left out of the index. With mode `'regex'`, of those that this search looked at. */
+  skippedTotal: number;
+  /** The same by reason. */
+  skippedByReason: SkipCount[];
   /** True if the project is watched and the answer lacks no known change. Always true with mode `'regex'`. */
   fresh: boolean;
   /** Number of changed files and folders that wait to be indexed. Absent where it is not known. */
@@ -406,6 +424,12 @@ export interface IndexStatus {
   chunks: number;
   /** Number of chunks that have a vector. */
   vectors: number;
+  /** Number of chunks of long texts, which are found by their words and never get a vector. */
+  textOnly: number;
+  /** Number of files of the project that are left out of the index. */
+  skippedTotal: number;
+  /** The same by reason. */
+  skippedByReason: SkipCount[];
   /** Bytes on disk, the cache of vectors included. */
   bytes: number;
 }

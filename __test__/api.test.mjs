@@ -164,7 +164,7 @@ const FILES = {
   'picture.png': Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 0, 0, 0]),
   'strange.txt': Buffer.alloc(3000, 0xe4),
   'latin1.txt': Buffer.from([0x66, 0xfc, 0x72, 0x0a]),
-  'huge.txt': 'x'.repeat((1 << 20) + 1),
+  'huge.txt': 'x'.repeat((32 << 20) + 1),
   'secret.log': 'ignored_identifier\n',
   '.gitignore': '*.log\n',
 };

@@ -36,7 +36,7 @@ describe('a watched project', () => {
       const result = await client.search('bravo');
       return result.coverage.fresh && result;
     });
-    assert.deepEqual(coverage, { files: 2, chunks: 2, vectors: 2, fresh: true, pendingFiles: 0 });
+    assert.deepEqual(coverage, { files: 2, chunks: 2, vectors: 2, textOnly: 0, skippedTotal: 0, skippedByReason: [], fresh: true, pendingFiles: 0 });
   });
 
   test('a search that waits sees what was written before it, in every mode', async () => {

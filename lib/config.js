@@ -17,7 +17,8 @@ function readDaemonSection(project) {
   const folder = path.join(project, '.offheap');
   if (!lstatSync(folder).isDirectory()) return {};
   const { text, size } = readRegular(path.join(folder, 'config.json'), LIMITS.configBytes);
-  return size > LIMITS.configBytes ? {} : (JSON.parse(text).daemon ?? {});
+  // Some editors write a byte-order mark.
+  return size > LIMITS.configBytes ? {} : (JSON.parse(text.replace(/^\uFEFF/, '')).daemon ?? {});
 }
 
 /** Reads what a client needs to know: whether it may start a daemon, how often and after which pauses it may retry. */

@@ -3,6 +3,8 @@
 use napi_derive::napi;
 use offheap_protocol::message::{IndexReport, Progress};
 
+use super::{SkipCountResult, skip_counts};
+
 /// A `Progress`.
 #[napi(object)]
 pub struct ProgressEvent {
@@ -34,8 +36,10 @@ pub struct IndexResult {
     pub files_removed: f64,
     pub skipped: Vec<SkippedResult>,
     pub skipped_total: f64,
+    pub skipped_by_reason: Vec<SkipCountResult>,
     pub chunks: f64,
     pub vectors: f64,
+    pub text_only: f64,
     pub embedded: f64,
     pub reused: f64,
     pub tokens: f64,
@@ -61,8 +65,10 @@ impl From<IndexReport> for IndexResult {
             files_removed: report.files_removed as f64,
             skipped: skipped.collect(),
             skipped_total: report.skipped_total as f64,
+            skipped_by_reason: skip_counts(report.skipped_by_reason).0,
             chunks: report.chunks as f64,
             vectors: report.vectors as f64,
+            text_only: report.text_only as f64,
             embedded: report.embedded as f64,
             reused: report.reused as f64,
             tokens: report.tokens as f64,

@@ -4,7 +4,7 @@ use napi_derive::napi;
 use offheap_protocol::message::{Case, Fresh, Hit, Request, SearchMode, SearchReport, SearchRequest};
 use offheap_protocol::{Code, Fault};
 
-use super::milliseconds;
+use super::{SkipCountResult, milliseconds, skip_counts};
 
 /// How to search: the fields of a `SearchRequest` that JavaScript gave. Absent ones have their defaults.
 #[napi(object)]
@@ -66,6 +66,9 @@ pub struct CoverageResult {
     pub files: f64,
     pub chunks: f64,
     pub vectors: f64,
+    pub text_only: f64,
+    pub skipped_total: f64,
+    pub skipped_by_reason: Vec<SkipCountResult>,
     pub fresh: bool,
     pub pending_files: Option<f64>,
 }
@@ -140,6 +143,7 @@ impl From<Hit> for HitResult {
 
 impl From<SearchReport> for SearchResult {
     fn from(report: SearchReport) -> Self {
+        let (skipped_by_reason, skipped_total) = skip_counts(report.coverage.skipped_by_reason);
         SearchResult {
             hits: report.hits.into_iter().map(Into::into).collect(),
             mode: report.mode,
@@ -150,6 +154,9 @@ impl From<SearchReport> for SearchResult {
                 files: report.coverage.files as f64,
                 chunks: report.coverage.chunks as f64,
                 vectors: report.coverage.vectors as f64,
+                text_only: report.coverage.text_only as f64,
+                skipped_total,
+                skipped_by_reason,
                 fresh: report.coverage.fresh,
                 pending_files: report.coverage.pending_files.map(|n| n as f64),
             },

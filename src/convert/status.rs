@@ -1,9 +1,9 @@
 //! The daemon's status for JavaScript. The fields are documented in `offheap_protocol::message`.
 
 use napi_derive::napi;
-use offheap_protocol::message::{Latency, LoadStatus, StatusReport};
+use offheap_protocol::message::{IndexStatus, Latency, LoadStatus, StatusReport};
 
-use super::milliseconds;
+use super::{SkipCountResult, milliseconds, skip_counts};
 
 /// A `StatusReport`.
 #[napi(object)]
@@ -140,7 +140,26 @@ pub struct IndexStatusResult {
     pub files: f64,
     pub chunks: f64,
     pub vectors: f64,
+    pub text_only: f64,
+    pub skipped_total: f64,
+    pub skipped_by_reason: Vec<SkipCountResult>,
     pub bytes: f64,
+}
+
+impl From<IndexStatus> for IndexStatusResult {
+    fn from(index: IndexStatus) -> Self {
+        let (skipped_by_reason, skipped_total) = skip_counts(index.skipped_by_reason);
+        IndexStatusResult {
+            generation: index.generation as f64,
+            files: index.files as f64,
+            chunks: index.chunks as f64,
+            vectors: index.vectors as f64,
+            text_only: index.text_only as f64,
+            skipped_total,
+            skipped_by_reason,
+            bytes: index.bytes as f64,
+        }
+    }
 }
 
 impl From<StatusReport> for StatusResult {
@@ -161,13 +180,7 @@ impl From<StatusReport> for StatusResult {
                 kernel: model.kernel,
                 threads: model.threads,
             }),
-            index: status.index.map(|index| IndexStatusResult {
-                generation: index.generation as f64,
-                files: index.files as f64,
-                chunks: index.chunks as f64,
-                vectors: index.vectors as f64,
-                bytes: index.bytes as f64,
-            }),
+            index: status.index.map(Into::into),
             indexing: status.indexing,
             connections: status.connections,
             requests: status.requests as f64,

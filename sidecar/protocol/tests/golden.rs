@@ -10,7 +10,7 @@ use offheap_protocol::codec::{
 use offheap_protocol::message::{
     Case, Contribution, Coverage, CutOff, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, Latency, LoadStatus,
     ModelStatus, Phase, Priority, Progress, Request, RequestCounts, Response, SearchMode, SearchReport, SearchRequest,
-    SkippedFile, Span, StatusReport, SymbolMatch, TextKind, Vectors, WatchStatus,
+    SkipCount, SkippedFile, Span, StatusReport, SymbolMatch, TextKind, Vectors, WatchStatus,
 };
 use offheap_protocol::{Code, Fault};
 use support::{HELD, PEAK};
@@ -175,8 +175,9 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::Response(Response::Indexed(IndexReport {
             generation: 3, files: 2, files_changed: 1, files_removed: 300, skipped: vec![SkippedFile { path: "a.bin".into(), reason: "binary".into() }],
             chunks: 9, vectors: 8, embedded: 7, reused: 6, tokens: 70_000, text_ms: 5, total_ms: 1 << 40, skipped_total: 1, foreign: true,
+            skipped_by_reason: vec![SkipCount { reason: "binary".into(), files: 1 }], text_only: 2,
         })),
-            "03 03 02 01 fb2c01 0105612e62696e0662696e617279 09 08 07 06 fc70110100 05 fd0000000000010000 01 01"),
+            "03 03 02 01 fb2c01 0105612e62696e0662696e617279 09 08 07 06 fc70110100 05 fd0000000000010000 01 01 010662696e61727901 02"),
         (Message::Response(Response::Found(SearchReport {
             hits: vec![Hit {
                 path: "src/a.rs".into(), first_line: 1, last_line: 20, score: 0.5, language: "rust".into(),
@@ -186,17 +187,20 @@ fn golden() -> Vec<(Message, &'static str)> {
                 matches: vec![Span { line: 3, start: 4, end: 5 }],
             }],
             mode: "hybrid".into(), degraded: Some("why".into()), space: None, generation: 4,
-            coverage: Coverage { files: 9, chunks: 5, vectors: 6, fresh: true, pending_files: Some(251) },
+            coverage: Coverage { files: 9, chunks: 5, vectors: 6, fresh: true, pending_files: Some(251), text_only: 3, skipped_by_reason: vec![SkipCount { reason: "binary".into(), files: 2 }] },
             truncated: true, wait_us: 10, embed_us: 7, search_us: 8, read_only: true,
         })),
-            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 0104626d323500000040 01016208 66756e6374696f6e 03 056578616374 01030405 06687962726964 0103776879 00 04 09 05 06 01 01fbfb00 01 0a 07 08 01"),
+            "04 01 087372632f612e7273 01 14 0000003f 0472757374 0c6d6f642061203e20666e2062 010162 09666e20622829207b7d 01 0104626d323500000040 01016208 66756e6374696f6e 03 056578616374 01030405 06687962726964 0103776879 00 04 09 05 06 01 01fbfb00 03 010662696e61727902 01 0a 07 08 01"),
         (Message::Response(Response::Status(Box::new(StatusReport {
             version: "0.1.0".into(), pid: 4242, uptime_ms: 1, project: Some("/p".into()),
             model: Some(ModelStatus {
                 name: "mini".into(), architecture: "bert".into(), quantisation: "Q8_0".into(), dim: 384, context_length: 512,
                 fingerprint: "ab".into(), path: "/m.gguf".into(), kernel: "avx2".into(), threads: 2,
             }),
-            index: Some(IndexStatus { generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5 }),
+            index: Some(IndexStatus {
+                generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5, text_only: 6,
+                skipped_by_reason: vec![SkipCount { reason: "binary".into(), files: 7 }],
+            }),
             indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
             watch: Some(WatchStatus { state: "off".into(), folders: 3, pending: Some(2), busy: true, problem: Some("why".into()) }),
             transport: "tcp".into(), starts: 3, crashes: 1, read_only: true,
@@ -207,7 +211,7 @@ fn golden() -> Vec<(Message, &'static str)> {
                 cut_off: CutOff { malformed: 7, slow_reader: 8, slow_sender: 9 }, evictions: 10,
             },
         }))),
-            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01 fc00000100 02 010203fb2c01 04 05 06 0102040503 0100fbfb00 0000000000 070809 0a"),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 06 010662696e61727907 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01 fc00000100 02 010203fb2c01 04 05 06 0102040503 0100fbfb00 0000000000 070809 0a"),
         (Message::Response(Response::Cleared { embeddings: 65_536 }),
             "06 fc00000100"),
         (Message::Response(Response::Leaving),

@@ -64,9 +64,12 @@ pub struct DaemonConfig {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexConfig {
-    /// Larger files are not indexed.
+    /// Larger files are not parsed and get no vectors.
     #[cfg_attr(test, schemars(range(max = MAX_FILE_BYTES)))]
     pub max_file_bytes: u64,
+    /// Larger files are not indexed. Below it and above `max_file_bytes`, texts are found by their words alone.
+    #[cfg_attr(test, schemars(range(max = MAX_TEXT_BYTES)))]
+    pub max_text_bytes: u64,
     /// Only files that match are indexed, in `.gitignore` syntax; empty matches all.
     pub include: Vec<String>,
     /// Files that are not indexed, in `.gitignore` syntax, in addition to `.gitignore` and `.offheapignore`.
@@ -107,6 +110,7 @@ impl Default for IndexConfig {
     fn default() -> Self {
         IndexConfig {
             max_file_bytes: 1 << 20,
+            max_text_bytes: 32 << 20,
             include: Vec::new(),
             exclude: Vec::new(),
             spare_embeddings: offheap_engine::store::SPARE_EMBEDDINGS,
@@ -119,6 +123,7 @@ impl Default for IndexConfig {
 pub const MAX_CONFIG_BYTES: u64 = 256 << 10;
 // Upper limits of values: the file belongs to the repository, which the user may not trust.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
+pub const MAX_TEXT_BYTES: u64 = offheap_engine::walk::MAX_LONG_BYTES;
 pub const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
 const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
 /// The shortest and the longest interval of idle checks.
@@ -159,7 +164,8 @@ impl Config {
             Err(error @ Error::UnsafePath { .. }) => return Err(crate::fault::from_engine(&error)),
             Err(error) => return Err(invalid(crate::fault::chain(&error))),
         };
-        let mut config: Config = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text); // some editors write a byte-order mark
+        let mut config: Config = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
         if config.version.split('.').next() != CONFIG_VERSION.split('.').next() {
             return Err(invalid(format!("`version` is {}, this build reads {CONFIG_VERSION}", config.version)));
         }
@@ -180,6 +186,7 @@ impl Config {
         let mut notes = Vec::new();
         let Config { daemon, index, .. } = self;
         clamp(&mut notes, "index.max_file_bytes", &mut index.max_file_bytes, 0, MAX_FILE_BYTES);
+        clamp(&mut notes, "index.max_text_bytes", &mut index.max_text_bytes, 0, MAX_TEXT_BYTES);
         clamp(&mut notes, "index.spare_embeddings", &mut index.spare_embeddings, 0, MAX_SPARE_EMBEDDINGS);
         clamp(&mut notes, "daemon.ttl_minutes", &mut daemon.ttl_minutes, 0.0, MAX_TTL_MINUTES);
         let (shortest, longest) = CHECK_SECONDS;

@@ -8,4 +8,4 @@ mod tests;
 
 pub use directory::{has_index, init, init_in, place, place_in, project_folder};
 pub use environment::{kernel, max_waiting_bytes, may_watch, model_override, stall, threads};
-pub use file::{Config, DEFAULT_MODEL, DaemonConfig, IndexConfig};
+pub use file::{Config, DEFAULT_MODEL, DaemonConfig, IndexConfig, MAX_TEXT_BYTES};

@@ -7,7 +7,7 @@ use offheap_protocol::Code;
 use super::file::{
     LONGEST_IDLE, MAX_CONFIG_BYTES, MAX_DELAY_MS, MAX_DELAYS, MAX_FILE_BYTES, MAX_RETRIES, MAX_SPARE_EMBEDDINGS,
 };
-use super::{Config, DaemonConfig, init};
+use super::{Config, DaemonConfig, MAX_TEXT_BYTES, init};
 use crate::schema_file::assert_committed;
 
 #[test]
@@ -50,11 +50,12 @@ fn a_stranger_cannot_ask_for_everything() {
     init(temp.path()).expect("writable");
     let wish = r#"{"daemon":{"ttl_minutes":1e6,"auto_shutdown_on_idle":false,"eviction_check_interval_seconds":1e-9,
         "max_retries":4000000000,"retry_delays_ms":[100,4000000000]},
-        "index":{"max_file_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#;
+        "index":{"max_file_bytes":18446744073709551615,"max_text_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#;
     std::fs::write(temp.path().join(".offheap/config.json"), wish).expect("writable");
     let (config, notes) = Config::read_with_notes(temp.path()).expect("within limits");
-    assert_eq!(notes.len(), 7, "{notes:?}");
+    assert_eq!(notes.len(), 8, "{notes:?}");
     assert_eq!(config.index.max_file_bytes, MAX_FILE_BYTES);
+    assert_eq!(config.index.max_text_bytes, MAX_TEXT_BYTES);
     assert_eq!(config.index.spare_embeddings, MAX_SPARE_EMBEDDINGS);
     assert_eq!(config.daemon.ttl(), Duration::from_secs(24 * 3600));
     assert_eq!(config.daemon.longest_idle(), LONGEST_IDLE);
@@ -123,4 +124,14 @@ fn a_file_may_name_its_schema() {
     assert!(!Config::read(temp.path()).expect("a configuration").index.watch);
     std::fs::write(&file, r#"{"schema":"x"}"#).expect("writable");
     assert!(Config::read(temp.path()).expect_err("not a key").message.contains("schema"));
+}
+
+/// Notepad and PowerShell write one.
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_configuration() {
+    let temp = tempfile::tempdir().expect("temporary directory");
+    init(temp.path()).expect("writable");
+    let text = "\u{feff}{\"index\":{\"watch\":false}}";
+    std::fs::write(temp.path().join(".offheap/config.json"), text).expect("writable");
+    assert!(!Config::read(temp.path()).expect("a configuration").index.watch);
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch::Sender;
 use super::Project;
 use super::opening::Index;
 use super::runs::gave_way;
-use super::search::walk_rules;
+use super::search::{skip_counts, walk_rules};
 use super::watch::{Changes, Stage, Watch};
 use crate::config::{self, Config, IndexConfig};
 use crate::log::log;
@@ -164,6 +164,7 @@ impl Project {
             return Err(Fault::new(Code::Io, gone).hint("run `offheap index` again"));
         }
         let stats = store.snapshot().stats();
+        let skipped_by_reason = skip_counts(store.snapshot().skipped());
         self.wait_for_check(request.cancelled);
         Ok(IndexReport {
             generation: report.generation,
@@ -180,6 +181,8 @@ impl Project {
             text_ms: report.text.as_millis() as u64,
             total_ms: report.total.as_millis() as u64,
             foreign: was_foreign,
+            skipped_by_reason,
+            text_only: stats.text_only,
         })
     }
 

@@ -155,6 +155,8 @@ impl Project {
             chunks: stats.chunks,
             vectors: stats.vectors,
             bytes: snapshot.bytes_on_disk(),
+            text_only: stats.text_only,
+            skipped_by_reason: search::skip_counts(snapshot.skipped()),
         })
     }
 }

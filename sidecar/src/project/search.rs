@@ -9,7 +9,7 @@ use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Query};
 use offheap_engine::store::{Snapshot, Stats};
 use offheap_engine::walk::WalkRules;
-use offheap_protocol::message::{Case, Coverage, SearchMode, SearchReport, SearchRequest};
+use offheap_protocol::message::{Case, Coverage, SearchMode, SearchReport, SearchRequest, SkipCount};
 use offheap_protocol::{Code, Fault};
 
 use super::{Project, hits};
@@ -144,7 +144,12 @@ impl Project {
         Ok(SearchReport {
             hits: found.lines.into_iter().map(hits::line).collect(),
             mode: SearchMode::Regex.as_str().to_owned(),
-            coverage: Coverage { files: found.files, fresh: true, ..Coverage::default() },
+            coverage: Coverage {
+                files: found.files,
+                fresh: true,
+                skipped_by_reason: skip_counts(found.skipped.iter().map(|(reason, n)| (reason.as_str(), n))),
+                ..Coverage::default()
+            },
             truncated: found.truncated,
             search_us: started.elapsed().as_micros() as u64,
             ..SearchReport::default()
@@ -156,7 +161,15 @@ impl Project {
         let stats = snapshot.stats();
         let (known_fresh, pending_files) = self.watch.freshness(text_only);
         let fresh = is_current || (known_fresh && !self.is_indexing());
-        Coverage { files: stats.files, chunks: stats.chunks, vectors: stats.vectors, fresh, pending_files }
+        Coverage {
+            files: stats.files,
+            chunks: stats.chunks,
+            vectors: stats.vectors,
+            fresh,
+            pending_files,
+            text_only: stats.text_only,
+            skipped_by_reason: skip_counts(snapshot.skipped()),
+        }
     }
 }
 
@@ -174,8 +187,9 @@ fn vector_use(mode: SearchMode, vector: QueryVector, stats: &Stats) -> Result<Ve
     let space = model.space();
     match &stats.space {
         Some(indexed) if *indexed == space => {
-            let degraded = (stats.vectors < stats.chunks)
-                .then(|| format!("{} of {} chunks have vectors so far", stats.vectors, stats.chunks));
+            let n_chunks = stats.chunks.saturating_sub(stats.text_only);
+            let degraded = (stats.vectors < n_chunks)
+                .then(|| format!("{} of {n_chunks} chunks have vectors so far", stats.vectors));
             Ok(VectorUse { row: Some(row), kernel: Some(model.kernel.0), space: Some(space.id), degraded })
         }
         None if mode == SearchMode::Hybrid => Ok(text_only("no vectors yet")),
@@ -190,6 +204,12 @@ fn vector_use(mode: SearchMode, vector: QueryVector, stats: &Stats) -> Result<Ve
 /// Which files belong to a project, as its configuration says.
 pub fn walk_rules(config: IndexConfig) -> WalkRules {
     // Each key is named, so that a new one is not forgotten here.
-    let IndexConfig { max_file_bytes, include, exclude, spare_embeddings: _, watch: _ } = config;
-    WalkRules { max_file_bytes, include, exclude }
+    let IndexConfig { max_file_bytes, max_text_bytes, include, exclude, spare_embeddings: _, watch: _ } = config;
+    WalkRules { max_file_bytes, max_text_bytes, include, exclude }
+}
+
+/// Counts of files that were left out, for a report.
+pub fn skip_counts<'a, R: AsRef<str>>(counts: impl IntoIterator<Item = (R, &'a u64)>) -> Vec<SkipCount> {
+    let count = |(reason, files): (R, &u64)| SkipCount { reason: reason.as_ref().to_owned(), files: *files };
+    counts.into_iter().map(count).collect()
 }

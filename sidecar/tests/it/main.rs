@@ -20,6 +20,8 @@ mod cli;
 #[cfg(unix)]
 mod search;
 #[cfg(unix)]
+mod content;
+#[cfg(unix)]
 mod upgrade;
 #[cfg(unix)]
 mod recovery;

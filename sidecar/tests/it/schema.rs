@@ -87,7 +87,9 @@ fn the_output_of_each_command_fits_the_schema() {
     let schema = schema();
     let world = World::new();
     world.write("hello.py", "def greet(name):\n    return f\"hello {name}\"\n");
-    world.write("nul.txt", b"text\0with a nul");
+    world.write("nul.txt", b"\0\x01\x02\x03 with a text");
+    world.write(".gitignore", "*.log\n");
+    world.write("a.log", "x");
     let fits = |document: &str, args: &[&str]| {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         assert_fits(&schema, document, &world.run(&args).json());

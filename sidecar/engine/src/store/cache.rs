@@ -18,6 +18,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use sha2::{Digest, Sha256};
 
 use super::files::{CACHE, DAMAGED_CACHE};
+use super::skipped::{self, SKIPPED, SkippedRecord};
 use crate::disk::Folder;
 use crate::vector::f16_values;
 use crate::{Error, Result};
@@ -50,6 +51,18 @@ pub struct FileRecord {
     pub mtime_ns: i64,
     /// Chunks made of it.
     pub n_chunks: u32,
+}
+
+/// Changes of what is known about files. `None` removes one.
+pub struct Tables<'a> {
+    /// Files of the index.
+    pub files: &'a BTreeMap<String, Option<FileRecord>>,
+    /// That table is emptied first.
+    pub replace_files: bool,
+    /// Files that are left out.
+    pub skipped: &'a BTreeMap<String, Option<SkippedRecord>>,
+    /// That table is emptied first.
+    pub replace_skipped: bool,
 }
 
 /// The key of a vector in the cache.
@@ -87,7 +100,7 @@ impl Cache {
     ///
     /// After an I/O error redb refuses everything until it is opened again, so it is closed. After damage it is moved
     /// aside as well; the error is returned all the same, since what `work` relied on is gone.
-    fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
+    pub(super) fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
         let mut slot = self.db.borrow_mut();
         let path = self.folder.path_of(CACHE);
         // A link in its place is not damage, and nothing is moved aside for it.
@@ -194,22 +207,22 @@ impl Cache {
         })
     }
 
-    /// Writes one generation's changes in one transaction. `None` removes a file; `replace` empties the table first.
+    /// Writes one generation's changes in one transaction.
     pub fn apply<'a>(
         &self,
         generation: u64,
-        replace: bool,
-        files: &BTreeMap<String, Option<FileRecord>>,
+        tables: &Tables<'_>,
         rows: impl Iterator<Item = (VectorKey, &'a [u8])>,
     ) -> Result<()> {
         self.run(|db| {
             let write = db.begin_write()?;
-            if replace {
+            if tables.replace_files {
                 write.delete_table(FILES)?;
             }
+            skipped::write(&write, tables.replace_skipped, tables.skipped)?;
             {
                 let mut table = write.open_table(FILES)?;
-                for (rel, record) in files {
+                for (rel, record) in tables.files {
                     match record {
                         Some(record) => table.insert(rel.as_str(), encode(record).as_slice())?,
                         None => table.remove(rel.as_str())?,
@@ -295,6 +308,7 @@ fn open_tables(file: File) -> Result<Database, redb::Error> {
     let has_tables = read.open_table(VECTORS).is_ok()
         && read.open_table(USED).is_ok()
         && read.open_table(FILES).is_ok()
+        && read.open_table(SKIPPED).is_ok()
         && read.open_table(META).is_ok();
     read.close()?;
     if !has_tables {
@@ -302,6 +316,7 @@ fn open_tables(file: File) -> Result<Database, redb::Error> {
         write.open_table(VECTORS)?;
         write.open_table(USED)?;
         write.open_table(FILES)?;
+        write.open_table(SKIPPED)?;
         write.open_table(META)?;
         write.commit()?;
     }

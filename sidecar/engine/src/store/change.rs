@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::Store;
-use super::cache::FileRecord;
+use super::cache::{FileRecord, Tables};
 use super::files;
 use super::segments::Built;
+use super::skipped::SkippedRecord;
 use super::types::{NewChunk, Space};
 use crate::text::record::{StoredChunk, StoredSymbol};
+use crate::vector::manifest::TextOnly;
 use crate::vector::search::dimension_error;
 use crate::vector::{Bitmap, Rows, normalised};
 use crate::{Error, Result};
@@ -20,6 +22,10 @@ pub(super) struct Changes {
     /// Everything committed before is dropped.
     pub cleared: bool,
     pub files: BTreeMap<String, Option<FileRecord>>,
+    /// Files that are left out, or no longer are.
+    pub skipped: BTreeMap<String, Option<SkippedRecord>>,
+    /// Long texts that were put, or dropped.
+    pub text_only: BTreeMap<String, Option<TextOnly>>,
     /// Committed chunks that are gone.
     pub removed: HashSet<u64>,
     /// A space other than the committed one.
@@ -45,20 +51,7 @@ impl Store {
         self.changing(|store| {
             store.drop_chunks(rel)?;
             for chunk in chunks {
-                let stored = StoredChunk {
-                    chunk_id: store.changes.next_chunk_id,
-                    rel: rel.to_string(),
-                    language: chunk.languages.first().unwrap_or(&language).to_string(),
-                    file_hash: record.hash,
-                    bytes: chunk.bytes.clone(),
-                    first_line: chunk.first_line,
-                    last_line: chunk.last_line,
-                    scope: chunk.scope.to_string(),
-                    symbols: chunk.symbols.iter().map(stored_symbol).collect(),
-                    key: chunk.key,
-                };
-                store.text.add(&stored, chunk.text, chunk.languages.iter().skip(1).copied())?;
-                store.changes.next_chunk_id += 1;
+                store.add_chunk(rel, language, record.hash, chunk)?;
             }
             store.changes.files.insert(rel.to_string(), Some(record));
             Ok(())
@@ -150,11 +143,33 @@ impl Store {
         result
     }
 
-    fn drop_chunks(&mut self, rel: &str) -> Result<()> {
+    /// Adds a chunk of a file whose old chunks were dropped.
+    pub(super) fn add_chunk(&mut self, rel: &str, language: &str, file_hash: [u8; 32], chunk: &NewChunk) -> Result<()> {
+        let stored = StoredChunk {
+            chunk_id: self.changes.next_chunk_id,
+            rel: rel.to_string(),
+            language: chunk.languages.first().unwrap_or(&language).to_string(),
+            file_hash,
+            bytes: chunk.bytes.clone(),
+            first_line: chunk.first_line,
+            last_line: chunk.last_line,
+            scope: chunk.scope.to_string(),
+            symbols: chunk.symbols.iter().map(stored_symbol).collect(),
+            key: chunk.key,
+        };
+        self.text.add(&stored, chunk.text, chunk.languages.iter().skip(1).copied())?;
+        self.changes.next_chunk_id += 1;
+        Ok(())
+    }
+
+    pub(super) fn drop_chunks(&mut self, rel: &str) -> Result<()> {
         if !self.changes.cleared {
             self.changes.removed.extend(self.snapshot().text.ids_of_path(rel)?);
         }
         self.text.remove_path(rel)?;
+        if self.manifest.text_only.contains_key(rel) || self.changes.text_only.contains_key(rel) {
+            self.changes.text_only.insert(rel.to_string(), None);
+        }
         self.changes.text = true;
         Ok(())
     }
@@ -167,6 +182,12 @@ impl Store {
 }
 
 impl Changes {
+    /// What the cache gets to know about files.
+    pub fn tables(&self) -> Tables<'_> {
+        let Changes { files, skipped, cleared, .. } = self;
+        Tables { files, replace_files: *cleared, skipped, replace_skipped: *cleared }
+    }
+
     /// Whether nothing waits for the next commit.
     pub fn is_empty(&self) -> bool {
         !self.text
@@ -175,6 +196,7 @@ impl Changes {
             && self.rows.is_empty()
             && self.replaced.is_none()
             && self.files.is_empty()
+            && self.skipped.is_empty()
     }
 }
 

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Store;
-use super::cache::{Cache, FileRecord, vector_key};
+use super::cache::{Cache, FileRecord, Tables, vector_key};
 use super::change::Changes;
 use super::files::is_vector_file;
 use super::segments::{entry, living_entries, next_file, plan_merge};
 use super::snapshot::{MANIFEST_BYTES, Snapshot, load};
+use super::text_only::text_only;
 use crate::vector::RowSource;
 use crate::vector::bytes::checksum;
 use crate::vector::manifest::{Manifest, Payload, SegmentEntry};
@@ -59,11 +60,12 @@ impl Store {
         self.changing(|store| {
             let changes = &store.changes;
             let rows_changed = !changes.rows.is_empty() || changes.replaced.is_some();
-            if changes.text || changes.cleared || changes.space.is_some() || rows_changed {
+            let skips_changed = !changes.skipped.is_empty() && store.count_skipped()? != store.manifest.skipped;
+            if changes.text || changes.cleared || changes.space.is_some() || rows_changed || skips_changed {
                 store.commit_generation()?;
-            } else if !changes.files.is_empty() {
+            } else if !changes.files.is_empty() || !changes.skipped.is_empty() {
                 let generation = store.manifest.generation;
-                store.ask(|cache| cache.apply(generation, false, &changes.files, std::iter::empty()))?;
+                store.ask(|cache| cache.apply(generation, &changes.tables(), std::iter::empty()))?;
                 store.forget_changes();
             }
             Ok(store.manifest.generation)
@@ -92,7 +94,7 @@ impl Store {
         let space_id = manifest.space.as_deref().unwrap_or_default();
         let rows = changes.keys.iter().enumerate();
         let rows = rows.map(|(row, key)| (vector_key(space_id, key), changes.rows.f16_bytes(row)));
-        let applied = self.cache.apply(manifest.generation, changes.cleared, &changes.files, rows);
+        let applied = self.cache.apply(manifest.generation, &changes.tables(), rows);
         let renewed = applied.is_err() && self.cache.was_renewed();
         if !renewed {
             applied?;
@@ -116,6 +118,8 @@ impl Store {
             generation: self.manifest.generation + 1,
             next_chunk_id: *next_chunk_id,
             segments: Vec::new(),
+            skipped: self.count_skipped()?,
+            text_only: text_only(&self.manifest.text_only, &self.changes),
             ..self.manifest.clone()
         };
         if let Some(space) = space {
@@ -222,7 +226,10 @@ impl Store {
                 }
             },
         )?;
-        let apply = || self.cache.apply(self.manifest.generation, true, &files, std::iter::empty());
+        // What is known about files that are left out depends on no generation.
+        let nothing = BTreeMap::new();
+        let tables = Tables { files: &files, replace_files: true, skipped: &nothing, replace_skipped: false };
+        let apply = || self.cache.apply(self.manifest.generation, &tables, std::iter::empty());
         match apply() {
             Err(_) if self.cache.was_renewed() => apply()?,
             applied => applied?,

@@ -23,7 +23,9 @@ mod format;
 mod maintain;
 mod place;
 mod segments;
+mod skipped;
 mod snapshot;
+mod text_only;
 mod types;
 mod verify;
 
@@ -37,7 +39,9 @@ pub use self::commit::Step;
 pub use self::maintain::Maintenance;
 pub use self::place::{Place, Stamp};
 pub use self::segments::Built;
-pub use self::snapshot::{Reader, Snapshot, Stats};
+pub use self::skipped::SkippedRecord;
+pub use self::snapshot::{IndexedFile, Reader, Snapshot, Stats};
+pub use self::text_only::AddChunk;
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;
 pub use crate::text::filter::Filter;
@@ -292,6 +296,9 @@ impl Store {
         let mut embedded = self.changes.embedded.clone();
         if self.changes.space.is_none() {
             snapshot.vectors.chunk_ids().for_each(|id| embedded.insert(id));
+        }
+        for file in self.text_only().values() {
+            (file.first..file.first + file.chunks).for_each(|id| embedded.insert(id));
         }
         let is_pending = |id: u64| !embedded.contains(id) && !self.changes.removed.contains(&id);
         let mut files: BTreeMap<String, PendingFile> = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! What readers see: one generation, text and vectors together, for as long as they hold it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,6 +35,21 @@ pub struct Snapshot {
     pub(super) vectors: Vectors,
 }
 
+/// A file of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexedFile {
+    /// The name of its language.
+    pub language: String,
+    /// The identity of the text that its chunks were cut from.
+    pub hash: [u8; 32],
+    /// Its chunks.
+    pub chunks: u64,
+    /// Those of them that have a vector.
+    pub vectors: u64,
+    /// Its chunks never get a vector.
+    pub text_only: bool,
+}
+
 /// Figures about a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -43,6 +59,8 @@ pub struct Stats {
     pub chunks: u64,
     /// Chunks that have a vector.
     pub vectors: u64,
+    /// Chunks of long texts, which never get one.
+    pub text_only: u64,
     /// The model space of the vectors.
     pub space: Option<Space>,
 }
@@ -54,8 +72,24 @@ impl Snapshot {
             files: self.manifest.files,
             chunks: self.text.n_chunks(),
             vectors: self.vectors.len() as u64,
+            text_only: self.manifest.text_only_chunks(),
             space: self.space(),
         }
+    }
+
+    /// How many files were left out, by the name of the reason.
+    pub fn skipped(&self) -> &BTreeMap<String, u64> {
+        &self.manifest.skipped
+    }
+
+    /// Bytes of all long texts.
+    pub fn text_only_bytes(&self) -> u64 {
+        self.manifest.text_only.values().map(|file| file.bytes).sum()
+    }
+
+    /// Whether the index has this file as a long text, whose chunks never get a vector.
+    pub fn is_text_only(&self, rel: &str) -> bool {
+        self.manifest.text_only.contains_key(rel)
     }
 
     /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the
@@ -101,6 +135,16 @@ impl Snapshot {
     /// Whether a file of the index has this path.
     pub fn has_path(&self, rel: &str) -> Result<bool> {
         self.text.has_path(rel)
+    }
+
+    /// A file of the index by its path; `None` also for one that has no chunk.
+    pub fn file(&self, rel: &str) -> Result<Option<IndexedFile>> {
+        let ids = self.text.ids_of_path(rel)?;
+        let Some(first) = ids.first() else { return Ok(None) };
+        let Some(chunk) = self.text.chunks(&[*first])?.pop().flatten() else { return Ok(None) };
+        let vectors = ids.iter().filter(|id| self.vectors.contains(**id)).count() as u64;
+        let (language, hash, text_only) = (chunk.language, chunk.file_hash, self.is_text_only(rel));
+        Ok(Some(IndexedFile { language, hash, chunks: ids.len() as u64, vectors, text_only }))
     }
 
     /// Definitions whose name fits `name`, best first, and whether there are more; see [`crate::text::symbols`].

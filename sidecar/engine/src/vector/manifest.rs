@@ -4,6 +4,7 @@
 //! Its own checksum travels in the payload of the full-text commit of the same generation, which is what makes the
 //! two halves of the index one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,23 @@ pub struct Manifest {
     pub next_segment: u64,
     /// The segments.
     pub segments: Vec<SegmentEntry>,
+    /// How many files were left out, by the name of the reason.
+    #[serde(default)]
+    pub skipped: BTreeMap<String, u64>,
+    /// Long texts, by path: their chunks never get a vector.
+    #[serde(default)]
+    pub text_only: BTreeMap<String, TextOnly>,
+}
+
+/// A long text: its chunks have consecutive ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextOnly {
+    /// The first chunk id.
+    pub first: u64,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// Length of the file.
+    pub bytes: u64,
 }
 
 /// One segment of a generation.
@@ -67,13 +85,19 @@ impl Manifest {
             return Err(damaged("checksum differs from the one in the commit"));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| damaged(&e.to_string()))?;
-        if manifest.next_chunk_id > MAX_CHUNK_ID {
+        let beyond = |file: &TextOnly| file.first.saturating_add(file.chunks) > manifest.next_chunk_id;
+        if manifest.next_chunk_id > MAX_CHUNK_ID || manifest.text_only.values().any(beyond) {
             return Err(damaged("its counter is beyond every index"));
         }
         if manifest.generation != expected.generation {
             return Err(damaged("belongs to another generation"));
         }
         Ok(manifest)
+    }
+
+    /// Chunks that never get a vector.
+    pub fn text_only_chunks(&self) -> u64 {
+        self.text_only.values().map(|file| file.chunks).sum()
     }
 
     /// All entries, dead ones included.

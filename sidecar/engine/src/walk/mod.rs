@@ -7,6 +7,7 @@
 mod content;
 mod explain;
 pub(crate) mod globs;
+mod long;
 mod names;
 mod rules;
 mod source;
@@ -37,7 +38,8 @@ pub struct SourceFile {
 /// Why a file is not source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SkipReason {
-    /// Longer than [`WalkRules::max_file_bytes`].
+    /// Longer than [`WalkRules::max_file_bytes`] and [`WalkRules::max_text_bytes`], or one long text more than
+    /// [`MAX_LONG_BYTES`] have room for.
     TooLarge,
     /// The content is not text: it has the beginning of another format, or bytes that text does not have.
     Binary,
@@ -78,8 +80,11 @@ pub struct Skipped {
 /// What a project adds to the ignore files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkRules {
-    /// Longest file that is read.
+    /// Longest file that is read as a whole, parsed and embedded.
     pub max_file_bytes: u64,
+    /// Longest text that is read in parts, found by its words and by regular expressions only. Where it is not above
+    /// [`WalkRules::max_file_bytes`], there are no such texts.
+    pub max_text_bytes: u64,
     /// Gitignore-style globs; when there are any, only files that match one are source. They never bring back
     /// what an ignore file leaves out.
     pub include: Vec<String>,
@@ -105,57 +110,71 @@ pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 /// The name of a repository's own rules, in its `.git/info`.
 pub const EXCLUDE: &str = "exclude";
 
-pub use self::explain::{Because, PathDecision, RulePlace, explain};
+pub use self::explain::{Because, PathDecision, PathKind, RulePlace, explain};
+pub use self::long::{LongSource, PART_BYTES, Part, Parts};
 pub use self::names::PRUNED;
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
 pub use self::source::{ContentHash, NotSource, Source, content_hash, read_source, source};
+pub(crate) use self::walker::is_within;
+
+/// Texts that are read in parts are indexed up to this sum, in the order of their paths: each MiB has a thousand chunks.
+pub const MAX_LONG_BYTES: u64 = 128 << 20;
+
+/// Gives each reason its name, and lists them.
+macro_rules! names {
+    ($(SkipReason::$reason:ident => $name:literal,)*) => {
+        impl SkipReason {
+            /// Every reason.
+            pub const ALL: &[SkipReason] = &[$(SkipReason::$reason),*];
+
+            /// A stable name for reports, and in the file table.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(SkipReason::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    SkipReason::TooLarge => "too_large",
+    SkipReason::Binary => "binary",
+    SkipReason::Generated => "generated",
+    SkipReason::UnknownEncoding => "unknown_encoding",
+    SkipReason::NonUtf8Path => "non_utf8_path",
+    SkipReason::Symlink => "symlink",
+    SkipReason::NotAFile => "not_a_file",
+    SkipReason::TooManyRules => "too_many_rules",
+    SkipReason::PathTooLong => "path_too_long",
+    SkipReason::Hidden => "hidden",
+    SkipReason::Secret => "secret",
+    SkipReason::Unreadable => "unreadable",
+    SkipReason::Vanished => "vanished",
+}
 
 impl SkipReason {
-    /// A stable name for reports, and in the file table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SkipReason::TooLarge => "too_large",
-            SkipReason::Binary => "binary",
-            SkipReason::Generated => "generated",
-            SkipReason::UnknownEncoding => "unknown_encoding",
-            SkipReason::NonUtf8Path => "non_utf8_path",
-            SkipReason::Symlink => "symlink",
-            SkipReason::NotAFile => "not_a_file",
-            SkipReason::TooManyRules => "too_many_rules",
-            SkipReason::PathTooLong => "path_too_long",
-            SkipReason::Hidden => "hidden",
-            SkipReason::Secret => "secret",
-            SkipReason::Unreadable => "unreadable",
-            SkipReason::Vanished => "vanished",
-        }
-    }
-
     /// The reason of that name.
     pub fn named(name: &str) -> Option<SkipReason> {
-        SkipReason::ALL.into_iter().find(|reason| reason.as_str() == name)
+        SkipReason::ALL.iter().copied().find(|reason| reason.as_str() == name)
     }
-
-    /// Every reason.
-    pub const ALL: [SkipReason; 13] = [
-        SkipReason::TooLarge,
-        SkipReason::Binary,
-        SkipReason::Generated,
-        SkipReason::UnknownEncoding,
-        SkipReason::NonUtf8Path,
-        SkipReason::Symlink,
-        SkipReason::NotAFile,
-        SkipReason::TooManyRules,
-        SkipReason::Hidden,
-        SkipReason::Secret,
-        SkipReason::PathTooLong,
-        SkipReason::Unreadable,
-        SkipReason::Vanished,
-    ];
 }
 
 impl Default for WalkRules {
     fn default() -> Self {
-        WalkRules { max_file_bytes: 1024 * 1024, include: Vec::new(), exclude: Vec::new() }
+        WalkRules { max_file_bytes: 1 << 20, max_text_bytes: 32 << 20, include: Vec::new(), exclude: Vec::new() }
+    }
+}
+
+impl WalkRules {
+    /// Longest file that is read at all.
+    pub fn longest(&self) -> u64 {
+        self.max_file_bytes.max(self.max_text_bytes)
+    }
+
+    /// Whether a file of this length is read in parts.
+    pub fn is_long(&self, length: u64) -> bool {
+        self.max_file_bytes < length
     }
 }
 

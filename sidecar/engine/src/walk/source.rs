@@ -110,7 +110,7 @@ fn with_line_feeds(text: String) -> String {
     text.replace('\r', "\n")
 }
 
-fn ends_lines_with_returns(text: &str) -> bool {
+pub(super) fn ends_lines_with_returns(text: &str) -> bool {
     text.contains('\r') && !text.contains('\n')
 }
 

@@ -113,7 +113,7 @@ fn text_is_decoded_without_its_mark_and_with_line_feeds() {
 #[test]
 fn every_reason_is_known_by_its_name() {
     for reason in SkipReason::ALL {
-        assert_eq!(SkipReason::named(reason.as_str()), Some(reason));
+        assert_eq!(SkipReason::named(reason.as_str()), Some(*reason));
     }
     assert_eq!(SkipReason::named("not_utf8"), None);
 }

@@ -270,7 +270,7 @@ impl<'a> Walker<'a> {
             return Err(reason);
         }
         let (length, mtime_ns) = entry.length_and_mtime().map_err(|error| reason_of(&error))?;
-        if self.rules.max_file_bytes < length {
+        if self.rules.longest() < length {
             return Err(SkipReason::TooLarge);
         }
         Ok((length, mtime_ns))
@@ -283,7 +283,7 @@ impl<'a> Walker<'a> {
 }
 
 /// Whether `rel` is one of `paths` or lies below one.
-pub(super) fn is_within(paths: &BTreeSet<String>, rel: &str) -> bool {
+pub(crate) fn is_within(paths: &BTreeSet<String>, rel: &str) -> bool {
     paths.contains(rel) || rel.match_indices('/').any(|(at, _)| paths.contains(&rel[..at]))
 }
 

@@ -33,6 +33,10 @@ pub struct IndexReport {
     pub skipped_total: u64,
     /// Whether an index was found that this user did not make on this machine. It was discarded and built anew.
     pub foreign: bool,
+    /// All files that were not indexed, by reason.
+    pub skipped_by_reason: Vec<SkipCount>,
+    /// Chunks of long texts, which are found by their words and never get a vector.
+    pub text_only: u64,
 }
 
 /// One file that was not indexed.
@@ -43,6 +47,15 @@ pub struct SkippedFile {
     /// One of "too_large", "binary", "generated", "unknown_encoding", "non_utf8_path", "symlink", "not_a_file",
     /// "too_many_rules", "hidden", "secret", "path_too_long", "unreadable", "vanished".
     pub reason: String,
+}
+
+/// How many files are not indexed for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipCount {
+    /// As in [`SkippedFile::reason`].
+    pub reason: String,
+    /// How many files, and folders that were not entered.
+    pub files: u64,
 }
 
 /// How far an index run is. Frames may be lost: each replaces the one before.

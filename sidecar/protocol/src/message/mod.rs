@@ -17,7 +17,7 @@ mod printable;
 
 pub use embed::{EmbedTiming, Priority, TextKind, Vectors};
 pub use fault::{Code, Fault};
-pub use index::{IndexReport, Phase, Progress, SkippedFile};
+pub use index::{IndexReport, Phase, Progress, SkipCount, SkippedFile};
 pub use printable::{is_obeyed, printable};
 pub use request::{Request, Response};
 pub use search::{

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SkipCount;
+
 /// What a `Search` request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchRequest {
@@ -128,7 +130,7 @@ pub struct SearchReport {
 }
 
 /// What a search covered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Files in the index; with "regex", files that were read.
     pub files: u64,
@@ -141,6 +143,10 @@ pub struct Coverage {
     pub fresh: bool,
     /// Changed files and folders that wait to be indexed; `None` where their number is not known.
     pub pending_files: Option<u64>,
+    /// Chunks of long texts, which never get a vector; 0 with "regex".
+    pub text_only: u64,
+    /// Files of the project that are not in the index, by reason; with "regex", files that were left out of this search.
+    pub skipped_by_reason: Vec<SkipCount>,
 }
 
 /// One hit: a ranked chunk; with "regex" a line that matches, with "symbol" a definition.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SkipCount;
+
 /// The answer to a `Status` request. Counters begin at 0 with the daemon, except `starts` and `crashes`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -163,4 +165,8 @@ pub struct IndexStatus {
     pub vectors: u64,
     /// Size on disk, bytes, the embedding cache included.
     pub bytes: u64,
+    /// Chunks of long texts, which never get a vector.
+    pub text_only: u64,
+    /// Files of the project that are not in the index, by reason.
+    pub skipped_by_reason: Vec<SkipCount>,
 }

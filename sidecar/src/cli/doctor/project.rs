@@ -60,7 +60,7 @@ pub fn index(root: &Path) -> Vec<Check> {
                 "{} files, {} chunks, {} vectors, generation {}",
                 stats.files, stats.chunks, stats.vectors, snapshot.generation
             );
-            match stats.vectors < stats.chunks {
+            match stats.vectors + stats.text_only < stats.chunks {
                 true => warning("index", format!("{text}: some chunks have no vector"), "run `offheap index`"),
                 false => ok("index", text),
             }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use offheap_protocol::message::{
-    Hit, IndexReport, Latency, LoadStatus, SearchReport, StatusReport, WatchStatus, printable,
+    Hit, IndexReport, Latency, LoadStatus, SearchReport, SkipCount, StatusReport, WatchStatus, printable,
 };
 
 use super::json::{Check, CheckState};
@@ -36,12 +36,40 @@ pub fn index(root: &Path, report: &IndexReport) {
         "  {} vectors computed ({} tokens, {rate:.0} chunks/s), {} found in the cache",
         report.embedded, report.tokens, report.reused
     ));
-    if report.vectors < report.chunks {
-        say(&format!(
-            "  {} chunks changed on disk during the run: run `offheap index` again",
-            report.chunks - report.vectors
-        ));
+    let changed = report.chunks.saturating_sub(report.text_only).saturating_sub(report.vectors);
+    if changed > 0 {
+        say(&format!("  {changed} chunks changed on disk during the run: run `offheap index` again"));
     }
+    if report.text_only > 0 {
+        say(&format!("  {} chunks are of long texts: found by their words, without vectors", report.text_only));
+    }
+    skipped(report);
+}
+
+/// Greatest number of examples for each reason.
+const SHOWN_SKIPS: usize = 3;
+
+/// Prints which files were left out, by reason.
+fn skipped(report: &IndexReport) {
+    for count in &report.skipped_by_reason {
+        let of_reason = report.skipped.iter().filter(|file| file.reason == count.reason);
+        let examples: Vec<String> = of_reason.take(SHOWN_SKIPS).map(|file| clean(&file.path)).collect();
+        let more = if count.files > examples.len() as u64 { ", ..." } else { "" };
+        say(&format!("    {:>6} {}: {}{more}", count.files, count.reason, examples.join(", ")));
+    }
+    if report.skipped_total > 0 {
+        say("  `offheap index --json` lists all");
+    }
+}
+
+/// How many files are left out, in words: `; 3 files skipped (2 binary, 1 hidden)`.
+fn left_out(counts: &[SkipCount]) -> String {
+    let n: u64 = counts.iter().map(|count| count.files).sum();
+    if n == 0 {
+        return String::new();
+    }
+    let reasons: Vec<String> = counts.iter().map(|count| format!("{} {}", count.files, clean(&count.reason))).collect();
+    format!("; {} skipped ({})", counted(n, "file"), reasons.join(", "))
 }
 
 /// Greatest number of lines of a chunk that are printed.
@@ -130,10 +158,11 @@ fn counted(n: u64, name: &str) -> String {
 fn summary(report: &SearchReport) -> String {
     let ms = |us: u64| us as f64 / 1e3;
     let more = if report.truncated { ", there are more" } else { "" };
-    let (n, mode, coverage) = (report.hits.len(), &report.mode, report.coverage);
+    let (n, mode, coverage) = (report.hits.len(), &report.mode, &report.coverage);
+    let left_out = left_out(&coverage.skipped_by_reason);
     if mode == "regex" {
         let (lines, files) = (if n == 1 { "line matches" } else { "lines match" }, counted(coverage.files, "file"));
-        return format!("{n} {lines} in {files} read{more}: {:.1} ms", ms(report.search_us));
+        return format!("{n} {lines} in {files} read{more}{left_out}: {:.1} ms", ms(report.search_us));
     }
     let pending = match coverage.pending_files {
         Some(1) => "; 1 changed file is not indexed yet".to_owned(),
@@ -141,7 +170,7 @@ fn summary(report: &SearchReport) -> String {
         _ => String::new(),
     };
     format!(
-        "{}{more}, {mode} search over {}{pending}: embedding {:.1} ms, search {:.1} ms",
+        "{}{more}, {mode} search over {}{pending}{left_out}: embedding {:.1} ms, search {:.1} ms",
         counted(n as u64, "hit"),
         counted(coverage.chunks, "chunk"),
         ms(report.embed_us),
@@ -161,12 +190,13 @@ pub fn status(status: &StatusReport) {
     });
     let index = status.index.as_ref().map(|i| {
         format!(
-            "{} files, {} chunks, {} vectors, generation {}, {}",
+            "{} files, {} chunks, {} vectors, generation {}, {}{}",
             i.files,
             i.chunks,
             i.vectors,
             i.generation,
-            mb(i.bytes)
+            mb(i.bytes),
+            left_out(&i.skipped_by_reason)
         )
     });
     let memory = match (status.anon_bytes, status.file_bytes) {

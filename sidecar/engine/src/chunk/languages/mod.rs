@@ -125,6 +125,11 @@ impl Language {
         Language(find(|spec| spec.extensions.contains(&extension)).unwrap_or(&no_grammar::TEXT))
     }
 
+    /// The language of texts that are cut by their lines alone.
+    pub fn plain() -> Language {
+        Language(&no_grammar::TEXT)
+    }
+
     /// The language of a file: where the path leaves a choice, the text decides (`chunk/detect.rs`). A line for an editor
     /// counts first (`-*- mode: c++ -*-`, `vim: ft=ruby`), then what only one of the languages with the extension has; a
     /// script without an extension is what its first line asks for.

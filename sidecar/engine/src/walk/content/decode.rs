@@ -12,25 +12,20 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Gives `sink` the text, in pieces, without the first `mark` bytes. Returns how many errors were replaced by U+FFFD.
 pub fn decode(blocks: &mut dyn Blocks, encoding: Encoding, mark: usize, sink: &mut dyn FnMut(&str)) -> io::Result<u64> {
-    let mut decoder = match encoding {
-        Encoding::Utf8 => Decoder::Utf8(Vec::new()),
-        Encoding::Utf16Le => Decoder::Standard(UTF_16LE.new_decoder_without_bom_handling()),
-        Encoding::Utf16Be => Decoder::Standard(UTF_16BE.new_decoder_without_bom_handling()),
-        Encoding::Utf32Le => Decoder::Utf32(Vec::new(), u32::from_le_bytes),
-        Encoding::Utf32Be => Decoder::Utf32(Vec::new(), u32::from_be_bytes),
-        Encoding::Legacy(encoding) => Decoder::Standard(encoding.new_decoder_without_bom_handling()),
-    };
-    let (mut mark, mut errors) = (mark, 0);
-    blocks.each_block(&mut |block| {
-        let skipped = mark.min(block.len());
-        mark -= skipped;
-        errors += decoder.feed(&block[skipped..], false, sink);
-    })?;
+    let (mut decoder, mut errors) = (Decoder::new(encoding, mark), 0);
+    blocks.each_block(&mut |block| errors += decoder.feed(block, false, sink))?;
     errors += decoder.feed(b"", true, sink);
     Ok(errors)
 }
 
-enum Decoder {
+/// A text whose bytes come block by block.
+pub struct Decoder {
+    /// What is left of the byte-order mark.
+    mark: usize,
+    state: State,
+}
+
+enum State {
     /// The beginning of a character at the end of the last block.
     Utf8(Vec<u8>),
     /// The same, and how four bytes make a number.
@@ -39,15 +34,31 @@ enum Decoder {
 }
 
 impl Decoder {
+    /// Begins with a text whose first `mark` bytes say how it is encoded.
+    pub fn new(encoding: Encoding, mark: usize) -> Decoder {
+        let state = match encoding {
+            Encoding::Utf8 => State::Utf8(Vec::new()),
+            Encoding::Utf16Le => State::Standard(UTF_16LE.new_decoder_without_bom_handling()),
+            Encoding::Utf16Be => State::Standard(UTF_16BE.new_decoder_without_bom_handling()),
+            Encoding::Utf32Le => State::Utf32(Vec::new(), u32::from_le_bytes),
+            Encoding::Utf32Be => State::Utf32(Vec::new(), u32::from_be_bytes),
+            Encoding::Legacy(encoding) => State::Standard(encoding.new_decoder_without_bom_handling()),
+        };
+        Decoder { mark, state }
+    }
+
     /// Decodes the next block; returns how many errors it had.
-    fn feed(&mut self, block: &[u8], last: bool, sink: &mut dyn FnMut(&str)) -> u64 {
-        match self {
-            Decoder::Utf8(rest) => {
+    pub fn feed(&mut self, block: &[u8], last: bool, sink: &mut dyn FnMut(&str)) -> u64 {
+        let skipped = self.mark.min(block.len());
+        self.mark -= skipped;
+        let block = &block[skipped..];
+        match &mut self.state {
+            State::Utf8(rest) => {
                 let joined = [std::mem::take(rest).as_slice(), block].concat();
                 *rest = utf8(&joined, last, sink);
                 0
             }
-            Decoder::Utf32(rest, number) => {
+            State::Utf32(rest, number) => {
                 let joined = [std::mem::take(rest).as_slice(), block].concat();
                 let (units, cut_off) = joined.as_chunks::<4>();
                 *rest = cut_off.to_vec();
@@ -61,7 +72,7 @@ impl Decoder {
                 sink(&text);
                 errors
             }
-            Decoder::Standard(decoder) => standard(decoder, block, last, sink),
+            State::Standard(decoder) => standard(decoder, block, last, sink),
         }
     }
 }

@@ -165,7 +165,7 @@ fn what_bytes(survey: &Survey) -> String {
 fn by_nuls(survey: &Survey) -> Option<Encoding> {
     let nuls = survey.nuls;
     let (letters, units) = (survey.length / 4, survey.length / 2);
-    if survey.length % 4 == 0 && letters >= 2 {
+    if survey.length.is_multiple_of(4) && letters >= 2 {
         let is_high = |highest: usize, next: usize| nuls[highest] == letters && nuls[next] >= letters - letters / 8;
         let is_low = |lowest: usize| nuls[lowest] <= letters / 8;
         match () {
@@ -180,7 +180,7 @@ fn by_nuls(survey: &Survey) -> Option<Encoding> {
     // The high bytes of most alphabets are below the space. Ideographs have others, which are not those of UTF-8 then,
     // and NULs only in spaces, digits and line ends.
     let enough = if survey.stray == 0 { survey.lows[parity] >= units / 4 * 3 } else { many >= units / 50 };
-    (survey.length % 2 == 0 && many >= 2 && enough && few <= many / 8).then_some(encoding)
+    (survey.length.is_multiple_of(2) && many >= 2 && enough && few <= many / 8).then_some(encoding)
 }
 
 /// The encoding of a text that is not Unicode.

@@ -6,7 +6,7 @@ use offheap_protocol::Fault;
 use offheap_protocol::message;
 use serde::Serialize;
 
-use super::values::{ms, path_text};
+use super::values::{SkipCount, ms, path_text, skip_counts};
 
 /// What `offheap init` did.
 #[derive(Serialize)]
@@ -38,10 +38,14 @@ pub struct IndexReport<'a> {
     skipped: Vec<SkippedFile<'a>>,
     /// Number of files that were not indexed.
     skipped_total: u64,
+    /// The same by reason.
+    skipped_by_reason: Vec<SkipCount>,
     /// Chunks in the index.
     chunks: u64,
     /// Chunks that have a vector.
     vectors: u64,
+    /// Chunks of long texts, which are found by their words and never get a vector.
+    text_only: u64,
     /// Vectors computed in this run.
     embedded: u64,
     /// Vectors found in the embedding cache.
@@ -79,8 +83,10 @@ impl<'a> IndexReport<'a> {
             files_removed: report.files_removed,
             skipped: skipped.collect(),
             skipped_total: report.skipped_total,
+            skipped_by_reason: skip_counts(&report.skipped_by_reason),
             chunks: report.chunks,
             vectors: report.vectors,
+            text_only: report.text_only,
             embedded: report.embedded,
             reused: report.reused,
             tokens: report.tokens,

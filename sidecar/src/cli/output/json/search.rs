@@ -3,7 +3,7 @@
 use offheap_protocol::message::{self, SearchReport};
 use serde::Serialize;
 
-use super::values::ms;
+use super::values::{SkipCount, ms, skip_counts, total};
 
 /// Hits with what they were found by.
 #[derive(Serialize)]
@@ -46,6 +46,12 @@ struct Coverage {
     chunks: u64,
     /// Chunks that have a vector.
     vectors: u64,
+    /// Chunks of long texts, which are found by their words and never get a vector.
+    text_only: u64,
+    /// Number of files of the project that are not in the index; with `--mode regex`, that were left out of this search.
+    skipped_total: u64,
+    /// The same by reason.
+    skipped_by_reason: Vec<SkipCount>,
     /// Whether the project is watched and the answer lacks no known change.
     fresh: bool,
     /// Changed files and folders that wait to be indexed; absent where their number is not known.
@@ -132,7 +138,7 @@ struct Span {
 impl<'a> SearchResult<'a> {
     /// The document for a report; `text` says whether hits carry their code.
     pub fn new(report: &'a SearchReport, text: bool) -> Self {
-        let coverage = report.coverage;
+        let coverage = &report.coverage;
         SearchResult {
             hits: report.hits.iter().map(|hit| Hit::new(hit, text)).collect(),
             mode: &report.mode,
@@ -143,6 +149,9 @@ impl<'a> SearchResult<'a> {
                 files: coverage.files,
                 chunks: coverage.chunks,
                 vectors: coverage.vectors,
+                text_only: coverage.text_only,
+                skipped_total: total(&coverage.skipped_by_reason),
+                skipped_by_reason: skip_counts(&coverage.skipped_by_reason),
                 fresh: coverage.fresh,
                 pending_files: coverage.pending_files,
             },

@@ -3,7 +3,7 @@
 use offheap_protocol::message::{self, StatusReport};
 use serde::Serialize;
 
-use super::values::ms;
+use super::values::{SkipCount, ms, skip_counts, total};
 
 /// What `offheap status` prints.
 #[derive(Serialize)]
@@ -125,6 +125,12 @@ struct IndexStatus {
     chunks: u64,
     /// Chunks that have a vector.
     vectors: u64,
+    /// Chunks of long texts, which are found by their words and never get a vector.
+    text_only: u64,
+    /// Number of files of the project that are not in the index.
+    skipped_total: u64,
+    /// The same by reason.
+    skipped_by_reason: Vec<SkipCount>,
     /// Bytes on disk, the embedding cache included.
     bytes: u64,
 }
@@ -233,6 +239,9 @@ impl<'a> Status<'a> {
                 files: index.files,
                 chunks: index.chunks,
                 vectors: index.vectors,
+                text_only: index.text_only,
+                skipped_total: total(&index.skipped_by_reason),
+                skipped_by_reason: skip_counts(&index.skipped_by_reason),
                 bytes: index.bytes,
             }),
             indexing: status.indexing,

@@ -8,13 +8,21 @@
 //! Both steps derive what is left to do from what is committed, so the next run continues one that was stopped or
 //! killed anywhere.
 
+mod look;
+mod skips;
+mod texts;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+pub use self::look::{Look, look};
+
+use self::skips::Skips;
+use self::texts::{Outcome, Texts};
 use crate::chunk::{self, ChunkLimits, Language};
 use crate::disk::Tree;
 use crate::error::{Error, Result};
-use crate::store::{FileRecord, NewChunk, PendingChunk, PendingFile, Space, Store};
+use crate::store::{PendingChunk, PendingFile, SkippedRecord, Space, Store};
 use crate::walk::{self, ContentHash, Skipped, WalkRules};
 
 /// How many texts are embedded together: half a second's work, the most that a stop can lose.
@@ -152,6 +160,14 @@ fn commit<H: Host>(store: &mut Store, host: &mut H) -> Result<(), H::Error> {
     Ok(())
 }
 
+/// Ends a run that is to stop: what was done is kept, but for a rebuild.
+fn stop<T, H: Host>(store: &mut Store, settings: &Settings, host: &mut H) -> Result<T, H::Error> {
+    if !settings.rebuild {
+        commit(store, host)?;
+    }
+    Err(Error::Cancelled.into())
+}
+
 /// Brings the text of the whole tree, or of the changed paths, up to date; returns the files that were put.
 fn sync_text<H: Host>(
     store: &mut Store,
@@ -169,46 +185,44 @@ fn sync_text<H: Host>(
         }
     };
     host.walked(&walk.folders);
+    let mut skips = Skips::begin(store, changed)?;
+    walk.skipped.into_iter().for_each(|skipped| skips.add(store, skipped.rel, SkippedRecord::of(skipped.reason)));
+    let mut texts = Texts::begin(store, tree, settings, changed);
     let mut put = BTreeSet::new();
-    report.skipped = walk.skipped;
     let total = walk.files.len() as u64;
     let mut present = BTreeSet::new();
     let (started, mut next_commit) = (Instant::now(), FIRST_TEXT);
     for (done, file) in walk.files.iter().enumerate() {
         if host.cancelled() {
-            if !settings.rebuild {
-                commit(store, host)?;
-            }
-            return Err(Error::Cancelled.into());
+            return stop(store, settings, host);
         }
         host.progress(Phase::Text, done as u64, total, &file.rel);
         let old = known.get(&file.rel);
         // The system reported a change, so an equal size and time do not prove that the content is equal.
         let reported = changed.is_some_and(|paths| paths.contains(&file.rel));
-        if !reported && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns) {
+        if !reported
+            && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns)
+            && texts.is_as_before(file)
+        {
             present.insert(file.rel.as_str());
             continue;
         }
-        let text = match walk::read_source(tree, &file.rel, &settings.rules) {
-            Ok(text) => text,
-            Err(reason) => {
-                report.skipped.push(Skipped { rel: file.rel.clone(), reason });
-                continue;
-            }
-        };
-        present.insert(file.rel.as_str());
-        let hash = walk::content_hash(text.as_bytes());
-        let mut record = FileRecord { hash, size: file.size, mtime_ns: file.mtime_ns, n_chunks: 0 };
-        if let Some(old) = old.filter(|old| old.hash == hash) {
-            record.n_chunks = old.n_chunks;
-            if record != *old {
-                store.touch_file(&file.rel, record);
-            }
+        if !reported && skips.is_as_before(file) {
             continue;
         }
-        put_file(store, &file.rel, &text, record, &settings.limits)?;
-        put.insert(file.rel.clone());
-        report.files_changed += 1;
+        match texts.put(store, file, old, &|| host.cancelled())? {
+            Outcome::Skipped(reason) => {
+                skips.add(store, file.rel.clone(), SkippedRecord { reason, size: file.size, mtime_ns: file.mtime_ns });
+                continue;
+            }
+            Outcome::Cancelled => return stop(store, settings, host),
+            Outcome::Unchanged => {}
+            Outcome::Put => {
+                put.insert(file.rel.clone());
+                report.files_changed += 1;
+            }
+        }
+        present.insert(file.rel.as_str());
         // A rebuild commits nothing before its end: the last generation answers until then.
         if !settings.rebuild && started.elapsed() >= next_commit {
             commit(store, host)?;
@@ -219,37 +233,11 @@ fn sync_text<H: Host>(
         store.remove_file(gone)?;
         report.files_removed += 1;
     }
+    report.skipped = skips.end(store);
     let n_present = present.len() as u64;
     commit(store, host)?;
     report.files = if changed.is_none() { n_present } else { store.snapshot().stats().files };
     Ok(put)
-}
-
-fn put_file(store: &mut Store, rel: &str, text: &str, mut record: FileRecord, limits: &ChunkLimits) -> Result<()> {
-    let language = Language::detect(rel, text);
-    let chunks = chunk::chunk(text, language, limits);
-    let text = chunk::shown(text, language);
-    record.n_chunks = chunks.len() as u32;
-    let chunks: Vec<NewChunk<'_>> = chunks
-        .iter()
-        .map(|chunk| {
-            let body = &text[chunk.bytes.clone()];
-            NewChunk {
-                bytes: chunk.bytes.start as u64..chunk.bytes.end as u64,
-                first_line: chunk.first_line,
-                last_line: chunk.last_line,
-                languages: std::iter::once(&chunk.language)
-                    .chain(&chunk.also)
-                    .map(|language| language.name())
-                    .collect(),
-                scope: &chunk.scope,
-                symbols: chunk.symbols.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.line)).collect(),
-                text: body,
-                key: walk::content_hash(model_input(rel, &chunk.scope, body).as_bytes()),
-            }
-        })
-        .collect();
-    store.put_file(rel, language.name(), record, &chunks)
 }
 
 /// The text that the model embeds for a chunk: path and scope in the first line, then the chunk.

@@ -1,26 +1,20 @@
 //! One query against one snapshot: gather candidates, rank, read what is shown from disk.
 
-use std::borrow::Cow;
+mod shown;
+
 use std::collections::HashMap;
 
-use crate::chunk::{self, Language};
 use crate::disk::Tree;
 use crate::error::Result;
-use crate::index::model_input;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
 use crate::text::symbols::is_document;
-use crate::walk::{self, WalkRules};
 
 /// Each list proposes this many candidates for each hit asked for.
 const POOL_FACTOR: usize = 5;
 /// Fewest candidates that each list proposes.
 const MIN_POOL: usize = 100;
-/// Longest file that is read to show its hits. A longer one has grown since it was indexed, so its hits are stale
-/// anyway.
-const MAX_SHOWN_FILE: u64 = 64 << 20;
-
 /// A query and what it is answered from.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
@@ -106,16 +100,16 @@ pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kern
         });
     }
     let ranked = rank::rank(&question, &candidates, &query.weights, query.limit);
-    let mut files = Files::of(tree);
-    Ok(ranked
-        .into_iter()
-        .map(|rank::Ranked { chunk_id, score, why }| {
-            let chunk = chunks.remove(&chunk_id).expect("ranked ids come from the candidates, each once");
-            let (text, stale) = files.read(&chunk);
-            let why = if query.explain { why } else { Vec::new() };
-            Hit { chunk, score, text, stale, why }
-        })
-        .collect())
+    let chunk_of = |ranked: &rank::Ranked| {
+        chunks.remove(&ranked.chunk_id).expect("ranked ids come from the candidates, each once")
+    };
+    let chunks: Vec<StoredChunk> = ranked.iter().map(chunk_of).collect();
+    let texts = shown::read(tree, snapshot, &chunks.iter().collect::<Vec<_>>());
+    let hit = |((rank::Ranked { score, why, .. }, chunk), (text, stale))| {
+        let why = if query.explain { why } else { Vec::new() };
+        Hit { chunk, score, text, stale, why }
+    };
+    Ok(ranked.into_iter().zip(chunks).zip(texts).map(hit).collect())
 }
 
 /// Whether `rel` only declares what another file of the index implements.
@@ -148,43 +142,7 @@ pub fn symbols(
     limit: usize,
 ) -> Result<(Vec<ShownSymbol>, bool)> {
     let (hits, more) = snapshot.search_symbols(name, filter, limit)?;
-    let mut files = Files::of(tree);
-    let shown = |found: SymbolHit| {
-        let (text, stale) = files.read(&found.chunk);
-        ShownSymbol { found, text, stale }
-    };
-    Ok((hits.into_iter().map(shown).collect(), more))
-}
-
-/// Files read for one answer, each once.
-struct Files {
-    tree: Tree,
-    read: HashMap<String, Option<(String, walk::ContentHash)>>,
-}
-
-impl Files {
-    fn of(tree: &Tree) -> Files {
-        Files { tree: tree.clone(), read: HashMap::new() }
-    }
-
-    /// A chunk's text, and whether its file changed. Only text that was indexed is shown: the path may lead to another
-    /// file by now, which may be private.
-    fn read(&mut self, found: &StoredChunk) -> (String, bool) {
-        let file = self.read.entry(found.rel.clone()).or_insert_with(|| {
-            let rules = WalkRules { max_file_bytes: MAX_SHOWN_FILE, ..WalkRules::default() };
-            let text = walk::read_source(&self.tree, &found.rel, &rules).ok()?;
-            let hash = walk::content_hash(text.as_bytes());
-            let shown = match chunk::shown(&text, Language::detect(&found.rel, &text)) {
-                Cow::Owned(shown) => Some(shown),
-                Cow::Borrowed(_) => None,
-            };
-            Some((shown.unwrap_or(text), hash))
-        });
-        let Some((text, hash)) = file else { return (String::new(), true) };
-        let stale = *hash != found.file_hash;
-        let body = text.get(found.bytes.start as usize..found.bytes.end as usize).unwrap_or_default();
-        let is_indexed = || walk::content_hash(model_input(&found.rel, &found.scope, body).as_bytes()) == found.key;
-        let body = if !stale || is_indexed() { body } else { "" };
-        (body.to_owned(), stale)
-    }
+    let texts = shown::read(tree, snapshot, &hits.iter().map(|hit| &hit.chunk).collect::<Vec<_>>());
+    let shown = |(found, (text, stale))| ShownSymbol { found, text, stale };
+    Ok((hits.into_iter().zip(texts).map(shown).collect(), more))
 }

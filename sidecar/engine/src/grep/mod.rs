@@ -3,6 +3,9 @@
 //! The files are those of [`walk`], narrowed like a search of the index; the order is by path and line, whatever the
 //! number of threads.
 
+mod long;
+
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,7 +17,7 @@ use crate::chunk::Language;
 use crate::disk::Tree;
 use crate::error::shortened;
 use crate::text::filter::{Filter, Globs};
-use crate::walk::{self, SourceFile, WalkRules};
+use crate::walk::{self, LongSource, SkipReason, SourceFile, WalkRules};
 use crate::{Error, Result};
 
 /// Most memory of a compiled pattern.
@@ -83,6 +86,9 @@ pub struct Found {
     pub truncated: bool,
     /// Files that were read.
     pub files: u64,
+    /// Files of the project that were left out, by reason; of those that are left out by their content, the ones that
+    /// were looked at.
+    pub skipped: BTreeMap<SkipReason, u64>,
 }
 
 /// Searches the project on up to `threads` threads.
@@ -103,8 +109,11 @@ pub fn grep(
         globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
             && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
     };
-    let mut files = walk::walk(tree, rules, &|| cancelled())?.files;
+    let walk::Walk { mut files, skipped, .. } = walk::walk(tree, rules, &|| cancelled())?;
     files.retain(is_searched);
+    let mut counts: BTreeMap<SkipReason, u64> = BTreeMap::new();
+    let seen = skipped.iter().filter(|skipped| skipped.reason != SkipReason::Vanished);
+    seen.for_each(|skipped| *counts.entry(skipped.reason).or_default() += 1);
 
     // Threads take files in order, so those taken are always a beginning of the list: when it holds enough lines, the
     // first of them are the answer.
@@ -112,6 +121,7 @@ pub fn grep(
     let (n_read, n_found) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let stopped = AtomicBool::new(false);
     let found: Mutex<Vec<(usize, Vec<Line>)>> = Mutex::new(Vec::new());
+    let skipped = Mutex::new(counts);
     let work = || {
         let mut searcher = searcher(query.context);
         while n_found.load(Ordering::Relaxed) <= query.limit {
@@ -121,9 +131,14 @@ pub fn grep(
             }
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(i) else { return };
-            let Ok(text) = walk::read_source(tree, &file.rel, rules) else { continue };
+            let lines = match search_file(&mut searcher, &matcher, tree, file, rules, query, cancelled) {
+                Ok(lines) => lines,
+                Err(reason) => {
+                    *skipped.lock().expect(UNPOISONED).entry(reason).or_default() += 1;
+                    continue;
+                }
+            };
             n_read.fetch_add(1, Ordering::Relaxed);
-            let lines = lines_of(&mut searcher, &matcher, &file.rel, &text, query);
             if !lines.is_empty() {
                 n_found.fetch_add(lines.len(), Ordering::Relaxed);
                 found.lock().expect(UNPOISONED).push((i, lines));
@@ -150,7 +165,29 @@ pub fn grep(
     let n_shown = lines.iter().take(query.limit).take_while(fits).count();
     let truncated = n_shown < lines.len();
     lines.truncate(n_shown);
-    Ok(Found { lines, truncated, files: n_read.into_inner() as u64 })
+    let skipped = skipped.into_inner().expect(UNPOISONED);
+    Ok(Found { lines, truncated, files: n_read.into_inner() as u64, skipped })
+}
+
+/// The lines of one file, or why it was left out. When `cancelled` says so meanwhile, what was found does not matter.
+fn search_file(
+    searcher: &mut Searcher,
+    matcher: &RegexMatcher,
+    tree: &Tree,
+    file: &SourceFile,
+    rules: &WalkRules,
+    query: &Query<'_>,
+    cancelled: &dyn Fn() -> bool,
+) -> std::result::Result<Vec<Line>, SkipReason> {
+    if !rules.is_long(file.size) {
+        let text = walk::read_source(tree, &file.rel, rules)?;
+        return Ok(lines_of(searcher, matcher, &file.rel, &text, query));
+    }
+    let source = LongSource::open(tree, &file.rel, rules).map_err(|not| not.reason)?;
+    match long::lines_of(searcher, matcher, &file.rel, &source, query, cancelled) {
+        Ok(lines) => Ok(lines.unwrap_or_default()),
+        Err(_) => Err(SkipReason::Unreadable),
+    }
 }
 
 const UNPOISONED: &str = "no code that panics runs under this lock";

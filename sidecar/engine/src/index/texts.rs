@@ -1,0 +1,217 @@
+//! Files become chunks: short ones as a whole, along their syntax; long ones in parts, by lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::{Settings, model_input};
+use crate::chunk::{self, Chunk, Language};
+use crate::disk::Tree;
+use crate::error::Result;
+use crate::store::{AddChunk, FileRecord, NewChunk, Store};
+use crate::walk::{self, LongSource, MAX_LONG_BYTES, Part, SkipReason, SourceFile};
+
+/// The files of a run.
+pub struct Texts<'a> {
+    tree: &'a Tree,
+    settings: &'a Settings,
+    /// Long texts of the index and their lengths.
+    long: BTreeMap<String, u64>,
+    /// Room for further long texts.
+    room: u64,
+}
+
+/// What became of a file.
+pub enum Outcome {
+    /// Its text is what is in the index.
+    Unchanged,
+    /// Its chunks were put.
+    Put,
+    /// It is left out.
+    Skipped(SkipReason),
+    /// The run is to stop.
+    Cancelled,
+}
+
+impl<'a> Texts<'a> {
+    /// Begins a run over the whole tree, or over the changed paths.
+    pub fn begin(
+        store: &Store,
+        tree: &'a Tree,
+        settings: &'a Settings,
+        changed: Option<&BTreeSet<String>>,
+    ) -> Texts<'a> {
+        let long: BTreeMap<String, u64> = store.text_only().into_iter().map(|(rel, file)| (rel, file.bytes)).collect();
+        // A run over the whole tree deals the room out again, so that it is the same whatever was there before.
+        let is_elsewhere = |rel: &str| changed.is_some_and(|paths| !walk::is_within(paths, rel));
+        let taken: u64 = long.iter().filter(|(rel, _)| is_elsewhere(rel)).map(|(_, bytes)| bytes).sum();
+        Texts { tree, settings, long, room: MAX_LONG_BYTES.saturating_sub(taken) }
+    }
+
+    /// Whether an unchanged file is in the index in the way that its length asks for now.
+    pub fn is_as_before(&mut self, file: &SourceFile) -> bool {
+        let is_long = self.settings.rules.is_long(file.size);
+        is_long == self.long.contains_key(&file.rel) && (!is_long || self.take_room(file.size))
+    }
+
+    /// Brings one file up to date. `old` is what is known about it.
+    pub fn put(
+        &mut self,
+        store: &mut Store,
+        file: &SourceFile,
+        old: Option<&FileRecord>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Outcome> {
+        if self.settings.rules.is_long(file.size) {
+            return self.put_long(store, file, old, cancelled);
+        }
+        let text = match walk::read_source(self.tree, &file.rel, &self.settings.rules) {
+            Ok(text) => text,
+            Err(reason) => return Ok(Outcome::Skipped(reason)),
+        };
+        let hash = walk::content_hash(text.as_bytes());
+        let old = old.filter(|_| !self.long.contains_key(&file.rel));
+        match known(store, file, old, hash) {
+            Known::Same => Ok(Outcome::Unchanged),
+            Known::Other(record) => {
+                put_file(store, &file.rel, &text, record, &self.settings.limits)?;
+                Ok(Outcome::Put)
+            }
+        }
+    }
+
+    fn put_long(
+        &mut self,
+        store: &mut Store,
+        file: &SourceFile,
+        old: Option<&FileRecord>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Outcome> {
+        if self.room < file.size {
+            return Ok(Outcome::Skipped(SkipReason::TooLarge));
+        }
+        let source = match LongSource::open(self.tree, &file.rel, &self.settings.rules) {
+            Ok(source) => source,
+            Err(not) => return Ok(Outcome::Skipped(not.reason)),
+        };
+        if !self.take_room(source.length()) {
+            return Ok(Outcome::Skipped(SkipReason::TooLarge));
+        }
+        let hash = match source.hash(cancelled) {
+            Ok(Some(hash)) => hash,
+            Ok(None) => return Ok(Outcome::Cancelled),
+            Err(_) => return Ok(Outcome::Skipped(SkipReason::Unreadable)),
+        };
+        let old = old.filter(|_| self.long.contains_key(&file.rel));
+        let Known::Other(record) = known(store, file, old, hash) else { return Ok(Outcome::Unchanged) };
+        let language = Language::of(&file.rel);
+        let mut end = Ok(true);
+        store.put_text_only(&file.rel, language.name(), record, source.length(), &mut |add| {
+            end = self.give_chunks(&file.rel, &source, cancelled, add)?;
+            Ok(())
+        })?;
+        match end {
+            Ok(true) => return Ok(Outcome::Put),
+            Ok(false) | Err(_) => store.remove_file(&file.rel)?, // what is there of it is not the whole
+        }
+        Ok(if end.is_ok() { Outcome::Cancelled } else { Outcome::Skipped(SkipReason::Unreadable) })
+    }
+
+    /// Gives every chunk of a long text, as pieces of lines: no parser reads it. `Ok(Ok(false))` when `cancelled` said so.
+    fn give_chunks(
+        &self,
+        rel: &str,
+        source: &LongSource,
+        cancelled: &dyn Fn() -> bool,
+        add: &mut AddChunk<'_>,
+    ) -> Result<std::io::Result<bool>> {
+        let mut parts = match source.parts() {
+            Ok(parts) => parts,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            if cancelled() {
+                return Ok(Ok(false));
+            }
+            let part = match parts.next_part() {
+                Ok(Some(part)) => part,
+                Ok(None) => return Ok(Ok(true)),
+                Err(error) => return Ok(Err(error)),
+            };
+            for chunk in chunk::chunk(part.text, Language::plain(), &self.settings.limits) {
+                add(&of_part(rel, &part, &chunk))?;
+            }
+        }
+    }
+
+    fn take_room(&mut self, bytes: u64) -> bool {
+        let has_room = bytes <= self.room;
+        self.room -= if has_room { bytes } else { 0 };
+        has_room
+    }
+}
+
+/// What a hash says about a file of the index.
+enum Known {
+    Same,
+    /// To be put with this record.
+    Other(FileRecord),
+}
+
+fn known(store: &mut Store, file: &SourceFile, old: Option<&FileRecord>, hash: walk::ContentHash) -> Known {
+    let mut record = FileRecord { hash, size: file.size, mtime_ns: file.mtime_ns, n_chunks: 0 };
+    let Some(old) = old.filter(|old| old.hash == hash) else { return Known::Other(record) };
+    record.n_chunks = old.n_chunks;
+    if record != *old {
+        store.touch_file(&file.rel, record);
+    }
+    Known::Same
+}
+
+/// A chunk of a part, where it is in the whole text.
+fn of_part<'a>(rel: &str, part: &Part<'a>, chunk: &Chunk) -> NewChunk<'a> {
+    let Range { start, end } = chunk.bytes;
+    let body = &part.text[start..end];
+    NewChunk {
+        bytes: part.offset + start as u64..part.offset + end as u64,
+        first_line: part.line.saturating_add(chunk.first_line),
+        last_line: part.line.saturating_add(chunk.last_line),
+        languages: Vec::new(),
+        scope: "",
+        symbols: Vec::new(),
+        text: body,
+        key: walk::content_hash(model_input(rel, "", body).as_bytes()),
+    }
+}
+
+fn put_file(
+    store: &mut Store,
+    rel: &str,
+    text: &str,
+    mut record: FileRecord,
+    limits: &chunk::ChunkLimits,
+) -> Result<()> {
+    let language = Language::detect(rel, text);
+    let chunks = chunk::chunk(text, language, limits);
+    let text = chunk::shown(text, language);
+    record.n_chunks = chunks.len() as u32;
+    let chunks: Vec<NewChunk<'_>> = chunks
+        .iter()
+        .map(|chunk| {
+            let body = &text[chunk.bytes.clone()];
+            NewChunk {
+                bytes: chunk.bytes.start as u64..chunk.bytes.end as u64,
+                first_line: chunk.first_line,
+                last_line: chunk.last_line,
+                languages: std::iter::once(&chunk.language)
+                    .chain(&chunk.also)
+                    .map(|language| language.name())
+                    .collect(),
+                scope: &chunk.scope,
+                symbols: chunk.symbols.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.line)).collect(),
+                text: body,
+                key: walk::content_hash(model_input(rel, &chunk.scope, body).as_bytes()),
+            }
+        })
+        .collect();
+    store.put_file(rel, language.name(), record, &chunks)
+}
