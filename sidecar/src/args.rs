@@ -22,6 +22,8 @@ pub enum Command {
     Index(Index),
     /// Search the project's index
     Search(Search),
+    /// Tell whether a path is in the index, which rule decides, and what to do; starts no daemon
+    Why(Why),
     /// Print vectors for texts: arguments, or lines of standard input
     Embed(Embed),
     /// Show what the daemon is doing; starts none
@@ -108,6 +110,14 @@ pub struct Search {
     /// Print no code, only paths, lines and scores
     #[arg(long)]
     pub no_text: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Why {
+    /// A file or folder; it need not exist
+    pub path: PathBuf,
     #[command(flatten)]
     pub common: Common,
 }

@@ -11,6 +11,7 @@ mod start;
 mod status;
 mod stop;
 mod target;
+mod why;
 mod connect;
 mod launch;
 mod retry;
@@ -34,6 +35,7 @@ pub fn main(command: Command) -> ExitCode {
         Command::Index(args::Index { common, .. })
         | Command::Search(args::Search { common, .. })
         | Command::Embed(args::Embed { common, .. })
+        | Command::Why(args::Why { common, .. })
         | Command::Status(common)
         | Command::Start(common)
         | Command::Stop(common) => common.json,
@@ -69,6 +71,7 @@ async fn run(command: Command) -> Result<ExitCode, Fault> {
         Command::Init(args) => init::init(&args),
         Command::Index(args) => index::index(&args).await,
         Command::Search(args) => search::search(&args).await,
+        Command::Why(args) => why::why(&args),
         Command::Embed(args) => embed::embed(args).await,
         Command::Status(common) => status::status(&common).await,
         Command::Start(common) => start::start(&common).await,

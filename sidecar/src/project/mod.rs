@@ -17,6 +17,7 @@ mod opening;
 mod runs;
 pub mod search;
 pub mod watch;
+pub mod why;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

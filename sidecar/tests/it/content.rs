@@ -153,7 +153,7 @@ fn what_is_left_out_is_counted_in_every_answer() {
     assert!(shown.stderr.contains("; 3 files skipped (2 binary, 1 generated)"), "{shown:?}");
     let listed = world.run(&["index", "--quiet"]);
     assert!(
-        listed.stdout.contains("     2 binary: a.png, b.png\n") && listed.stdout.contains("offheap index --json"),
+        listed.stdout.contains("     2 binary: a.png, b.png\n") && listed.stdout.contains("offheap why"),
         "{listed:?}"
     );
     // Remembered: not read again, counted again; a change is seen, and so is one back.
@@ -168,4 +168,93 @@ fn what_is_left_out_is_counted_in_every_answer() {
     world.write("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     let report = world.json(&["index", "--rebuild", "--json"]);
     assert_eq!((&report["skippedTotal"], &report["files"]), (&2.into(), &1.into()), "{report}");
+}
+
+/// What `why` says of a path: exit code and document.
+fn why(world: &World, path: &str) -> (Option<i32>, Value) {
+    let done = world.run(&["why", "--json", path]);
+    (done.code, done.json())
+}
+
+#[test]
+fn one_path_is_explained() {
+    let world = World::new();
+    world.write("src/good.py", "def good():\n    return 1\n");
+    world.write("empty.py", "");
+    world.write(".gitignore", "# ours\n*.log\nbuild/\n");
+    world.write("a.log", "x");
+    world.write("build/deep/out.js", "x");
+    world.write("node_modules/m/index.js", "x");
+    world.write("picture.py", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+    world.write("strange.txt", vec![0xe4; 3_000]);
+    world.write("Cargo.lock", "x");
+    world.write("long.log2", "a line\n".repeat(200_000));
+    world.write("skipped.rs", "fn x() {}\n");
+    world.write(".offheap/config.json", "{\"index\":{\"exclude\":[\"skipped.rs\"]}}");
+    let file = std::fs::File::create(world.project().join("huge.csv")).expect("ours");
+    file.set_len(2 << 30).expect("sparse");
+    std::os::unix::fs::symlink("src/good.py", world.project().join("link.py")).expect("ours");
+    let before = why(&world, "src/good.py");
+    assert_eq!((before.0, &before.1["reason"]), (Some(3), &"no_index".into()), "{before:?}");
+    world.json(&["index", "--json"]);
+    world.run(&["stop"]);
+    let (code, good) = why(&world, "src/good.py");
+    assert_eq!(code, Some(0), "{good}");
+    let facts = ["indexed", "reason", "kind", "language", "encoding", "chunks", "vectors", "textOnly", "stale"]
+        .map(|key| good[key].clone());
+    assert_eq!(
+        Value::from(facts.to_vec()),
+        serde_json::json!([true, "indexed", "file", "python", "UTF-8", 1, 1, false, false])
+    );
+    assert!(good["generation"].as_u64() > Some(0) && good["remedy"] == "", "{good}");
+    let long = why(&world, "long.log2").1;
+    assert_eq!(
+        (&long["indexed"], &long["textOnly"], &long["vectors"]),
+        (&true.into(), &true.into(), &0.into()),
+        "{long}"
+    );
+    let outside = world.home().join("elsewhere.py");
+    for (path, kind, reason, says) in [
+        ("a.log", "file", "ignored", "line 2 of `.gitignore`"),
+        ("build/deep/out.js", "file", "ignored", "line 3 of `.gitignore`"),
+        ("node_modules/m/index.js", "file", "pruned", "nothing can be done"),
+        ("picture.py", "file", "binary", "not text"),
+        ("strange.txt", "file", "unknown_encoding", "UTF-8"),
+        ("Cargo.lock", "file", "generated", "lock files"),
+        ("huge.csv", "file", "too_large", "index.max_text_bytes"),
+        ("skipped.rs", "file", "excluded", "index.exclude"),
+        ("link.py", "other", "symlink", "links"),
+        ("empty.py", "file", "no_text", ""),
+        ("gone/away.py", "missing", "missing", "check the path"),
+        ("../elsewhere.py", "missing", "outside", "--project"),
+        (outside.to_str().expect("UTF-8"), "missing", "outside", "--project"),
+    ] {
+        let (code, found) = why(&world, path);
+        assert_eq!((code, &found["kind"], &found["reason"]), (Some(3), &kind.into(), &reason.into()), "{found}");
+        assert_eq!(found["indexed"], false, "{found}");
+        let remedy = found["remedy"].as_str().expect("text");
+        assert!(remedy.contains(says) && (remedy.is_empty() == says.is_empty()), "{found}");
+    }
+    let rule = why(&world, "build/deep/out.js").1;
+    assert_eq!(rule["rule"], serde_json::json!({ "file": ".gitignore", "line": 3, "pattern": "build/" }), "{rule}");
+    assert_eq!(rule["decidedAt"], "build", "{rule}");
+    assert!(why(&world, "picture.py").1["detail"].as_str().expect("text").contains("PNG"));
+    let (code, folder) = why(&world, "src");
+    assert_eq!((code, &folder["files"], &folder["filesIndexed"]), (Some(0), &1.into(), &1.into()), "{folder}");
+    // What changed since is said, too.
+    world.write("src/good.py", "def better():\n    return 1\n");
+    world.write("new.py", "x = 1\n");
+    assert_eq!(why(&world, "src/good.py").1["stale"], true);
+    assert_eq!(why(&world, "new.py").1["reason"], "not_indexed_yet");
+    std::fs::remove_file(world.project().join("src/good.py")).expect("ours");
+    let gone = why(&world, "src/good.py").1;
+    assert_eq!(
+        (&gone["indexed"], &gone["stale"], &gone["reason"]),
+        (&true.into(), &true.into(), &"missing".into()),
+        "{gone}"
+    );
+    let shown = world.run(&["why", "build/deep/out.js"]);
+    let expected = "build/deep/out.js: not indexed\n  ignored, decided at `build`: .gitignore:3: build/\n  -> change line 3 of `.gitignore`, or write `!/build/` in .offheapignore\n";
+    assert_eq!((shown.code, shown.stdout.as_str(), shown.stderr.as_str()), (Some(3), expected, ""));
+    assert_eq!(world.run(&["status"]).code, Some(3), "no daemon was started");
 }

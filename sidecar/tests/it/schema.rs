@@ -104,6 +104,9 @@ fn the_output_of_each_command_fits_the_schema() {
     fits("search", &["search", "greet", "--mode", "symbol"]);
     fits("search", &["search", "gre+t", "--mode", "regex", "-C", "1"]);
     fits("search", &["search", "nowhere", "--mode", "text"]);
+    for path in ["hello.py", "nul.txt", "a.log", ".", "gone", "/elsewhere"] {
+        fits("why", &["why", path]);
+    }
     fits("embed", &["embed", "one", "two"]);
     fits("start", &["start"]);
     fits("status", &["status"]);

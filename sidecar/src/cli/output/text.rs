@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use offheap_engine::walk::RulePlace;
 use offheap_protocol::message::{
     Hit, IndexReport, Latency, LoadStatus, SearchReport, SkipCount, StatusReport, WatchStatus, printable,
 };
 
 use super::json::{Check, CheckState};
 use super::print::{clean, note, say, write};
+use crate::project::why::Why;
 
 /// Prints what an index run did.
 pub fn index(root: &Path, report: &IndexReport) {
@@ -58,7 +60,7 @@ fn skipped(report: &IndexReport) {
         say(&format!("    {:>6} {}: {}{more}", count.files, count.reason, examples.join(", ")));
     }
     if report.skipped_total > 0 {
-        say("  `offheap index --json` lists all");
+        say("  `offheap why PATH` tells why and what to do; `offheap index --json` lists all");
     }
 }
 
@@ -70,6 +72,44 @@ fn left_out(counts: &[SkipCount]) -> String {
     }
     let reasons: Vec<String> = counts.iter().map(|count| format!("{} {}", count.files, clean(&count.reason))).collect();
     format!("; {} skipped ({})", counted(n, "file"), reasons.join(", "))
+}
+
+/// Prints what is known about a path.
+pub fn why(why: &Why) {
+    let state = match (why.indexed, why.stale) {
+        (true, false) => "indexed",
+        (true, true) => "indexed, not as it is now",
+        (false, _) => "not indexed",
+    };
+    say(&format!("{}: {state}", clean(&why.path)));
+    let mut facts: Vec<String> = Vec::new();
+    if let Some(text) = &why.text {
+        facts.extend([text.language.to_owned(), text.encoding.to_owned(), counted(text.bytes, "byte")]);
+    }
+    if let Some(file) = &why.file {
+        let vectors = if file.text_only { "found by words alone".to_owned() } else { counted(file.vectors, "vector") };
+        facts.extend([counted(file.chunks, "chunk"), vectors]);
+    }
+    if let Some((files, indexed)) = why.files {
+        facts.push(format!("{indexed} of {} in the index", counted(files, "file")));
+    }
+    if why.generation > 0 && why.indexed {
+        facts.push(format!("generation {}", why.generation));
+    }
+    if !facts.is_empty() {
+        say(&format!("  {}", facts.join(", ")));
+    }
+    let decided_at = why.decided_at.as_ref().map(|at| format!(", decided at `{}`", clean(at))).unwrap_or_default();
+    let rule = |rule: &RulePlace| format!("{}:{}: {}", clean(&rule.file), rule.line, clean(&rule.pattern));
+    let by_rule = why.rule.iter().map(rule);
+    let seen: Vec<String> = by_rule.chain(why.detail.iter().map(|detail| clean(detail))).collect();
+    let colon = if seen.is_empty() { "" } else { ": " };
+    if !["indexed", "folder"].contains(&why.reason) || !seen.is_empty() {
+        say(&format!("  {}{decided_at}{colon}{}", why.reason, seen.join("; ")));
+    }
+    if !why.remedy.is_empty() {
+        say(&format!("  -> {}", clean(&why.remedy)));
+    }
 }
 
 /// Greatest number of lines of a chunk that are printed.

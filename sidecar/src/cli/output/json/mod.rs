@@ -9,6 +9,7 @@ mod schema;
 mod search;
 mod status;
 mod values;
+mod why;
 
 pub use reports::{
     Check, CheckState, DoctorReport, EmbedReport, ErrorReport, IndexReport, InitReport, PullReport, RestartReport,
@@ -17,3 +18,4 @@ pub use reports::{
 pub use search::SearchResult;
 pub use status::{Status, StatusDocument};
 pub use values::path_text;
+pub use why::WhyReport;

@@ -14,6 +14,7 @@ fn the_committed_schema_is_that_of_the_types() {
     add("init", generator.subschema_for::<InitReport>());
     add("index", generator.subschema_for::<IndexReport>());
     add("search", generator.subschema_for::<SearchResult>());
+    add("why", generator.subschema_for::<WhyReport>());
     add("embed", generator.subschema_for::<EmbedReport>());
     add("status", generator.subschema_for::<StatusDocument>());
     add("start", generator.subschema_for::<StartReport>());
