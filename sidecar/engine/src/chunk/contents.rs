@@ -329,3 +329,22 @@ fn embedded_code_that_is_damaged_or_hostile_is_still_cut() {
         assert!(took < std::time::Duration::from_secs(30), "{path}, {:?}: {took:?}", &text[..20]);
     }
 }
+
+#[test]
+fn lines_of_other_languages_are_those_of_the_file() {
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/chunk/samples");
+    for (name, expected) in [
+        ("Cart.vue", "typescript 1-17, css 29-36"),
+        ("guide.md", "typescript 5-9, python 15-26, shell 30-34, go 48-49"),
+        ("analysis.ipynb", "markdown 7-9, python 26-35, shell 42-42, text 53-53"),
+        ("list.c", ""),
+    ] {
+        let text = std::fs::read_to_string(samples.join(name)).unwrap();
+        let found = embedded_lines(&text, Language::of(name));
+        let line = |(language, lines): &(Language, RangeInclusive<u32>)| {
+            format!("{} {}-{}", language.name(), lines.start(), lines.end())
+        };
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>().join(", "), expected, "{name}");
+        assert!(found.is_empty() || may_hold_others(Language::of(name)));
+    }
+}

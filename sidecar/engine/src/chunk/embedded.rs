@@ -26,6 +26,11 @@ const MAX_REGIONS: usize = 2_000;
 /// Longest opening tag.
 const MAX_TAG_BYTES: usize = 2_000;
 
+/// Whether a text of this language may have regions.
+pub(super) fn may_hold_others(language: Language) -> bool {
+    ["markdown", "vue", "svelte", "html", "template", "astro"].contains(&language.name())
+}
+
 /// The regions of a text, in order.
 pub(super) fn regions(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Region> {
     match language.name() {

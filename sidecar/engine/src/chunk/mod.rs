@@ -32,12 +32,15 @@ mod syntax;
 mod tests;
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 pub use languages::{Language, languages};
 pub use payload::payload;
 
 use notebook::Notebook;
+
+/// The language of notebooks, which are cut as the text of their cells.
+const NOTEBOOK: &str = "jupyter-notebook";
 
 /// How large a chunk may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +149,37 @@ pub fn shown(text: &str, language: Language) -> Cow<'_, str> {
 }
 
 fn notebook(text: &str, language: Language) -> Option<Notebook> {
-    (language.name() == "jupyter-notebook").then(|| Notebook::read(text))?
+    (language.name() == NOTEBOOK).then(|| Notebook::read(text))?
+}
+
+/// Whether a file of this language may hold code of others.
+pub fn may_hold_others(language: Language) -> bool {
+    language.name() == NOTEBOOK || embedded::may_hold_others(language)
+}
+
+/// The lines of a file, counted from 1, that are of other languages than the file, in order.
+pub fn embedded_lines(text: &str, language: Language) -> Vec<(Language, RangeInclusive<u32>)> {
+    let notebook = notebook(text, language);
+    let regions = match &notebook {
+        Some(_) => Vec::new(),
+        None => embedded::regions(text, language, &ChunkLimits::default()),
+    };
+    let (text, regions) = match &notebook {
+        Some(notebook) => (notebook.text.as_str(), &notebook.cells),
+        None => (text, &regions),
+    };
+    let line_in_file = |line: u32| notebook.as_ref().map_or(line, |notebook| notebook.line_in_file(line));
+    let (mut seen, mut line) = (0, 1_u32);
+    let mut line_at = |byte: usize| {
+        line += text[seen..byte].matches('\n').count() as u32;
+        seen = byte;
+        line_in_file(line)
+    };
+    let lines = |region: &embedded::Region| {
+        let last = region.bytes.start + text[region.bytes.clone()].trim_end().len();
+        (region.language, line_at(region.bytes.start)..=line_at(last))
+    };
+    regions.iter().map(lines).collect()
 }
 
 /// Cuts `text` into chunks, in order. Equal input gives equal chunks on every machine, unless the parser is stopped

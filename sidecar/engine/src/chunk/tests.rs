@@ -401,7 +401,10 @@ fn every_fixture_under_every_language_and_cap() {
 
 /// Every language with a grammar, and the kinds of files without.
 fn all_languages() -> impl Iterator<Item = Language> {
-    languages().chain(["markdown", "json", "yaml", "toml", "html", "css", "text"].map(Language::named))
+    languages().chain(
+        ["markdown", "json", "yaml", "toml", "html", "css", "text", "vue", "astro", "jupyter-notebook"]
+            .map(Language::named),
+    )
 }
 
 /// Time that this thread has computed, whatever else the machine does.
