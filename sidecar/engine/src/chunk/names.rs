@@ -241,6 +241,7 @@ fn names_of_the_other_languages() {
         ("function M:bar() end", &["bar"]),
         ("M[\"quoted-name\"] = function() end", &["quoted-name"]),
         ("function M.__tostring() end", &["__tostring"]),
+        ("local f <const> = function() end", &["f"]),
     ];
     check("lua", lua, ("", ""));
     let zig: &[(&str, &[&str])] = &[

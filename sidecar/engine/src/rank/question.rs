@@ -6,7 +6,7 @@ use crate::text::tokens::is_filler;
 /// Most names of a query that are looked up; a pasted log has thousands.
 const MAX_NAMES: usize = 16;
 /// Longest query, in bytes, that is looked up as a name.
-const MAX_NAME_BYTES: usize = 200;
+const MAX_NAME_BYTES: usize = 400;
 /// Most words of a query that are compared with file names; a pasted log has thousands.
 const MAX_WORDS: usize = 64;
 
@@ -80,12 +80,16 @@ fn classify(query: &str) -> Class {
 fn names(query: &str, class: Class) -> Vec<String> {
     let mut names = identifiers(query, class);
     let mut add = |name: &str| {
-        if names.len() < MAX_NAMES && !name.is_empty() && !names.iter().any(|known| known == name) {
+        if names.len() < MAX_NAMES
+            && name.len() <= MAX_NAME_BYTES
+            && !name.is_empty()
+            && !names.iter().any(|known| known == name)
+        {
             names.push(name.to_owned());
         }
     };
     let asked = Asked::new(query);
-    if asked.whole.len() <= MAX_NAME_BYTES {
+    if query.len() <= 2 * MAX_NAME_BYTES {
         add(asked.whole);
         if class == Class::Symbol || !query.trim().contains(char::is_whitespace) {
             add(asked.name);

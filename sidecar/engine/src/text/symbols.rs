@@ -60,8 +60,11 @@ pub struct SymbolHit {
 const ONE_ERROR_FROM: usize = 4;
 /// Names of at least this many letters may have two wrong letters.
 const TWO_ERRORS_FROM: usize = 7;
-/// Longer "names" are not looked up: an automaton for one would cost more than it finds.
-const MAX_NAME_CHARS: usize = 100;
+/// Longer names are only looked up as they are and by their beginning: an automaton for one would cost more than it
+/// finds.
+const MAX_NEAR_CHARS: usize = 100;
+/// Longer "names" are not looked up; the longest that is stored has 400 bytes.
+const MAX_NAME_BYTES: usize = 1_000;
 /// Score of a name that is spelled with other marks or quotes than it is asked for.
 const OTHER_MARKS: f32 = 0.995;
 /// Factor for a definition outside the scope asked for: it costs less than any difference in fit.
@@ -111,12 +114,13 @@ impl TextReader {
         limit: usize,
         found: &mut FoundSymbols,
     ) -> Result<()> {
-        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Ok(());
         }
+        let is_long = name.chars().count() > MAX_NEAR_CHARS;
         let lower = name.to_lowercase();
         let mut done: BTreeSet<String> = BTreeSet::new();
-        for &tier in tiers {
+        for &tier in tiers.iter().filter(|tier| !is_long || matches!(tier, Fit::Case | Fit::Prefix)) {
             let mut names: Vec<(String, f32)> =
                 self.names(tier, name, &lower)?.into_iter().filter(|(name, _)| !done.contains(name)).collect();
             names.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

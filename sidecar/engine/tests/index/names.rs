@@ -110,7 +110,9 @@ fn names_are_found_as_their_language_writes_them() {
             "def other():\n    return 'type, name, valid, priv, missing, plus, event'\n\n\ndef operator_name():\n    pass\n",
         ),
     ];
-    let project = Project::new(FILES);
+    const LONG: &str = "returns the page of the last order that was paid when the customer has no open orders left and the shop is closed on that day";
+    let long = format!("fun `{LONG}`() = 1\n");
+    let project = Project::new(&[FILES, &[("long.kt", &long)]].concat());
     for (asked, expected) in [
         ("operator->", "ptr.cpp:2 operator->"),
         ("Ptr::operator->", "ptr.cpp:2 operator->"),
@@ -157,6 +159,7 @@ fn names_are_found_as_their_language_writes_them() {
             assert_eq!(hits.first().map(|hit| hit.chunk.rel.as_str()), Some(file), "{asked}, vectors: {with_vectors}");
         }
     }
+    assert_eq!(project.symbol(LONG), format!("long.kt:1 `{LONG}` exact"));
     assert_eq!(project.symbol("VALID?"), "user.rb:5 valid? case");
     assert_eq!(project.symbol("returns 404"), "api.kt:2 `returns 404 when missing` prefix");
     assert_eq!(project.symbol("name"), "user.rb:2 name= prefix");

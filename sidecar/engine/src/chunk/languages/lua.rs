@@ -37,7 +37,7 @@ fn function<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
 /// `M.f = function`, `NAME = 1`, `local M = {}`.
 fn assignment<'t>(site: &Site<'_>, node: Node<'t>) -> Option<Definition<'t>> {
     let (targets, values_) = (child_of_kind(node, "variable_list")?, child_of_kind(node, "expression_list"));
-    let targets: Vec<_> = children(targets).collect();
+    let targets: Vec<_> = children(targets).filter(|target| target.kind() != "attribute").collect();
     let bound: Vec<_> = values_.into_iter().flat_map(children).collect();
     if let ([target], [value]) = (targets.as_slice(), bound.as_slice())
         && value.kind() == "function_definition"
