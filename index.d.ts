@@ -325,7 +325,7 @@ export interface Hit {
   endLine: number;
   /** Higher is better. Scores of different searches cannot be compared. 1 with mode `'regex'`. */
   score: number;
-  /** Name of the file's language; `'text'` where it is not known. */
+  /** Name of the code's language: in the script of a page or a cell of a notebook, that of the script or cell; `'text'` where it is not known. */
   language: string;
   /** Enclosing definitions, outermost first, joined with ` > `. Empty at the top level. */
   scope: string;

@@ -34,7 +34,7 @@ pub struct StoredChunk {
 /// A definition in a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSymbol {
-    /// The bare name, as written.
+    /// The name, as its language writes it.
     pub name: String,
     /// What it is.
     pub kind: String,

@@ -163,7 +163,7 @@ pub struct Hit {
     /// In the ranked modes, text and vectors together give at most 1; other evidence is added, so that a score can be above
     /// 1, and factors lower it. With "symbol", 1 is an exact name and other fits are below. With "regex", always 1.
     pub score: f32,
-    /// Name of the file's language.
+    /// Name of the code's language, which inside of pages and notebooks is not that of the file.
     pub language: String,
     /// Enclosing definitions, outermost first, joined with ` > `; empty at the top level and with "regex".
     pub scope: String,
