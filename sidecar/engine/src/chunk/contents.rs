@@ -348,3 +348,55 @@ fn lines_of_other_languages_are_those_of_the_file() {
         assert!(found.is_empty() || may_hold_others(Language::of(name)));
     }
 }
+
+#[test]
+fn fences_as_people_write_them() {
+    for (text, expected) in [
+        ("```js\nfunction f() {}\n```\n", "function f:2"),
+        ("~~~ {.python}\ndef f():\n    pass\n~~~\n", "function f:2"),
+        ("````md\n```js\nfunction f() {}\n```\n````\n", ""),
+        ("```js {1,3} title=\"a.js\"\nfunction f() {}\n```\n", "function f:2"),
+        ("```rust,no_run\nfn f() {}\n```\n", "function f:2"),
+        ("```{r, echo=FALSE}\nf <- 1\n```\n", ""),
+        ("> ```py\n> def f():\n>     pass\n>\n> def g(): pass\n> ```\n", "function f:2, function g:5"),
+        ("1. Do so:\n\n   ```go\n   func F() {}\n   ```\n", "function F:4"),
+        ("- ```ts\n  interface I {}\n  ```\n", "interface I:2"),
+        ("text ```js\nfunction f() {}\n", ""),
+        ("```\nfn f() {}\n```\n", ""),
+        ("```js\r\nfunction f() {}\r\n```\r\n", "function f:2"),
+    ] {
+        let chunks = check_any(Language::named("markdown"), text, &ChunkLimits::default());
+        let symbols = chunks.iter().flat_map(|chunk| &chunk.symbols);
+        let found: Vec<String> =
+            symbols.map(|symbol| format!("{} {}:{}", symbol.kind.as_str(), symbol.name, symbol.line)).collect();
+        assert_eq!(found.join(", "), expected, "{text}");
+    }
+}
+
+#[test]
+fn scripts_as_people_write_them() {
+    let body = "\nfunction f() { return 1 }\nfunction g() { return f() + f() + f() + f() + f() + f() }\n".repeat(4);
+    for (path, open, close, expected) in [
+        ("a.vue", "<script>", "</script>", "javascript"),
+        ("a.vue", "<script\n  setup\n  lang=\"ts\"\n>", "</script>", "typescript"),
+        ("a.vue", "<script lang='tsx' :a=\"b > c\">", "</script>", "tsx"),
+        ("a.svelte", "<script context=\"module\" lang=\"ts\">", "</script>", "typescript"),
+        ("a.html", "<SCRIPT TYPE=\"text/javascript\">", "</SCRIPT>", "javascript"),
+        ("a.html", "<script type=module>", "</script >", "javascript"),
+        ("a.html", "<head><script async defer>", "</script></head>", "javascript"),
+        ("a.html", "<script type=\"text/x-template\">", "</script>", "html"),
+        ("a.html", "<!-- <script>", "</script> -->", "html"),
+        ("a.html", "<scripture>", "</scripture>", "html"),
+        ("a.ejs", "<script>", "</script>", "javascript"),
+        ("a.astro", "---", "---", "typescript"),
+        ("a.astro", "<script>", "</script>", "typescript"),
+    ] {
+        let text = format!("{open}{body}{close}\n<p>after</p>\n");
+        let chunks = check_any(Language::of(path), &text, &ChunkLimits::default());
+        assert_eq!(chunks[0].language.name(), expected, "{path}: {open}");
+        let names = chunks.iter().flat_map(|chunk| &chunk.symbols).count();
+        assert_eq!(names, if expected == "html" { 0 } else { 8 }, "{path}: {open}");
+        let last = chunks.last().unwrap();
+        assert_eq!(last.last_line as usize, text.lines().count(), "{path}: {open}");
+    }
+}

@@ -199,14 +199,14 @@ struct Fence {
     line: Range<usize>,
     mark: char,
     length: usize,
-    /// White space, or what begins the entry of a list, before the fence.
+    /// White space, the signs of a quotation, or what begins the entry of a list, before the fence.
     indent: usize,
     language: Option<Language>,
 }
 
 impl Fence {
     fn open(line: &str, range: Range<usize>) -> Option<Fence> {
-        let mut content = line.trim_start();
+        let mut content = line.trim_start_matches(is_indent);
         if let Some(rest) = list_entry(content) {
             content = rest.trim_start();
         }
@@ -221,7 +221,7 @@ impl Fence {
     }
 
     fn closes(&self, line: &str) -> bool {
-        let content = line.trim();
+        let content = line.trim_start_matches(is_indent).trim_end();
         self.length <= content.len() && content.chars().all(|c| c == self.mark)
     }
 
@@ -230,7 +230,7 @@ impl Fence {
         let mut parts = Vec::new();
         let mut start = inner.start;
         for line in text[inner.clone()].split_inclusive('\n').filter(|_| 0 < self.indent) {
-            let indent = line.bytes().take(self.indent).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let indent = line.chars().take(self.indent).take_while(|c| is_indent(*c)).count();
             parts.push(start + indent..start + line.len());
             start += line.len();
         }
@@ -243,6 +243,11 @@ impl Fence {
             scope: None,
         })
     }
+}
+
+/// What may stand before a line of a fence: white space, or the sign of a quotation.
+fn is_indent(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '>')
 }
 
 /// What follows the mark of an entry in a list: `- `, `* `, `+ `, `1. `.
