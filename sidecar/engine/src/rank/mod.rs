@@ -196,8 +196,10 @@ fn add_coherence(weights: &Weights, scored: &mut [Scored<'_>]) {
 }
 
 fn definition(question: &Question, weights: &Weights, candidate: &Candidate) -> f32 {
+    let defines = |name: &String| candidate.symbols.iter().any(|symbol| are_same(name, symbol));
     match question.class {
-        _ if !question.names.iter().any(|name| candidate.symbols.iter().any(|symbol| are_same(name, symbol))) => 0.0,
+        _ if question.marked_name.as_ref().is_some_and(defines) => weights.definition,
+        _ if !question.names.iter().any(defines) => 0.0,
         Class::Symbol => weights.definition,
         _ => weights.definition_in_sentence,
     }

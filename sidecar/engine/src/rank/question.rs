@@ -30,6 +30,8 @@ pub struct Question {
     pub class: Class,
     /// Names to look up among the definitions.
     pub names: Vec<String>,
+    /// The whole query, where it is no plain word and may be a name all the same: `operator +`, `valid?`.
+    pub(super) marked_name: Option<String>,
     /// Meaningful words with their weights, lower case.
     pub(super) words: Vec<(String, f32)>,
 }
@@ -43,7 +45,10 @@ impl Question {
         words.retain(|word| word.chars().count() > 2 && !is_filler(word));
         words.truncate(MAX_WORDS);
         let words = words.into_iter().map(|word| weight(&word).map(|w| (word, w))).collect::<Result<_, E>>()?;
-        Ok(Question { text: query.trim().to_lowercase(), class, names: names(query, class), words })
+        let whole = Asked::new(query).whole;
+        let is_marked = whole.len() <= MAX_NAME_BYTES && whole.contains(|c: char| !c.is_alphanumeric() && c != '_');
+        let marked_name = is_marked.then(|| whole.to_owned());
+        Ok(Question { text: query.trim().to_lowercase(), class, names: names(query, class), marked_name, words })
     }
 
     /// Whether the query itself has `word`, in singular or plural: a query for tests must not demote tests.

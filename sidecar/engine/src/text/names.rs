@@ -80,6 +80,11 @@ pub fn spellings(lower: &str) -> Vec<String> {
     spellings
 }
 
+/// How a stored name may begin that begins with a lower-case name, itself first.
+pub fn beginnings(lower: &str) -> impl Iterator<Item = String> {
+    ["", "`", "#", "r#", "@", "@\""].into_iter().map(move |mark| format!("{mark}{}", bare(lower)))
+}
+
 /// Names that a sentence shows to be names: what is between back-ticks, `operator->`, `r#type`, `valid?` before more.
 pub fn marked(sentence: &str) -> impl Iterator<Item = &str> {
     let quoted = sentence.split('`').skip(1).step_by(2).filter(|name| !name.trim().is_empty());

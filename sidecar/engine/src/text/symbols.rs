@@ -161,10 +161,12 @@ impl TextReader {
                 }
                 Fit::Prefix => {
                     let index = segment.inverted_index(self.fields.def_lower)?;
-                    let mut terms = index.terms().range().ge(lower).into_stream().map_err(TantivyError::from)?;
-                    while terms.advance() && terms.key().starts_with(lower.as_bytes()) {
-                        let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
-                        names.insert(found.to_owned(), 0.5 + 0.4 * share(found));
+                    for start in names::beginnings(lower) {
+                        let mut terms = index.terms().range().ge(&start).into_stream().map_err(TantivyError::from)?;
+                        while terms.advance() && terms.key().starts_with(start.as_bytes()) {
+                            let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
+                            names.insert(found.to_owned(), 0.5 + 0.4 * share(found));
+                        }
                     }
                 }
                 Fit::Humps => {
