@@ -25,6 +25,12 @@ export interface ConnectOptions extends CallOptions {
    * Default: an error.
    */
   fallback?: 'hash';
+  /**
+   * What the program calls itself, 1 to 64 characters, to be recognised in `offheap status` and {@link Status.clients}. All clients
+   * of a process share one connection to a daemon, which has the name of the client that opened it. Default: the name and version of
+   * this package alone.
+   */
+  name?: string;
 }
 
 /** How a client works where it cannot have a shared daemon on a local socket, or no model. */
@@ -432,6 +438,10 @@ export interface IndexStatus {
   skippedByReason: SkipCount[];
   /** Bytes on disk, the cache of vectors included. */
   bytes: number;
+  /** Whether searches in the modes `text` and `symbol` find something: there are chunks. */
+  textSearch: boolean;
+  /** Whether searches compare vectors: there are some, and they are of the loaded model's vector space, if a model is loaded. */
+  vectorSearch: boolean;
 }
 
 /** The result of {@link Client.status}. */
@@ -474,6 +484,41 @@ export interface Status extends Answer {
   readOnly: boolean;
   /** What the daemon is doing, and what it has done since it was ready. */
   load: LoadStatus;
+  /** When the daemon was used last, and what it does when nobody uses it. */
+  idle: IdleStatus;
+  /** The embedding cache of the index, which keeps vectors by content: how often index runs found a chunk's vector there. */
+  embeddingCache: CacheStatus;
+  /** Open connections by the name of their client, most connections first; at most 32 names. */
+  clients: ClientStatus[];
+}
+
+/** When the daemon was used last, and what it does when nobody uses it. Times are exact to the next check of idleness. */
+export interface IdleStatus {
+  /** Milliseconds since the last request, not counting `ping()` and `status()`. Absent before the first one. */
+  lastUseMs?: number;
+  /**
+   * Milliseconds until the model and the index are dropped from memory if no request comes. Absent while requests are worked on, and
+   * after they were dropped.
+   */
+  unloadInMs?: number;
+  /** Milliseconds until the daemon leaves if no request comes. Absent while requests are worked on, and for a private daemon. */
+  leaveInMs?: number;
+}
+
+/** Look-ups in the embedding cache since the daemon was ready, over all index runs, those in the background included. */
+export interface CacheStatus {
+  /** Number of chunks whose vector was found. */
+  hits: number;
+  /** Number of chunks whose vector had to be computed. */
+  misses: number;
+}
+
+/** The connections of clients that have the same name. */
+export interface ClientStatus {
+  /** The name, such as `my-app (offheap-node 0.1.0)`. */
+  name: string;
+  /** How many of them are open. */
+  connections: number;
 }
 
 /** What the daemon is doing, and what it has done since it was ready: numbers only, nothing of what was asked. */

@@ -36,8 +36,8 @@ const FALLBACKS = {
 /** Opens a client. Starts the daemon if none runs. The project of a directory is the nearest `.offheap` upwards. */
 async function connect(options = {}) {
   checkConnectOptions(options);
-  const { project, fallback, signal, timeoutMs } = options;
-  return Client.open(withOffheapErrors(() => native.locate(project)), fallback === 'hash', { signal, timeoutMs });
+  const { project, fallback, name, signal, timeoutMs } = options;
+  return Client.open(withOffheapErrors(() => native.locate(project)), fallback === 'hash', name, { signal, timeoutMs });
 }
 
 /** A client of one endpoint's daemon. Reconnects by itself, and starts the daemon again where that is needed. */
@@ -55,6 +55,8 @@ class Client {
   #closed = false;
   /** `fallback: 'hash'` was asked for. */
   #allowHash;
+  /** What the program calls itself, or undefined. */
+  #name;
   /** Kinds of fallback that this client met. */
   #fallbacks = new Set();
   /** Kinds of fallback that were reported. */
@@ -62,19 +64,20 @@ class Client {
   #opened = false;
   #listeners = new Set();
 
-  static async open(location, allowHash, options) {
-    const client = new Client(location, allowHash);
+  static async open(location, allowHash, name, options) {
+    const client = new Client(location, allowHash, name);
     await client.ping(options);
     client.#opened = true;
     client.#warn();
     return client;
   }
 
-  constructor(location, allowHash) {
+  constructor(location, allowHash, name) {
     this.#location = location;
     this.#config = readConfig(location.project);
     this.#supervisor = Supervisor.for(location);
     this.#allowHash = allowHash;
+    this.#name = name;
   }
 
   /** The project's root, or null. */
@@ -328,7 +331,7 @@ class Client {
   async #connectOnce(mayStart) {
     this.#greetingSince = performance.now();
     try {
-      const connection = await native.connect(this.#location.project, mayStart);
+      const connection = await native.connect(this.#location.project, mayStart, this.#name);
       if (connection.transport !== 'local') this.#addFallback(connection.transport);
       return (this.#connection = connection);
     } finally {
@@ -375,7 +378,7 @@ class Client {
 
   /** Runs a private daemon, where the system refuses sockets. */
   async #startPrivate() {
-    this.#connection = await startPrivateDaemon(this.#location);
+    this.#connection = await startPrivateDaemon(this.#location, this.#name);
     this.#addFallback('standalone');
     return this.#connection;
   }

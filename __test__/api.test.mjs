@@ -300,6 +300,13 @@ describe('index and search', () => {
     assert.deepEqual([status.model.dim, status.model.architecture, status.model.contextLength], [384, 'bert', 512]);
     assert.match(status.model.fingerprint, /^[0-9a-f]{64}$/);
     assert.ok(status.index.bytes > 0 && status.index.chunks === status.index.vectors);
+    assert.deepEqual(Object.keys(status.index).sort(), [...fields('IndexStatus').keys()].sort());
+    assert.deepEqual([status.index.textSearch, status.index.vectorSearch], [true, true]);
+    assert.deepEqual(Object.keys(status.embeddingCache).sort(), [...fields('CacheStatus').keys()].sort());
+    assert.ok(status.embeddingCache.misses > 0, 'the first run computed every embedding');
+    assert.ok(status.clients.some(({ name, connections }) => name === `offheap-node ${offheapVersion}` && connections === 1), JSON.stringify(status.clients));
+    assert.ok(Object.keys(status.idle).every((key) => fields('IdleStatus').has(key)));
+    assert.ok(status.idle.lastUseMs >= 0 && status.idle.leaveInMs > 0 && status.idle.unloadInMs > 0, JSON.stringify(status.idle));
     const { load } = status;
     assert.deepEqual(Object.keys(load).sort(), [...fields('LoadStatus').keys()].sort());
     for (const latency of [load.embed, load.search]) {

@@ -9,6 +9,7 @@ const MODES = ['hybrid', 'semantic', 'text', 'regex', 'symbol'];
 const CASES = ['smart', 'sensitive', 'insensitive'];
 const MAX_LIMIT = 1000;
 const MAX_CONTEXT_LINES = 20;
+const MAX_NAME_CHARS = 64;
 /** Milliseconds are unsigned 32-bit numbers on the wire. */
 const MILLISECONDS_END = 2 ** 32;
 
@@ -42,10 +43,12 @@ const checkOnlyCallOptions = (method, options) => checkNames(method, options, CA
 
 function checkConnectOptions(options) {
   check(isObject(options), 'connect(options) takes an object');
-  checkNames('connect', options, ['project', 'fallback', ...CALL_OPTIONS]);
-  const { project, fallback } = options;
+  checkNames('connect', options, ['project', 'fallback', 'name', ...CALL_OPTIONS]);
+  const { project, fallback, name } = options;
   check(project === undefined || typeof project === 'string', 'project must be a path');
   check(fallback === undefined || fallback === 'hash', "fallback must be 'hash'");
+  const isName = typeof name === 'string' && name.trim() !== '' && [...name].length <= MAX_NAME_CHARS;
+  check(name === undefined || isName, `name must be a string of 1 to ${MAX_NAME_CHARS} characters`);
 }
 
 function embedOptions(method, options) {

@@ -45,9 +45,9 @@ function findModelDir() {
 }
 
 /** Starts a private daemon over pipes. No other process can use it, and it ends with this process. */
-function startPrivateDaemon(location) {
+function startPrivateDaemon(location, name) {
   const { binary, args, env } = daemonCommand(location);
-  return native.standalone(location.project, binary, [...args, '--stdio'], Object.entries(env));
+  return native.standalone(location.project, binary, [...args, '--stdio'], Object.entries(env), name);
 }
 
 /**

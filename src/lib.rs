@@ -23,8 +23,13 @@ use call::{Session, duration};
 use convert::{EmbedCall, IndexResult, ProgressEvent, SearchOptions, SearchResult, StatusResult, VectorsResult};
 use error::{js, unexpected};
 
-/// Name and version that this client sends to daemons.
-const CLIENT_NAME: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
+/// Name and version of this library, by which daemons know its connections.
+const LIBRARY_NAME: &str = concat!("offheap-node ", env!("CARGO_PKG_VERSION"));
+
+/// The name that a connection has in `status`: what the program calls itself, and this library.
+fn client_name(program: Option<String>) -> String {
+    program.map_or_else(|| LIBRARY_NAME.to_owned(), |program| format!("{program} ({LIBRARY_NAME})"))
+}
 
 /// Where the daemon of a project is.
 #[napi(object)]
@@ -95,16 +100,16 @@ pub struct NativeClient {
 }
 
 /// Connects to the daemon of a project, or fails with DAEMON_NOT_RUNNING where there is none. With `may_start`, the caller
-/// starts a daemon then; a daemon of an older version is asked to exit first.
+/// starts a daemon then; a daemon of an older version is asked to exit first. `name` is what the program calls itself.
 #[napi]
-pub async fn connect(project: Option<String>, may_start: bool) -> Result<NativeClient> {
+pub async fn connect(project: Option<String>, may_start: bool, name: Option<String>) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
     if let Some(client) = connections::get(&endpoint) {
         return Ok(client.into());
     }
     let client = match may_start {
-        true => Client::connect_or_replace(&endpoint, CLIENT_NAME).await,
-        false => Client::connect(&endpoint, CLIENT_NAME).await,
+        true => Client::connect_or_replace(&endpoint, &client_name(name)).await,
+        false => Client::connect(&endpoint, &client_name(name)).await,
     };
     Ok(connections::add(endpoint, client.map_err(js)?).into())
 }
@@ -117,6 +122,7 @@ pub async fn standalone(
     binary: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    name: Option<String>,
 ) -> Result<NativeClient> {
     let endpoint = Endpoint::new(project.map(Into::into)).map_err(js)?;
     if let Some(client) = connections::get(&endpoint) {
@@ -124,7 +130,7 @@ pub async fn standalone(
     }
     let mut command = std::process::Command::new(binary);
     command.args(args).env_clear().envs(env).stderr(std::process::Stdio::null());
-    let client = Client::standalone(command, CLIENT_NAME).await.map_err(js)?;
+    let client = Client::standalone(command, &client_name(name)).await.map_err(js)?;
     Ok(connections::add(endpoint, client).into())
 }
 

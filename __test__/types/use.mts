@@ -2,7 +2,7 @@
 import { connect, ERROR_CODES, OffheapError, type Client, type ErrorCode, type Hit, type IndexReport, type Progress } from '../../index.js';
 
 export async function use(): Promise<void> {
-  const client: Client = await connect({ project: '.', timeoutMs: 5_000, signal: new AbortController().signal });
+  const client: Client = await connect({ project: '.', name: 'types', timeoutMs: 5_000, signal: new AbortController().signal });
   const run = client.index({ rebuild: false, onProgress: (p: Progress) => void (p.phase === 'embed') });
   for await (const progress of run) void progress.done.toFixed();
   const report: IndexReport = await run;
@@ -26,6 +26,8 @@ export async function use(): Promise<void> {
   void rows;
 
   const status = await client.status();
+  const leaveInMs: number | undefined = status?.idle.leaveInMs;
+  void [leaveInMs, status?.embeddingCache.hits, status?.clients.map(({ name, connections }) => `${name} ${connections}`), status?.index?.textSearch];
   void (status?.model?.kernel ?? status?.index?.chunks ?? status?.watch?.state);
   const { embeddings } = await client.clearCache({ stored: true });
   void embeddings;

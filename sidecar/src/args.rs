@@ -35,7 +35,7 @@ pub enum Command {
     /// Stop the daemon and start a new one
     Restart(Restart),
     /// Check for problems and say what to do about them; starts no daemon
-    Doctor(Common),
+    Doctor(Doctor),
     /// Download a model into the Hugging Face cache
     Pull(Pull),
     /// Run the daemon in the foreground; `start` runs this in the background
@@ -155,6 +155,16 @@ pub struct Embed {
     /// Embed the texts as queries, not as documents; no supported model tells them apart so far
     #[arg(long)]
     pub query: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    /// Also write a file for a bug report: checks, status, settings and log, without queries, contents and names of your files
+    /// [default: offheap-bundle-TIME.md]
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub bundle: Option<Option<PathBuf>>,
     #[command(flatten)]
     pub common: Common,
 }

@@ -10,7 +10,7 @@ use offheap_engine::disk::Folder;
 use offheap_engine::{Error, Result};
 use offheap_protocol::Endpoint;
 
-use crate::log::log;
+use crate::log::warn;
 
 const NAME: &str = "secret";
 const BYTES: usize = 32;
@@ -24,7 +24,7 @@ pub fn secret() -> [u8; BYTES] {
         for dir in places {
             match open_dir(&dir).and_then(|folder| read_or_make(&folder)) {
                 Ok(secret) => return secret,
-                Err(error) => log!("cannot keep the secret in `{}`: {}", dir.display(), crate::fault::chain(&error)),
+                Err(error) => warn!("cannot keep the secret in `{}`: {}", dir.display(), crate::fault::chain(&error)),
             }
         }
         random() // the next daemon will have another one and build the indexes again

@@ -27,6 +27,9 @@ pub struct StatusResult {
     pub crashes: f64,
     pub read_only: bool,
     pub load: LoadResult,
+    pub idle: IdleResult,
+    pub embedding_cache: CacheResult,
+    pub clients: Vec<ClientResult>,
 }
 
 /// A `LoadStatus`.
@@ -144,6 +147,30 @@ pub struct IndexStatusResult {
     pub skipped_total: f64,
     pub skipped_by_reason: Vec<SkipCountResult>,
     pub bytes: f64,
+    pub text_search: bool,
+    pub vector_search: bool,
+}
+
+/// An `IdleStatus`.
+#[napi(object)]
+pub struct IdleResult {
+    pub last_use_ms: Option<f64>,
+    pub unload_in_ms: Option<f64>,
+    pub leave_in_ms: Option<f64>,
+}
+
+/// A `CacheStatus`.
+#[napi(object)]
+pub struct CacheResult {
+    pub hits: f64,
+    pub misses: f64,
+}
+
+/// A `ClientStatus`.
+#[napi(object)]
+pub struct ClientResult {
+    pub name: String,
+    pub connections: u32,
 }
 
 impl From<IndexStatus> for IndexStatusResult {
@@ -158,6 +185,8 @@ impl From<IndexStatus> for IndexStatusResult {
             skipped_total,
             skipped_by_reason,
             bytes: index.bytes as f64,
+            text_search: index.text_search,
+            vector_search: index.vector_search,
         }
     }
 }
@@ -200,6 +229,20 @@ impl From<StatusReport> for StatusResult {
             crashes: status.crashes as f64,
             read_only: status.read_only,
             load: status.load.into(),
+            idle: IdleResult {
+                last_use_ms: status.idle.last_use_ms.map(|ms| ms as f64),
+                unload_in_ms: status.idle.unload_in_ms.map(|ms| ms as f64),
+                leave_in_ms: status.idle.leave_in_ms.map(|ms| ms as f64),
+            },
+            embedding_cache: CacheResult {
+                hits: status.embedding_cache.hits as f64,
+                misses: status.embedding_cache.misses as f64,
+            },
+            clients: status
+                .clients
+                .into_iter()
+                .map(|client| ClientResult { name: client.name, connections: client.connections })
+                .collect(),
         }
     }
 }

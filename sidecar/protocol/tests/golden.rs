@@ -8,9 +8,10 @@ use offheap_protocol::codec::{
     self, Envelope, Error, HEADER_BYTES, Header, Kind, MAX_BODY, MAX_CONTROL, Preamble, Purpose,
 };
 use offheap_protocol::message::{
-    Case, Contribution, Coverage, CutOff, EmbedTiming, Fresh, Hit, IndexReport, IndexStatus, Latency, LoadStatus,
-    ModelStatus, Phase, Priority, Progress, Request, RequestCounts, Response, SearchMode, SearchReport, SearchRequest,
-    SkipCount, SkippedFile, Span, StatusReport, SymbolMatch, TextKind, Vectors, WatchStatus,
+    CacheStatus, Case, ClientStatus, Contribution, Coverage, CutOff, EmbedTiming, Fresh, Hit, IdleStatus, IndexReport,
+    IndexStatus, Latency, LoadStatus, ModelStatus, Phase, Priority, Progress, Request, RequestCounts, Response,
+    SearchMode, SearchReport, SearchRequest, SkipCount, SkippedFile, Span, StatusReport, SymbolMatch, TextKind,
+    Vectors, WatchStatus,
 };
 use offheap_protocol::{Code, Fault};
 use support::{HELD, PEAK};
@@ -199,7 +200,7 @@ fn golden() -> Vec<(Message, &'static str)> {
             }),
             index: Some(IndexStatus {
                 generation: 1, files: 2, chunks: 3, vectors: 4, bytes: 5, text_only: 6,
-                skipped_by_reason: vec![SkipCount { reason: "binary".into(), files: 7 }],
+                skipped_by_reason: vec![SkipCount { reason: "binary".into(), files: 7 }], text_search: true, vector_search: false,
             }),
             indexing: true, connections: 1, requests: 2, faults: 3, queued: 4, anon_bytes: Some(5), file_bytes: None,
             watch: Some(WatchStatus { state: "off".into(), folders: 3, pending: Some(2), busy: true, problem: Some("why".into()) }),
@@ -210,8 +211,11 @@ fn golden() -> Vec<(Message, &'static str)> {
                 embed: Latency { p50_us: 1, p90_us: 2, p99_us: 4, max_us: 5, buckets: vec![1, 0, 251] }, search: Latency::default(),
                 cut_off: CutOff { malformed: 7, slow_reader: 8, slow_sender: 9 }, evictions: 10,
             },
+            idle: IdleStatus { last_use_ms: Some(1), unload_in_ms: None, leave_in_ms: Some(251) },
+            embedding_cache: CacheStatus { hits: 11, misses: 12 },
+            clients: vec![ClientStatus { name: "app".into(), connections: 2 }],
         }))),
-            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 06 010662696e61727907 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01 fc00000100 02 010203fb2c01 04 05 06 0102040503 0100fbfb00 0000000000 070809 0a"),
+            "05 05302e312e30 fb9210 01 01022f70 01 046d696e69 0462657274 0451385f30 fb8001 fb0002 026162 072f6d2e67677566 0461767832 02 01 01 02 03 04 05 06 010662696e61727907 01 00 01 01 02 03 04 0105 00 01 036f6666 03 0102 01 0103776879 03746370 03 01 01 fc00000100 02 010203fb2c01 04 05 06 0102040503 0100fbfb00 0000000000 070809 0a 0101 00 01fbfb00 0b 0c 01 03617070 02"),
         (Message::Response(Response::Cleared { embeddings: 65_536 }),
             "06 fc00000100"),
         (Message::Response(Response::Leaving),

@@ -40,7 +40,7 @@ pub fn main(command: Command) -> ExitCode {
         | Command::Start(common)
         | Command::Stop(common) => common.json,
         Command::Restart(args) => args.common.json,
-        Command::Doctor(common) => common.json,
+        Command::Doctor(args) => args.common.json,
         Command::Daemon(_) => false,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -77,7 +77,7 @@ async fn run(command: Command) -> Result<ExitCode, Fault> {
         Command::Start(common) => start::start(&common).await,
         Command::Stop(common) => stop::stop(&common).await,
         Command::Restart(args) => restart::restart(&args).await,
-        Command::Doctor(common) => doctor::doctor(&common).await,
+        Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Pull(args) => pull::pull(&args),
         Command::Daemon(_) => unreachable!("main.rs runs the daemon itself, without a client's event loop"),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use offheap_protocol::codec::{self, Envelope, Kind};
 use offheap_protocol::connection::Payload;
-use offheap_protocol::message::{Progress, Request, Response};
+use offheap_protocol::message::{Priority, Progress, Request, Response, SearchMode};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +16,7 @@ use super::metrics::RequestKind;
 use super::permits::{Held, Outgoing, Permits};
 use super::requests::Call;
 use super::state::Daemon;
+use crate::log::{self, Origin, debug, error};
 
 /// Progress frames come at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -54,6 +55,8 @@ pub async fn answer(
 ) {
     let Incoming { id, peer, envelope, body, cancelled, began, admitted, held } = incoming;
     let kind = RequestKind::of(&envelope.request);
+    let name = name(&envelope.request);
+    debug!("{name} begins");
     let (progress, watching) = watch::channel(Progress::default());
     let call = Call { peer, request: envelope.request, body, cancelled: cancelled.clone(), progress };
     let outcome = if *daemon.leaving.borrow() && !is_answered_while_leaving(&call.request) {
@@ -64,12 +67,45 @@ pub async fn answer(
         within(envelope.deadline_ms, working, &cancelled).await
     };
     forget();
+    log_end(name, &outcome, began.elapsed());
     daemon.metrics.answered(kind, outcome.as_ref().err(), began.elapsed());
     if outcome.is_err() {
         daemon.faults.fetch_add(1, Ordering::Relaxed);
     }
     if let Some(outgoing) = encode(id, outcome) {
         let _ = outbox.send(Outgoing { held: Some(held), ..outgoing }).await;
+    }
+}
+
+/// What a request is called in the log: what it does, and nothing of what it asks.
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Hello { .. } => "hello",
+        Request::Ping => "ping",
+        Request::Embed { priority: Priority::Interactive, .. } => "embed",
+        Request::Embed { priority: Priority::Bulk, .. } => "embed, bulk",
+        Request::Index { rebuild: false } => "index",
+        Request::Index { rebuild: true } => "index, rebuilding",
+        Request::Search(search) => match search.mode {
+            SearchMode::Hybrid => "search, hybrid",
+            SearchMode::Semantic => "search, semantic",
+            SearchMode::Text => "search, text",
+            SearchMode::Regex => "search, regex",
+            SearchMode::Symbol => "search, symbol",
+        },
+        Request::Status => "status",
+        Request::ClearCache { .. } => "clear cache",
+        Request::Shutdown => "shutdown",
+    }
+}
+
+fn log_end(name: &str, outcome: &Result<(Response, Payload), Fault>, took: Duration) {
+    let ms = took.as_secs_f64() * 1e3;
+    match outcome {
+        Ok(_) => debug!("{name} ends after {ms:.1} ms: ok"),
+        // A bug of ours, whoever asked.
+        Err(fault) if fault.code == Code::Internal => error!("{name} ends after {ms:.1} ms: {}", fault.code),
+        Err(fault) => debug!("{name} ends after {ms:.1} ms: {}", log::Masked(fault)),
     }
 }
 
@@ -98,10 +134,12 @@ async fn run(
         return Err(Fault::new(Code::Cancelled, "the request was cancelled"));
     }
     let used = (waiting, place, held);
+    let origin = log::origin().unwrap_or(Origin { connection: call.peer.id, request: None });
     let work = async move {
         let _used = used;
         daemon.handle(call).await
     };
+    let work = log::traced(origin, work);
     tokio::spawn(work).await.unwrap_or_else(|_| Err(limits::panicked()))
 }
 

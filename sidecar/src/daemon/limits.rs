@@ -24,7 +24,7 @@ use offheap_protocol::message::Request;
 use offheap_protocol::{Code, Fault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config;
+use crate::{config, log};
 
 /// Threads that searches and index runs may occupy. The event loop's pool has some more, for [`Limits::look`] and for leaving.
 const BLOCKING: usize = 12;
@@ -157,9 +157,10 @@ async fn blocking<T: Send + 'static>(
     place: impl Send + 'static,
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    let origin = log::origin();
     let held = move || {
         let _place = place; // held by the work itself, because its caller may give up
-        work()
+        log::within(origin, work)
     };
     tokio::task::spawn_blocking(held).await.unwrap_or_else(|_| Err(panicked()))
 }

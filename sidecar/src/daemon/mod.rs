@@ -22,6 +22,7 @@
 //! [`Batcher::new`]: crate::model::Batcher::new
 
 mod answer;
+mod clients;
 mod idle;
 mod limits;
 mod metrics;
@@ -47,8 +48,8 @@ use offheap_protocol::endpoint::canonical;
 use offheap_protocol::ready::Ready;
 use offheap_protocol::{Code, Endpoint, Fault};
 
-use crate::config::{self, Config, DaemonConfig};
-use crate::log::{self, log};
+use crate::config::{self, Config};
+use crate::log::{self, error, info, warn};
 use crate::os::signals::{self, Signals};
 use crate::{VERSION, args, failpoint, fault, os};
 use ownership::Lock;
@@ -70,8 +71,8 @@ pub fn main(options: &args::Daemon) -> ExitCode {
     os::close_inherited();
     // The usual message quotes what was worked on, and standard error is the log.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(at) => log!("panic at {}:{}", at.file(), at.line()),
-        None => log!("panic"),
+        Some(at) => error!("panic at {}:{}", at.file(), at.line()),
+        None => error!("panic"),
     }));
     if options.stdio {
         return private::main(options);
@@ -107,7 +108,6 @@ struct Owner {
     accept: Accept,
     lock: Lock,
     daemon: Arc<Daemon>,
-    config: DaemonConfig,
     signals: Signals,
 }
 
@@ -142,10 +142,10 @@ fn start(options: &args::Daemon) -> Result<Started, Fault> {
     let mut daemon = Daemon::new(options, &config, project, accept.transport(), Some(fingerprints))?;
     daemon.runs = Runs::begin(&endpoint.runs());
     if daemon.runs.crashes > 0 {
-        log!("{} of {} earlier daemons crashed", daemon.runs.crashes, daemon.runs.starts - 1);
+        warn!("{} of {} earlier daemons crashed", daemon.runs.crashes, daemon.runs.starts - 1);
     }
     let daemon = Arc::new(daemon);
-    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, lock, daemon, config: config.daemon, signals })))
+    Ok(Started::Owner(Box::new(Owner { runtime, endpoint, accept, lock, daemon, signals })))
 }
 
 fn bind_fault(endpoint: &Endpoint, error: std::io::Error) -> Fault {
@@ -189,16 +189,16 @@ fn write_ready(ready: &Ready) {
 
 /// Serves until the daemon leaves.
 fn run(owner: Owner) -> ExitCode {
-    let Owner { runtime, endpoint, mut accept, lock, daemon, config, signals } = owner;
+    let Owner { runtime, endpoint, mut accept, lock, daemon, signals } = owner;
     signals::exit_on_lost_map();
     let _ = std::env::set_current_dir(endpoint.dir()); // the project's directory must stay removable
     let kind = endpoint.project().map_or("no project", |_| "project daemon");
-    log!("ready: offheap {VERSION}, pid {}, {kind}", std::process::id());
+    info!("ready: offheap {VERSION}, pid {}, {kind}", std::process::id());
     if accept.transport() == Transport::Tcp {
-        log!("local sockets are refused here: listening on loopback TCP");
+        warn!("local sockets are refused here: listening on loopback TCP");
     }
     runtime.block_on(async {
-        tokio::spawn(idle::watch_idleness(daemon.clone(), config, true));
+        tokio::spawn(idle::watch_idleness(daemon.clone(), true));
         tokio::spawn(leave_on(signals, daemon.clone()));
         let dir = endpoint.dir().to_path_buf();
         tokio::task::spawn_blocking(move || sweep::sweep(&dir));
@@ -209,7 +209,7 @@ fn run(owner: Owner) -> ExitCode {
     if lock.is_in_place() {
         Runs::end(&endpoint.runs());
     }
-    log!("left");
+    info!("left");
     ExitCode::SUCCESS
 }
 
@@ -234,7 +234,7 @@ async fn accept_until_leaving(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept:
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_failing, true) {
-                        log!("cannot accept: {error}");
+                        error!("cannot accept: {error}");
                     }
                     tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
@@ -255,22 +255,22 @@ fn give_back_memory_at_rest(daemon: &Daemon, requests_at_rest: &mut u64) {
 /// Leaves when the project's directory or the lock file is no longer the daemon's; makes a removed socket again.
 async fn look_after_files(daemon: &Daemon, endpoint: &Endpoint, accept: &mut Accept, lock: &Lock) {
     if daemon.project.as_ref().is_some_and(|project| !project.is_in_place()) {
-        log!("the project's directory was moved, deleted or made again; leaving");
+        warn!("the project's directory was moved, deleted or made again; leaving");
         daemon.begin_leaving();
     } else if !lock.is_in_place() {
-        log!("the lock file was removed; leaving");
+        warn!("the lock file was removed; leaving");
         daemon.begin_leaving();
     } else if ownership::socket_is_gone(endpoint, accept.transport()) {
         match Accept::bind(endpoint).await {
             Ok(again) => *accept = again,
-            Err(error) => log!("the socket was removed and cannot be made again: {error}"),
+            Err(error) => error!("the socket was removed and cannot be made again: {error}"),
         }
     }
 }
 
 /// Accepts no more clients, answers every request in flight, commits.
 async fn leave(daemon: &Arc<Daemon>, endpoint: &Endpoint, accept: &Accept, lock: &Lock) {
-    log!("leaving");
+    info!("leaving");
     // If another lock file is in place, the socket is a successor's.
     if lock.is_in_place() {
         let _ = ownership::remove_socket(endpoint);
@@ -305,7 +305,7 @@ async fn drain(daemon: &Arc<Daemon>) {
         }
     };
     if tokio::time::timeout_at(deadline, drained).await.is_err() {
-        log!("{} requests did not end in time", daemon.in_flight.load(Ordering::Relaxed));
+        warn!("{} requests did not end in time", daemon.in_flight.load(Ordering::Relaxed));
     }
     let batcher = daemon.batcher.clone();
     let _ = tokio::time::timeout(Duration::from_secs(2), tokio::task::spawn_blocking(move || batcher.shutdown())).await;
@@ -322,6 +322,6 @@ async fn accept_forever(daemon: &Arc<Daemon>, accept: &Accept) {
 }
 
 async fn leave_on(mut signals: Signals, daemon: Arc<Daemon>) {
-    log!("{}", signals.next().await);
+    info!("{}", signals.next().await);
     daemon.begin_leaving();
 }

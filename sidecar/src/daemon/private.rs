@@ -12,8 +12,8 @@ use offheap_protocol::endpoint::canonical;
 use super::serve::serve;
 use super::state::Daemon;
 use super::{drain, event_loop, failed, idle, leave_on};
-use crate::config::{Config, DaemonConfig};
-use crate::log::{self, log};
+use crate::config::Config;
+use crate::log::{self, error};
 use crate::os::signals::{self, Signals};
 use crate::{args, os};
 
@@ -21,15 +21,14 @@ struct Private {
     runtime: tokio::runtime::Runtime,
     connection: Connection,
     daemon: Arc<Daemon>,
-    config: DaemonConfig,
 }
 
 /// Serves the client to its end.
 pub fn main(options: &args::Daemon) -> ExitCode {
-    let Private { runtime, connection, daemon, config } = match prepare(options) {
+    let Private { runtime, connection, daemon } = match prepare(options) {
         Ok(private) => private,
         Err(fault) => {
-            log!("{}: {}", fault.code, fault.message);
+            error!("the private daemon cannot begin: {}", log::Masked(&fault));
             return ExitCode::FAILURE;
         }
     };
@@ -37,7 +36,7 @@ pub fn main(options: &args::Daemon) -> ExitCode {
     // Frames alone go over the standard streams: a stray print or read must not meet them.
     let _ = os::null_device().and_then(|null| log::replace(&null, 0).and_then(|()| log::replace(&null, 1)));
     runtime.block_on(async {
-        tokio::spawn(idle::watch_idleness(daemon.clone(), config, false));
+        tokio::spawn(idle::watch_idleness(daemon.clone(), false));
         if let Ok(signals) = Signals::watch() {
             tokio::spawn(leave_on(signals, daemon.clone()));
         }
@@ -62,5 +61,5 @@ fn prepare(options: &args::Daemon) -> Result<Private, Fault> {
         connection::standard_streams().map_err(|error| failed("standard input and output must be pipes", error))?
     };
     let daemon = Arc::new(Daemon::new(options, &config, project, Transport::Pipes, None)?);
-    Ok(Private { runtime, connection, daemon, config: config.daemon })
+    Ok(Private { runtime, connection, daemon })
 }

@@ -13,7 +13,7 @@ use offheap_protocol::message::{
     StatusReport, Vectors,
 };
 use offheap_protocol::{Code, Fault};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::limits::{self, Peer};
 use super::state::Daemon;
@@ -153,30 +153,53 @@ impl Daemon {
             None => false,
         };
         let wait_us = began.elapsed().as_micros() as u64;
-        // Fail with NO_INDEX before loading the model.
-        let (opening, batcher) = (project.clone(), self.batcher.clone());
-        self.limits.run(peer, move || opening.snapshot().map(|_| follow::start(&opening, &batcher))).await?;
-        let started = Instant::now();
-        let vector = match search.mode {
-            SearchMode::Text | SearchMode::Symbol | SearchMode::Regex => QueryVector::NotNeeded,
-            SearchMode::Hybrid | SearchMode::Semantic => {
-                let text = vec![search.query.clone()];
-                let embedding = self.batcher.embed(peer.id, text, Specials::Text, Priority::Interactive, cancelled);
-                match embedding.await {
-                    Ok(embedded) => QueryVector::Of(embedded.rows, embedded.model),
-                    Err(fault) => QueryVector::Unavailable(fault),
-                }
+        let search = Arc::new(search);
+        // Told when the index is open: a search of a project without one must not load the model.
+        let (opened, is_open) = oneshot::channel();
+        let (opening, batcher, beginning) = (project.clone(), self.batcher.clone(), search.clone());
+        let begin = move || {
+            let snapshot = opening.snapshot()?;
+            follow::start(&opening, &batcher);
+            let _ = opened.send(());
+            match beginning.mode {
+                SearchMode::Symbol | SearchMode::Regex => Ok(None),
+                _ => opening.begin_search(&beginning, snapshot).map(Some),
             }
         };
-        let embed_us = started.elapsed().as_micros() as u64;
-        let work = move || match search.mode {
-            SearchMode::Symbol => project.symbols(&search, is_current),
-            _ => project.search(&search, vector, is_current),
+        // The words are looked up while the model computes the query's vector.
+        let begin = self.limits.run(peer, begin);
+        let embed = self.embed_query(peer, &search, is_open, cancelled.clone());
+        let (begun, (vector, embed_us)) = tokio::try_join!(begin, async { Ok(embed.await) })
+            .inspect_err(|_| cancelled.store(true, Ordering::Relaxed))?;
+        let work = move || match begun {
+            None => project.symbols(&search, is_current),
+            Some(begun) => project.search(&search, begun, vector, is_current),
         };
         let mut report = self.limits.run(peer, work).await?;
         report.wait_us = wait_us;
         report.embed_us = embed_us;
         Ok(report)
+    }
+
+    /// The query's vector, where the mode of `search` uses one, and the microseconds it took. Begins when the index is open.
+    async fn embed_query(
+        &self,
+        peer: &Peer,
+        search: &SearchRequest,
+        is_open: oneshot::Receiver<()>,
+        cancelled: Arc<AtomicBool>,
+    ) -> (QueryVector, u64) {
+        let uses_vectors = matches!(search.mode, SearchMode::Hybrid | SearchMode::Semantic);
+        if !uses_vectors || is_open.await.is_err() {
+            return (QueryVector::NotNeeded, 0);
+        }
+        let started = Instant::now();
+        let text = vec![search.query.clone()];
+        let vector = match self.batcher.embed(peer.id, text, Specials::Text, Priority::Interactive, cancelled).await {
+            Ok(embedded) => QueryVector::Of(embedded.rows, embedded.model),
+            Err(fault) => QueryVector::Unavailable(fault),
+        };
+        (vector, started.elapsed().as_micros() as u64)
     }
 
     /// Waits, no longer than `wait`, until every change made before now is indexed. Says whether it is.
@@ -242,14 +265,15 @@ impl Daemon {
 
     async fn status(&self) -> Result<StatusReport, Fault> {
         let (anon_bytes, file_bytes) = os::memory::resident();
+        let space = self.batcher.loaded().map(|model| model.space());
         let index = match self.project.clone() {
-            Some(project) => self.limits.look(move || Ok(project.status())).await?,
+            Some(project) => self.limits.look(move || Ok(project.status(space.as_ref()))).await?,
             None => None,
         };
         Ok(StatusReport {
             version: VERSION.to_owned(),
             pid: std::process::id(),
-            uptime_ms: self.started.elapsed().as_millis() as u64,
+            uptime_ms: self.idle.uptime().as_millis() as u64,
             project: self.project.as_ref().map(|project| project.root().display().to_string()),
             model: self.batcher.loaded().map(|model| ModelStatus {
                 name: model.info.name.clone(),
@@ -280,6 +304,9 @@ impl Daemon {
                 working: self.limits.working() as u32,
                 ..self.metrics.report()
             },
+            idle: self.idle.report(),
+            embedding_cache: self.project.as_ref().map(|project| project.cache_counts()).unwrap_or_default(),
+            clients: self.clients.report(),
         })
     }
 }

@@ -12,11 +12,12 @@ use offheap_protocol::message::Request;
 use tokio::sync::{mpsc, watch};
 
 use super::answer::{Incoming, answer};
+use super::clients::Connected;
 use super::limits::{self, Peer};
 use super::metrics::DropReason;
 use super::permits::{Held, MAX_IN_FLIGHT, Outgoing, Permits};
 use super::state::{Daemon, InFlight};
-use crate::log::log;
+use crate::log::{self, Origin, debug, info, warn};
 use crate::{UNPOISONED, config, failpoint};
 
 /// A peer that connects and does not introduce itself within this time is dropped.
@@ -46,8 +47,8 @@ struct Session {
     permits: Arc<Permits>,
     cancel_flags: CancelFlags,
     outbox: mpsc::Sender<Outgoing>,
-    /// The peer has sent `Hello`.
-    has_greeted: bool,
+    /// The peer's name is counted, from its `Hello` on.
+    connected: Option<Connected>,
     /// When a peer that has not is dropped.
     hello_by: tokio::time::Instant,
     leaving: watch::Receiver<bool>,
@@ -56,7 +57,13 @@ struct Session {
 }
 
 /// Serves a connection until its peer leaves, misbehaves, or the daemon leaves.
-pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
+pub async fn serve(daemon: Arc<Daemon>, connection: Connection) {
+    let peer = daemon.limits.connection();
+    let origin = Origin { connection: peer.id, request: None };
+    log::traced(origin, serve_peer(daemon, peer, connection)).await;
+}
+
+async fn serve_peer(daemon: Arc<Daemon>, peer: Arc<Peer>, mut connection: Connection) {
     if !greet(&daemon, &mut connection).await {
         return;
     }
@@ -65,13 +72,14 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     let Connection { mut reader, writer, .. } = connection;
     reader.stall_after(config::stall());
     let (outbox, inbox) = mpsc::channel::<Outgoing>(MAX_IN_FLIGHT);
-    let writing = tokio::spawn(write(daemon.clone(), writer, inbox));
+    let origin = Origin { connection: peer.id, request: None };
+    let writing = tokio::spawn(log::traced(origin, write(daemon.clone(), writer, inbox)));
     let mut session = Session {
-        peer: daemon.limits.connection(),
+        peer,
         permits: Arc::new(Permits::new()),
         cancel_flags: CancelFlags::default(),
         outbox,
-        has_greeted: false,
+        connected: None,
         hello_by: tokio::time::Instant::now() + GREETING,
         leaving: daemon.leaving.subscribe(),
         has_told_leaving: false,
@@ -88,7 +96,7 @@ pub async fn serve(daemon: Arc<Daemon>, mut connection: Connection) {
     };
     if let End::Dropped(reason, why) = end {
         daemon.metrics.connection_dropped(reason);
-        log!("{why}");
+        warn!("{why}");
     }
     // The answers to what is still in flight have no reader.
     session.cancel_flags.lock().expect(UNPOISONED).values().for_each(|flag| flag.store(true, Ordering::Relaxed));
@@ -102,7 +110,7 @@ async fn greet(daemon: &Daemon, connection: &mut Connection) -> bool {
     match tokio::time::timeout(GREETING, connection.welcome()).await {
         Ok(Ok(Welcome::Talk(_version))) => return true,
         Ok(Ok(Welcome::HandOver)) => {
-            log!("a newer version takes over");
+            info!("a newer version takes over");
             daemon.begin_leaving();
             connection.end_of_peer().await; // the peer takes the end of this connection for the daemon's
         }
@@ -110,11 +118,11 @@ async fn greet(daemon: &Daemon, connection: &mut Connection) -> bool {
             if matches!(error, Error::NotOffheap) {
                 daemon.metrics.connection_dropped(DropReason::Malformed);
             }
-            log!("a peer was refused: {error}");
+            warn!("a peer was refused: {error}");
         }
         Err(_) => {
             daemon.metrics.connection_dropped(DropReason::SlowSender);
-            log!("a peer sent no preamble in 5 s");
+            warn!("a peer sent no preamble in 5 s");
         }
     }
     false
@@ -134,7 +142,7 @@ impl Session {
                     let _ = self.outbox.send(Outgoing::plain(Kind::GoingAway, 0, Vec::new())).await;
                 }
                 frame = &mut next => break frame,
-                () = tokio::time::sleep_until(self.hello_by), if !self.has_greeted => {
+                () = tokio::time::sleep_until(self.hello_by), if self.connected.is_none() => {
                     return Err(End::Dropped(DropReason::SlowSender, "a peer sent no Hello in 5 s".to_owned()));
                 }
                 () = self.outbox.closed() => return Err(End::Closed),
@@ -148,7 +156,7 @@ impl Session {
                 Err(End::Dropped(DropReason::SlowSender, why))
             }
             Err(Error::Io(error)) => {
-                log!("a connection is closed: {error}");
+                info!("a connection is closed: {error}");
                 Err(End::Closed)
             }
             Err(error) => Err(End::malformed(error)),
@@ -171,10 +179,15 @@ impl Session {
     /// Takes in a request and starts its work. Waits while the connection's budget is used up.
     async fn accept_request(&mut self, frame: Frame) -> Result<(), End> {
         let envelope: Envelope = codec::decode(&frame.control).map_err(End::malformed)?;
-        if !self.has_greeted && !matches!(envelope.request, Request::Hello { .. }) {
-            return Err(End::malformed("its first request is not Hello"));
+        match (&self.connected, &envelope.request) {
+            (Some(_), _) => {}
+            (None, Request::Hello { client }) => {
+                let connected = self.daemon.clients.add(client);
+                debug!("a connection of {}", connected.name());
+                self.connected = Some(connected);
+            }
+            (None, _) => return Err(End::malformed("its first request is not Hello")),
         }
-        self.has_greeted = true;
         failpoint::pass("request");
         let mut body = match frame.body {
             Body::Bytes(body) => body,
@@ -193,12 +206,13 @@ impl Session {
         let incoming = Incoming { id, peer: self.peer.clone(), envelope, body, cancelled, began, admitted, held };
         let (daemon, permits) = (self.daemon.clone(), self.permits.clone());
         let (outbox, cancel_flags) = (self.outbox.clone(), self.cancel_flags.clone());
-        tokio::spawn(async move {
+        let origin = Origin { connection: self.peer.id, request: Some(id) };
+        tokio::spawn(log::traced(origin, async move {
             answer(daemon, incoming, permits, outbox, || {
                 cancel_flags.lock().expect(UNPOISONED).remove(&id);
             })
             .await;
-        });
+        }));
         Ok(())
     }
 
@@ -221,7 +235,7 @@ async fn write(daemon: Arc<Daemon>, mut writer: FrameWriter, mut inbox: mpsc::Re
             Ok(Err(_)) => break, // the peer left
             Err(_) => {
                 daemon.metrics.connection_dropped(DropReason::SlowReader);
-                log!("a peer does not read its answers and is dropped");
+                warn!("a peer does not read its answers and is dropped");
                 break;
             }
         }

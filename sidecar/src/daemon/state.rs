@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use offheap_protocol::connection::Transport;
 use offheap_protocol::message::Request;
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
+use super::clients::Clients;
+use super::idle::{IdleClock, Use};
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::runs::Runs;
@@ -25,14 +26,16 @@ pub struct Daemon {
     pub batcher: Arc<Batcher>,
     /// The project; `None` for the user's daemon without a project.
     pub project: Option<Arc<Project>>,
-    /// When it was ready.
-    pub started: Instant,
+    /// How long it runs, and when it was used.
+    pub idle: IdleClock,
     /// How clients reach it.
     pub transport: Transport,
     /// Starts and crashes at this endpoint, this daemon included.
     pub runs: Runs,
     /// Open connections.
     pub connections: AtomicUsize,
+    /// Open connections by the name of their client.
+    pub clients: Arc<Clients>,
     /// Requests that were read and whose answers are not written yet.
     pub in_flight: AtomicUsize,
     /// Requests answered, faults included.
@@ -45,8 +48,6 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// Becomes true once: the daemon finishes its requests and exits.
     pub leaving: watch::Sender<bool>,
-    /// When it was last used, milliseconds after `started`. `Status` and `Hello` do not count as use.
-    last_use_ms: AtomicU64,
 }
 
 impl Daemon {
@@ -68,17 +69,17 @@ impl Daemon {
         Ok(Daemon {
             batcher: Arc::new(batcher),
             project: project.map(|root| Arc::new(Project::new(root))),
-            started: Instant::now(),
+            idle: IdleClock::new(&config.daemon),
             transport,
             runs: Runs { starts: 1, ..Runs::default() },
             connections: AtomicUsize::new(0),
+            clients: Arc::default(),
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             limits: Limits::new(),
             metrics: Metrics::default(),
             leaving: watch::channel(false).0,
-            last_use_ms: AtomicU64::new(0),
         })
     }
 
@@ -86,47 +87,26 @@ impl Daemon {
     pub fn begin_leaving(&self) {
         self.leaving.send_replace(true);
     }
-
-    /// Notes that the daemon is used now.
-    pub fn note_use(&self) {
-        self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// When the daemon was last used, milliseconds after it was ready.
-    pub fn last_use_ms(&self) -> u64 {
-        self.last_use_ms.load(Ordering::Relaxed)
-    }
-
-    /// How long ago the daemon was last used.
-    pub fn idle_for(&self) -> Duration {
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_use_ms()))
-    }
 }
 
 /// Counts a request as in flight from when it is read until its answer is written, whatever becomes of it.
 pub struct InFlight {
     daemon: Arc<Daemon>,
-    /// The request keeps the daemon from being idle.
-    is_use: bool,
+    /// What it means for the daemon's idleness.
+    begun: Use,
 }
 
 impl InFlight {
     /// Counts `request`.
     pub fn begin(daemon: &Arc<Daemon>, request: &Request) -> InFlight {
         daemon.in_flight.fetch_add(1, Ordering::AcqRel);
-        let is_use = !matches!(request, Request::Hello { .. } | Request::Status);
-        if is_use {
-            daemon.note_use();
-        }
-        InFlight { daemon: daemon.clone(), is_use }
+        InFlight { daemon: daemon.clone(), begun: daemon.idle.begin(request) }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.is_use {
-            self.daemon.note_use();
-        }
+        self.daemon.idle.end(&self.begun);
         self.daemon.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.daemon.requests.fetch_add(1, Ordering::Relaxed);
     }

@@ -19,7 +19,7 @@ use super::file::ModelFile;
 use super::job::{Item, Job};
 use super::loaded::{Embedded, KernelRef, Loaded};
 use super::queue::Queue;
-use crate::log::log;
+use crate::log::{self, error, info, warn};
 use crate::{UNPOISONED, config, failpoint, fault};
 
 /// Texts that may wait, over all requests; more are refused.
@@ -186,7 +186,7 @@ impl Shared {
                 Task::Quit => return self.fail_all(&leaving()),
             }
             if model.as_ref().is_some_and(|(embedder, _)| !embedder.file_unchanged()) {
-                log!("the model file changed while it was mapped; opening it again");
+                warn!("the model file changed while it was mapped; opening it again");
                 model = None;
             }
             if model.is_none() {
@@ -196,7 +196,7 @@ impl Shared {
                         model = Some(opened);
                     }
                     Err(fault) => {
-                        log!("the model cannot be loaded: {} {}", fault.code, fault.message);
+                        warn!("the model cannot be loaded: {}", log::Masked(&fault));
                         self.lock().loaded = None;
                         self.fail_all(&fault);
                         continue;
@@ -209,7 +209,7 @@ impl Shared {
             }
             if catch_unwind(AssertUnwindSafe(|| self.micro_batch(embedder, loaded))).is_err() {
                 // `FailOnPanic` has told the callers.
-                log!("a micro-batch panicked; the model is dropped");
+                error!("a micro-batch panicked; the model is dropped");
                 self.lock().loaded = None;
                 model = None;
             }
@@ -254,7 +254,7 @@ impl Shared {
         };
         failpoint::pass("loaded");
         let info = &loaded.info;
-        log!("loaded {} with {} on {} threads in {:?}", info.name, info.kernel, info.threads, started.elapsed());
+        info!("loaded {} with {} on {} threads in {:?}", info.name, info.kernel, info.threads, started.elapsed());
         Ok((embedder, loaded))
     }
 
@@ -276,7 +276,7 @@ impl Shared {
         failpoint::pass("batched");
         let done = Instant::now();
         if let Err(error) = outcome {
-            log!("a micro-batch failed: {error}");
+            warn!("a micro-batch failed, and is computed text by text: {error}");
             return one_by_one(model, loaded, taken);
         }
         for ((item, encoding), row) in taken.iter().zip(rows.chunks_exact(dim)) {

@@ -9,7 +9,7 @@ use offheap_engine::store::{Check, Place, Snapshot, Store};
 use offheap_protocol::{Code, Fault};
 
 use super::Project;
-use crate::log::log;
+use crate::log::error;
 use crate::{UNPOISONED, fault, os};
 
 /// A search asks twice where the index is, and searches come in bursts: an answer holds for this long.
@@ -56,7 +56,7 @@ impl Project {
         let run = move || {
             os::lower_priority();
             if let Err(error) = check.run(&|| shutting_down.load(Ordering::Relaxed)) {
-                log!("the check of the index: {}", fault::chain(&error));
+                error!("the check of the index: {}", fault::chain(&error));
                 damaged.store(matches!(error, offheap_engine::Error::IndexDamaged { .. }), Ordering::Relaxed);
             }
         };
@@ -90,7 +90,7 @@ impl Project {
         let check = || Store::check_of(&place)?.run(&stop);
         match catch_unwind(AssertUnwindSafe(check)) {
             Ok(Err(error)) => {
-                log!("a search panicked over a damaged index: {}", fault::chain(&error));
+                error!("a search panicked over a damaged index: {}", fault::chain(&error));
                 self.health.damaged.store(true, Ordering::Relaxed);
                 Err(fault::from_engine(&error))
             }

@@ -15,7 +15,7 @@ use offheap_protocol::endpoint::PROJECT_DIR;
 
 use super::Project;
 use super::watch::{Changes, RunOutcome, Source, Watch, reason, wants_watch};
-use crate::log::log;
+use crate::log::{self, error, warn};
 use crate::model::Batcher;
 
 /// Starts the thread, once. The index must exist; where another process owns it, that process watches.
@@ -27,7 +27,7 @@ pub fn start(project: &Arc<Project>, batcher: &Arc<Batcher>) {
         let (project, batcher) = (project.clone(), batcher.clone());
         let thread = std::thread::Builder::new().name("offheap-watch".into());
         let follower = move || Follower { project, batcher, watcher: None, watched: BTreeSet::new() }.run();
-        thread.spawn(follower).inspect_err(|error| log!("cannot start the watching thread: {error}")).is_ok()
+        thread.spawn(follower).inspect_err(|error| error!("cannot start the watching thread: {error}")).is_ok()
     });
 }
 
@@ -66,7 +66,7 @@ impl Follower {
                 Ok(()) => RunOutcome::Done,
                 Err(fault) if fault.code == Code::IndexBusy => RunOutcome::GaveWay,
                 Err(fault) => {
-                    log!("changes could not be indexed: {} {}", fault.code, fault.message);
+                    warn!("changes could not be indexed: {}", log::Masked(&fault));
                     RunOutcome::Failed(format!("{} ({})", fault.message, fault.code))
                 }
             };
@@ -140,7 +140,7 @@ impl Follower {
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {} // removed meanwhile
                 Err(error) => {
                     let why = reason(&error);
-                    log!("the project cannot be watched: {why}");
+                    warn!("the project cannot be watched: {why}");
                     watch.watch_failed(why);
                     return Changes::default();
                 }

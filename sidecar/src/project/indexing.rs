@@ -18,7 +18,7 @@ use super::runs::gave_way;
 use super::search::{skip_counts, walk_rules};
 use super::watch::{Changes, Stage, Watch};
 use crate::config::{self, Config, IndexConfig};
-use crate::log::log;
+use crate::log::warn;
 use crate::model::Batcher;
 use crate::{failpoint, fault, os};
 
@@ -66,7 +66,7 @@ impl Project {
         }
         let tree = self.tree()?;
         let (config, notes) = Config::read_in(&tree)?;
-        notes.iter().for_each(|note| log!("configuration: {note}"));
+        notes.iter().for_each(|note| warn!("configuration: {note}"));
         config::init_in(&tree)?;
         let _wanted = self.runs.want_store();
         let mut slot = self.lock_store();
@@ -193,7 +193,7 @@ impl Project {
         let (mut store, why) = opened.map_err(|error| fault::from_engine(&error))?;
         let mut was_foreign = false;
         if let Some(why) = why {
-            log!("rebuilding the index: {}", fault::chain(&why));
+            warn!("rebuilding the index: {}", fault::chain(&why));
             was_foreign = matches!(why, offheap_engine::Error::IndexForeign { .. });
             self.set_index(Index::Closed);
         }
@@ -334,6 +334,10 @@ impl Host for IndexHost<'_> {
         }
         let tokens = embedded.tokens.iter().map(|n| u64::from(*n)).sum();
         Ok((embedded.rows, tokens))
+    }
+
+    fn looked_up(&mut self, hits: u64, misses: u64) {
+        self.project.count_cache(hits, misses);
     }
 
     fn progress(&mut self, phase: index::Phase, done: u64, total: u64, path: &str) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use offheap_engine::kernel;
 
 use super::Project;
-use crate::log::log;
+use crate::log::{error, warn};
 use crate::os;
 
 impl Project {
@@ -19,11 +19,11 @@ impl Project {
             let Some(_maintaining) = project.runs.begin_maintenance() else { return };
             os::lower_priority();
             if let Err(error) = project.maintain() {
-                log!("maintenance of the index: {error}");
+                warn!("maintenance of the index: {error}");
             }
         });
         if let Err(error) = thread {
-            log!("cannot start the maintenance thread: {error}");
+            error!("cannot start the maintenance thread: {error}");
         }
     }
 

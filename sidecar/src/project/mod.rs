@@ -21,10 +21,11 @@ pub mod why;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use offheap_engine::disk::Tree;
-use offheap_engine::store::{Place, Store};
-use offheap_protocol::message::IndexStatus;
+use offheap_engine::store::{Place, Space, Store};
+use offheap_protocol::message::{CacheStatus, IndexStatus};
 use offheap_protocol::{Code, Fault};
 
 use crate::config;
@@ -49,6 +50,10 @@ pub struct Project {
     runs: Runs,
     health: Health,
     watch: Watch,
+    /// Vectors that index runs found in the embedding cache.
+    cache_hits: AtomicU64,
+    /// Vectors that index runs did not find there.
+    cache_misses: AtomicU64,
 }
 
 impl Project {
@@ -65,6 +70,8 @@ impl Project {
             borrowing: Mutex::new(()),
             runs: Runs::default(),
             health: Health::default(),
+            cache_hits: AtomicU64::new(0),
+            cache_misses: AtomicU64::new(0),
         }
     }
 
@@ -142,8 +149,19 @@ impl Project {
         Ok(deleted)
     }
 
-    /// Numbers about the index for `status`, which opens nothing for longer than the call.
-    pub fn status(&self) -> Option<IndexStatus> {
+    /// How often index runs found a vector in the embedding cache.
+    pub fn cache_counts(&self) -> CacheStatus {
+        CacheStatus { hits: self.cache_hits.load(Ordering::Relaxed), misses: self.cache_misses.load(Ordering::Relaxed) }
+    }
+
+    fn count_cache(&self, hits: u64, misses: u64) {
+        self.cache_hits.fetch_add(hits, Ordering::Relaxed);
+        self.cache_misses.fetch_add(misses, Ordering::Relaxed);
+    }
+
+    /// Numbers about the index for `status`, which opens nothing for longer than the call. `loaded` is the vector space of the
+    /// loaded model.
+    pub fn status(&self, loaded: Option<&Space>) -> Option<IndexStatus> {
         let place = self.place().ok()?;
         let snapshot = match self.published().filter(|snapshot| snapshot.is_at(&place)) {
             Some(snapshot) => snapshot,
@@ -158,6 +176,8 @@ impl Project {
             bytes: snapshot.bytes_on_disk(),
             text_only: stats.text_only,
             skipped_by_reason: search::skip_counts(snapshot.skipped()),
+            text_search: stats.chunks > 0,
+            vector_search: stats.vectors > 0 && loaded.is_none_or(|loaded| stats.space.as_ref() == Some(loaded)),
         })
     }
 }

@@ -10,7 +10,7 @@ use offheap_engine::store::{Place, Snapshot, Stamp, Store};
 use offheap_protocol::{Code, Fault};
 
 use super::Project;
-use crate::log::log;
+use crate::log::{info, warn};
 use crate::{UNPOISONED, config, fault};
 
 /// How often a process that only reads the index tries to own it: the owner may have left.
@@ -136,7 +136,7 @@ impl Project {
     pub(super) fn end_borrowing(&self) {
         let mut index = self.index.lock().expect(UNPOISONED);
         if matches!(*index, Index::Borrowed(_)) {
-            log!("this daemon owns the index now");
+            info!("this daemon owns the index now");
             *index = Index::Closed;
         }
     }
@@ -144,7 +144,7 @@ impl Project {
     /// Closes the writing handle if its files are no longer the project's index: nothing written there would be found.
     pub(super) fn drop_lost_store(&self, slot: &mut Option<Store>, place: &Place) {
         if slot.as_ref().is_some_and(|store| !store.is_at(place)) {
-            log!("the index directory was moved, deleted or replaced");
+            warn!("the index directory was moved, deleted or replaced");
             *slot = None;
             self.forget_index();
         }
@@ -210,7 +210,7 @@ impl Project {
             (Ok(snapshot), _) => snapshot,
             (Err(error), None) => return Err(fault::from_engine(&error)),
             (Err(error), Some(borrowed)) => {
-                log!("a newer generation cannot be opened: {}", fault::chain(&error));
+                warn!("a newer generation cannot be opened: {}", fault::chain(&error));
                 return Ok(borrowed.snapshot.clone());
             }
         };
@@ -218,7 +218,7 @@ impl Project {
             return Err(self.no_index());
         }
         if before.is_none() {
-            log!("another process owns the index, or it cannot be written; this daemon only reads it");
+            warn!("another process owns the index, or it cannot be written; this daemon only reads it");
         }
         let mut index = self.index.lock().expect(UNPOISONED);
         // An index run that opened the index meanwhile has published what is newer than this.

@@ -1,7 +1,8 @@
 //! Searches of one project.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offheap_engine::grep;
 use offheap_engine::kernel::{self, Kernel};
@@ -32,6 +33,14 @@ pub enum QueryVector {
     Of(Vec<f32>, Loaded),
     /// Why there is no vector.
     Unavailable(Fault),
+}
+
+/// A search over chunks whose words were looked up and whose vector is still to come.
+pub struct Begun {
+    /// What both halves of the search read.
+    snapshot: Arc<Snapshot>,
+    proposed: search::Proposed,
+    took: Duration,
 }
 
 /// How a search over chunks uses vectors.
@@ -65,26 +74,30 @@ pub fn check_search(search: &SearchRequest) -> Result<(), Fault> {
 }
 
 impl Project {
+    /// Looks up the words of a search over chunks: the part of it that needs no vector.
+    pub fn begin_search(&self, search: &SearchRequest, snapshot: Arc<Snapshot>) -> Result<Begun, Fault> {
+        let started = Instant::now();
+        let proposed = self.read_checked(|| search::propose(&snapshot, &query(search, None)))?;
+        Ok(Begun { snapshot, proposed, took: started.elapsed() })
+    }
+
     /// Ranks chunks by text, by vectors, or by both. `is_current`: every change made before the search is indexed.
-    pub fn search(&self, search: &SearchRequest, vector: QueryVector, is_current: bool) -> Result<SearchReport, Fault> {
+    pub fn search(
+        &self,
+        search: &SearchRequest,
+        begun: Begun,
+        vector: QueryVector,
+        is_current: bool,
+    ) -> Result<SearchReport, Fault> {
         failpoint::pass("search");
         let started = Instant::now();
-        let snapshot = self.snapshot()?;
+        let Begun { snapshot, proposed, took } = begun;
         let VectorUse { row, kernel, space, degraded } = vector_use(search.mode, vector, &snapshot.stats())?;
-        let use_text = search.mode != SearchMode::Semantic;
-        let query = Query {
-            text: &search.query,
-            use_text,
-            vector: row.as_deref(),
-            filter: hits::filter(search),
-            limit: search.limit as usize,
-            explain: search.explain,
-            weights: Weights::default(),
-        };
+        let query = query(search, row.as_deref());
         let kernel = kernel.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
         let tree = self.tree()?;
-        let found = self.read_checked(|| search::search(&snapshot, &tree, &query, kernel))?;
-        let mode = match (use_text, row.is_some()) {
+        let found = self.read_checked(|| search::complete(&snapshot, &tree, &query, proposed, kernel))?;
+        let mode = match (query.use_text, row.is_some()) {
             (true, true) => SearchMode::Hybrid,
             (false, _) => SearchMode::Semantic,
             (true, false) => SearchMode::Text,
@@ -97,7 +110,7 @@ impl Project {
             read_only: self.is_borrowed(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, search.mode == SearchMode::Text, is_current),
-            search_us: started.elapsed().as_micros() as u64,
+            search_us: (took + started.elapsed()).as_micros() as u64,
             ..SearchReport::default()
         })
     }
@@ -170,6 +183,19 @@ impl Project {
             text_only: stats.text_only,
             skipped_by_reason: skip_counts(snapshot.skipped()),
         }
+    }
+}
+
+/// A search over chunks, as the engine takes it.
+fn query<'a>(search: &'a SearchRequest, vector: Option<&'a [f32]>) -> Query<'a> {
+    Query {
+        text: &search.query,
+        use_text: search.mode != SearchMode::Semantic,
+        vector,
+        filter: hits::filter(search),
+        limit: search.limit as usize,
+        explain: search.explain,
+        weights: Weights::default(),
     }
 }
 

@@ -22,6 +22,10 @@ mod search;
 #[cfg(unix)]
 mod content;
 #[cfg(unix)]
+mod traces;
+#[cfg(unix)]
+mod privacy;
+#[cfg(unix)]
 mod upgrade;
 #[cfg(unix)]
 mod recovery;

@@ -111,6 +111,7 @@ fn the_output_of_each_command_fits_the_schema() {
     fits("start", &["start"]);
     fits("status", &["status"]);
     fits("doctor", &["doctor"]);
+    fits("doctor", &["doctor", "--bundle", "bundle.md"]);
     fits("restart", &["restart"]);
     fits("status", &["status"]);
     fits("stop", &["stop"]);

@@ -65,6 +65,8 @@ pub trait Host {
     fn space(&mut self) -> Result<Space, Self::Error>;
     /// Unit vectors, row after row, and how many tokens they were made from.
     fn embed(&mut self, texts: Vec<String>) -> Result<(Vec<f32>, u64), Self::Error>;
+    /// Called when the embedding cache was asked for the vectors of a file's chunks.
+    fn looked_up(&mut self, _hits: u64, _misses: u64) {}
     /// `done` of `total` files or chunks; `total` is 0 while unknown.
     fn progress(&mut self, phase: Phase, done: u64, total: u64, path: &str);
     /// Called after each commit, with the generation that searches may use now.
@@ -278,6 +280,7 @@ fn fill_vectors<H: Host>(
                 .filter_map(|(c, row)| Some((c.chunk_id, c.key, row.as_deref()?)))
                 .collect();
             store.put_vectors(&hits)?;
+            host.looked_up(hits.len() as u64, (file.chunks.len() - hits.len()) as u64);
             report.reused += hits.len() as u64;
             uncommitted += hits.len();
             done += hits.len() as u64;

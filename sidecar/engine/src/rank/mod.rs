@@ -4,13 +4,15 @@
 //! is
 //!
 //! ```text
-//! ( text and vectors, fused + coherence of its file + definition of a name + file name ) * demotions * repeat
+//! ( text and vectors, fused + coherence of its file + definition of a name + file name + frame of a stack trace )
+//!   * demotions * repeat
 //! ```
 //!
 //! Every term can be shown (`--explain`); every weight is in [`Weights`], and its ablation in `bench/NOTES.md`.
 
 mod path;
 mod question;
+mod trace;
 
 use std::collections::HashMap;
 
@@ -18,6 +20,7 @@ use crate::text::names::are_same;
 
 pub(crate) use path::implementations;
 pub use question::{Class, Question};
+pub use trace::{ErrorText, Frame};
 
 /// A chunk that some list proposed, with the evidence for it.
 #[derive(Clone, Debug)]
@@ -36,6 +39,9 @@ pub struct Candidate {
     pub text: Option<f32>,
     /// Cosine, where vectors found it.
     pub cosine: Option<f32>,
+    /// How near a frame of the query's stack trace that is in this chunk is to the error: 1 for the nearest, less for its
+    /// callers, 0 where none is.
+    pub frame: f32,
 }
 
 /// A candidate's place in the answer.
@@ -56,6 +62,8 @@ pub struct Ranked {
 pub struct Weights {
     /// Share of the vectors in the fused score of a name or a path, which full text matches better.
     pub dense_symbol: f32,
+    /// Share of the vectors in the fused score of an error: its words are mostly those of the source.
+    pub dense_error: f32,
     /// Share of the vectors in the fused score of a sentence: vectors match meanings, full text only words.
     pub dense_prose: f32,
     /// For the best chunk of a file whose other chunks match too, times the file's share of the evidence.
@@ -66,6 +74,8 @@ pub struct Weights {
     pub definition_in_sentence: f32,
     /// For a file whose name says what the sentence asks for, times the share of words that match.
     pub file_name: f32,
+    /// For the chunk that the nearest frame of a stack trace is in.
+    pub frame: f32,
     /// Factor for tests, examples, vendored and legacy code: they use what others define.
     pub secondary_path: f32,
     /// Factor for a chunk inside a test module of an ordinary file.
@@ -84,11 +94,13 @@ impl Default for Weights {
     fn default() -> Self {
         Weights {
             dense_symbol: 0.1,
+            dense_error: 0.2,
             dense_prose: 0.5,
             coherence: 0.3,
             definition: 2.0,
             definition_in_sentence: 0.5,
             file_name: 1.5,
+            frame: 2.0,
             secondary_path: 0.3,
             test_scope: 0.4,
             package_file: 0.5,
@@ -110,6 +122,7 @@ pub fn rank(question: &Question, candidates: &[Candidate], weights: &Weights, li
     for one in &mut scored {
         one.add("definition", definition(question, weights, one.candidate));
         one.add("file_name", file_name(question, weights, &one.candidate.path));
+        one.add("frame", weights.frame * one.candidate.frame);
     }
     let newest = newest_versions(candidates);
     for one in &mut scored {
@@ -160,8 +173,11 @@ fn fuse(question: &Question, weights: &Weights, scored: &mut [Scored<'_>]) {
     let dense = match (&text, &cosine) {
         (None, _) => 1.0,
         (_, None) => 0.0,
-        _ if question.class == Class::Prose => weights.dense_prose,
-        _ => weights.dense_symbol,
+        _ => match question.class {
+            Class::Prose => weights.dense_prose,
+            Class::Error => weights.dense_error,
+            Class::Symbol | Class::Path => weights.dense_symbol,
+        },
     };
     for (i, one) in scored.iter_mut().enumerate() {
         one.add("text", text.as_ref().map_or(0.0, |text| (1.0 - dense) * text[i]));
@@ -208,7 +224,7 @@ fn definition(question: &Question, weights: &Weights, candidate: &Candidate) -> 
 fn file_name(question: &Question, weights: &Weights, path: &str) -> f32 {
     match question.class {
         Class::Symbol => 0.0,
-        Class::Prose => weights.file_name * path::name_share(question, path),
+        Class::Prose | Class::Error => weights.file_name * path::name_share(question, path),
         Class::Path => {
             let (path, asked) = (path.to_lowercase(), question.text.replace('\\', "/"));
             if path == asked || path.ends_with(&format!("/{asked}")) {
@@ -254,7 +270,7 @@ mod tests {
     fn candidate(chunk_id: u64, path: &str, symbols: &[&str], text: Option<f32>, cosine: Option<f32>) -> Candidate {
         let symbols = symbols.iter().map(|s| (*s).to_owned()).collect();
         let (path, scope) = (path.to_owned(), String::new());
-        Candidate { chunk_id, path, scope, symbols, is_declaration: false, text, cosine }
+        Candidate { chunk_id, path, scope, symbols, is_declaration: false, text, cosine, frame: 0.0 }
     }
 
     fn ranked(query: &str, candidates: &[Candidate]) -> Vec<Ranked> {

@@ -1,5 +1,6 @@
 //! What a query asks: its kind, the names in it, the words that carry meaning.
 
+use super::trace::ErrorText;
 use crate::text::names::{Asked, marked};
 use crate::text::tokens::is_filler;
 
@@ -17,6 +18,8 @@ pub enum Class {
     Symbol,
     /// A path or file name: `src/main.rs`.
     Path,
+    /// An error message or a stack trace.
+    Error,
     /// Everything else.
     Prose,
 }
@@ -32,6 +35,8 @@ pub struct Question {
     pub names: Vec<String>,
     /// The whole query, where it is no plain word and may be a name all the same: `operator +`, `valid?`.
     pub(super) marked_name: Option<String>,
+    /// What an error says, for [`Class::Error`].
+    pub error: Option<ErrorText>,
     /// Meaningful words with their weights, lower case.
     pub(super) words: Vec<(String, f32)>,
 }
@@ -40,15 +45,35 @@ impl Question {
     /// Takes `query` apart. `weight` gives the weight of a word that is found in a path, 0 to 1: near 0 for a word that
     /// half of the paths have.
     pub fn new<E>(query: &str, mut weight: impl FnMut(&str) -> Result<f32, E>) -> Result<Question, E> {
-        let class = classify(query);
-        let mut words: Vec<String> = split_words(query);
+        let error = ErrorText::parse(query);
+        let class = if error.is_some() { Class::Error } else { classify(query) };
+        let meant = error.as_ref().map_or(query, |error| &error.words);
+        let mut words: Vec<String> = split_words(meant);
         words.retain(|word| word.chars().count() > 2 && !is_filler(word));
         words.truncate(MAX_WORDS);
         let words = words.into_iter().map(|word| weight(&word).map(|w| (word, w))).collect::<Result<_, E>>()?;
         let whole = Asked::new(query).whole;
         let is_marked = whole.len() <= MAX_NAME_BYTES && whole.contains(|c: char| !c.is_alphanumeric() && c != '_');
         let marked_name = is_marked.then(|| whole.to_owned());
-        Ok(Question { text: query.trim().to_lowercase(), class, names: names(query, class), marked_name, words })
+        let names = names(meant, class);
+        Ok(Question { text: query.trim().to_lowercase(), class, names, marked_name, error, words })
+    }
+
+    /// What full text looks for: the query, or an error's own words where it has some.
+    pub fn text_query<'a>(&'a self, query: &'a str) -> &'a str {
+        match &self.error {
+            Some(error) if !error.words.is_empty() => &error.words,
+            _ => query,
+        }
+    }
+
+    /// Adds names to look up among the definitions, up to the limit.
+    pub fn add_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if self.names.len() < MAX_NAMES && !self.names.iter().any(|known| known == name) {
+                self.names.push(name.to_owned());
+            }
+        }
     }
 
     /// Whether the query itself has `word`, in singular or plural: a query for tests must not demote tests.
@@ -109,7 +134,7 @@ fn identifiers(query: &str, class: Class) -> Vec<String> {
     match class {
         Class::Path => Vec::new(),
         Class::Symbol => vec![last_part(query.trim())],
-        Class::Prose => {
+        Class::Prose | Class::Error => {
             let trim = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
             let words = query.split_whitespace().map(trim);
             // A lone word may be a name as well as a topic; in a sentence only the spelling tells.

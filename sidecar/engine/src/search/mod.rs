@@ -1,4 +1,7 @@
 //! One query against one snapshot: gather candidates, rank, read what is shown from disk.
+//!
+//! [`search`] is [`propose`], which needs no vector, and then [`complete`]: a caller whose vector is still being computed does the
+//! first half meanwhile.
 
 mod shown;
 
@@ -9,12 +12,18 @@ use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::rank::{self, Candidate, Question, Weights};
 use crate::store::{Filter, Snapshot, StoredChunk, SymbolHit};
+use crate::text::places::Place;
 use crate::text::symbols::is_document;
 
 /// Each list proposes this many candidates for each hit asked for.
 const POOL_FACTOR: usize = 5;
 /// Fewest candidates that each list proposes.
 const MIN_POOL: usize = 100;
+/// Most frames of a stack trace that are looked up; further callers say little about an error.
+const MAX_FRAMES: usize = 8;
+/// A caller counts this much of the frame that it called.
+const CALLER: f32 = 0.7;
+
 /// A query and what it is answered from.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
@@ -49,14 +58,33 @@ pub struct Hit {
     pub why: Vec<(&'static str, f32)>,
 }
 
+/// What is known of a query before its vector is.
+pub struct Proposed {
+    question: Question,
+    /// Chunks that some list proposed, with their BM25 score and their cosine.
+    found: HashMap<u64, (Option<f32>, Option<f32>)>,
+    /// How near the frame in a chunk is to the error, for queries that are stack traces.
+    frames: HashMap<u64, f32>,
+}
+
 /// Hits, best first.
 pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kernel) -> Result<Vec<Hit>> {
-    let pool = (query.limit * POOL_FACTOR).max(MIN_POOL);
-    let question = Question::new(query.text, |word| snapshot.path_weight(word))?;
+    complete(snapshot, tree, query, propose(snapshot, query)?, kernel)
+}
+
+/// Takes a query apart and looks up its words and names. Does not read [`Query::vector`].
+pub fn propose(snapshot: &Snapshot, query: &Query<'_>) -> Result<Proposed> {
+    let pool = pool(query);
+    let mut question = Question::new(query.text, |word| snapshot.path_weight(word))?;
+    let mut frames = HashMap::new();
     let mut found: HashMap<u64, (Option<f32>, Option<f32>)> = HashMap::new();
     if query.use_text {
-        for (id, bm25) in snapshot.search_text(query.text, &query.filter, pool)? {
+        for (id, bm25) in snapshot.search_text(question.text_query(query.text), &query.filter, pool)? {
             found.entry(id).or_default().0 = Some(bm25);
+        }
+        frames = find_frames(snapshot, &mut question, &query.filter)?;
+        for id in frames.keys() {
+            found.entry(*id).or_default();
         }
         for name in &question.names {
             for id in snapshot.search_definitions(name, &query.filter, pool)? {
@@ -64,8 +92,20 @@ pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kern
             }
         }
     }
+    Ok(Proposed { question, found, frames })
+}
+
+/// Hits of a query of which [`propose`] gave the first half, on the same snapshot.
+pub fn complete(
+    snapshot: &Snapshot,
+    tree: &Tree,
+    query: &Query<'_>,
+    proposed: Proposed,
+    kernel: &Kernel,
+) -> Result<Vec<Hit>> {
+    let Proposed { question, mut found, frames } = proposed;
     if let Some(vector) = query.vector {
-        for (id, cosine) in snapshot.search_vectors(vector, &query.filter, pool, kernel)? {
+        for (id, cosine) in snapshot.search_vectors(vector, &query.filter, pool(query), kernel)? {
             found.entry(id).or_default().1 = Some(cosine);
         }
     }
@@ -97,6 +137,7 @@ pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kern
             is_declaration,
             text,
             cosine,
+            frame: frames.get(&id).copied().unwrap_or_default(),
         });
     }
     let ranked = rank::rank(&question, &candidates, &query.weights, query.limit);
@@ -110,6 +151,36 @@ pub fn search(snapshot: &Snapshot, tree: &Tree, query: &Query<'_>, kernel: &Kern
         Hit { chunk, score, text, stale, why }
     };
     Ok(ranked.into_iter().zip(chunks).zip(texts).map(hit).collect())
+}
+
+/// The chunks that the frames of a stack trace are in, by how near they are to the error. Adds the names of their functions to
+/// those that are looked up: of frames in the index, or of the first ones where none is.
+fn find_frames(snapshot: &Snapshot, question: &mut Question, filter: &Filter) -> Result<HashMap<u64, f32>> {
+    let Some(error) = question.error.take() else { return Ok(HashMap::new()) };
+    let places: Vec<Place<'_>> = error
+        .frames
+        .iter()
+        .map(|frame| Place { path: &frame.path, line: frame.line, function: frame.function.as_deref() })
+        .collect();
+    let chunks = snapshot.search_places(&places, filter, MAX_FRAMES)?;
+    let mut near: HashMap<u64, f32> = HashMap::new();
+    let mut value = 1.0;
+    for ids in chunks.iter().filter(|ids| !ids.is_empty()) {
+        for id in ids {
+            near.entry(*id).or_insert(value);
+        }
+        value *= CALLER;
+    }
+    let is_shown = |at: usize| near.is_empty() || !chunks[at].is_empty();
+    let functions = places.iter().enumerate().filter(|(at, _)| is_shown(*at)).filter_map(|(_, place)| place.function);
+    question.add_names(functions.take(MAX_FRAMES));
+    question.error = Some(error);
+    Ok(near)
+}
+
+/// How many candidates each list proposes.
+fn pool(query: &Query<'_>) -> usize {
+    (query.limit * POOL_FACTOR).max(MIN_POOL)
 }
 
 /// Whether `rel` only declares what another file of the index implements.

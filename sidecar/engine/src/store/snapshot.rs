@@ -11,6 +11,7 @@ use crate::disk::Folder;
 use crate::disk::pins::Pin;
 use crate::kernel::Kernel;
 use crate::text::filter::Filter;
+use crate::text::places::Place as TextPlace;
 use crate::text::record::StoredChunk;
 use crate::text::symbols::SymbolHit;
 use crate::text::{TextIndex, TextReader};
@@ -125,6 +126,11 @@ impl Snapshot {
     /// Chunks that define exactly the symbol `name`: same case first, then any case.
     pub fn search_definitions(&self, name: &str, filter: &Filter, limit: usize) -> Result<Vec<u64>> {
         self.text.definitions(name, filter, limit)
+    }
+
+    /// For each place the chunks that it may mean; at most `most` places are found. See [`crate::text::places`].
+    pub fn search_places(&self, places: &[TextPlace<'_>], filter: &Filter, most: usize) -> Result<Vec<Vec<u64>>> {
+        self.text.chunks_at(places, filter, most)
     }
 
     /// How rare `word` is among the paths of chunks, 0 to 1: near 0 where half of the paths have it.

@@ -7,6 +7,7 @@
 pub(crate) mod directory;
 pub mod filter;
 pub mod names;
+pub mod places;
 pub mod query;
 pub mod record;
 pub mod symbols;

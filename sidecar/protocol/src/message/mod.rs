@@ -23,7 +23,10 @@ pub use request::{Request, Response};
 pub use search::{
     Case, Contribution, Coverage, Fresh, Hit, SearchMode, SearchReport, SearchRequest, Span, SymbolMatch,
 };
-pub use status::{CutOff, IndexStatus, Latency, LoadStatus, ModelStatus, RequestCounts, StatusReport, WatchStatus};
+pub use status::{
+    CacheStatus, ClientStatus, CutOff, IdleStatus, IndexStatus, Latency, LoadStatus, MAX_CLIENT_NAME_CHARS,
+    MAX_CLIENT_NAMES, ModelStatus, RequestCounts, StatusReport, WatchStatus,
+};
 
 /// Oldest protocol version that this build speaks.
 pub const PROTO_MIN: u16 = 1;

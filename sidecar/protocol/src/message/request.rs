@@ -18,7 +18,7 @@ use super::status::StatusReport;
 pub enum Request {
     /// Must be the first request of every connection. Answer: [`Response::Hello`]. Since protocol 1.
     Hello {
-        /// Name and version of the client, e.g. "offheap-node 0.1.0". No daemon uses it so far.
+        /// Name and version of the client, e.g. "offheap-node 0.1.0", as `status` shows it ([`StatusReport::clients`]).
         client: String,
     },
     /// Checks that the daemon is alive; answered beside all other work. Answer: [`Response::Pong`]. Since protocol 1.

@@ -45,6 +45,53 @@ pub struct StatusReport {
     pub read_only: bool,
     /// Work done since the daemon was ready, and work in progress.
     pub load: LoadStatus,
+    /// When the daemon was used last, and what it does when nobody uses it.
+    pub idle: IdleStatus,
+    /// How often index runs found a chunk's vector in the embedding cache.
+    pub embedding_cache: CacheStatus,
+    /// Open connections by the name that their clients gave themselves in [`Request::Hello`], most connections first;
+    /// at most [`MAX_CLIENT_NAMES`] names. [`StatusReport::connections`] counts all.
+    ///
+    /// [`Request::Hello`]: super::Request::Hello
+    pub clients: Vec<ClientStatus>,
+}
+
+/// Most names in [`StatusReport::clients`].
+pub const MAX_CLIENT_NAMES: usize = 32;
+/// Longest name in [`StatusReport::clients`], characters; longer names are cut.
+pub const MAX_CLIENT_NAME_CHARS: usize = 96;
+
+/// When the daemon was used last, and what it does when nobody uses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleStatus {
+    /// Milliseconds since the last request began or ended that was no `Hello`, `Status` or `Ping`; `None` before the
+    /// first one.
+    pub last_use_ms: Option<u64>,
+    /// Milliseconds until the daemon drops the model and the index from memory if no request comes; `None` while
+    /// requests are worked on, and after they were dropped.
+    pub unload_in_ms: Option<u64>,
+    /// Milliseconds until the daemon exits if no request comes; `None` while requests are worked on, and for a private
+    /// daemon, which ends with its client.
+    pub leave_in_ms: Option<u64>,
+}
+
+/// The embedding cache, which is part of the index on disk: vectors by content. Counted since the daemon was ready, over
+/// all index runs, background runs included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Chunks whose vector was found there.
+    pub hits: u64,
+    /// Chunks whose vector had to be computed.
+    pub misses: u64,
+}
+
+/// The connections of clients that have the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// The name, without characters that a terminal may act on, at most [`MAX_CLIENT_NAME_CHARS`] long.
+    pub name: String,
+    /// How many of them are open.
+    pub connections: u32,
 }
 
 /// Work done since the daemon was ready, and work in progress. Numbers only: nothing of what was asked.
@@ -169,4 +216,9 @@ pub struct IndexStatus {
     pub text_only: u64,
     /// Files of the project that are not in the index, by reason.
     pub skipped_by_reason: Vec<SkipCount>,
+    /// Whether searches by text and by symbol find something: there are chunks.
+    pub text_search: bool,
+    /// Whether searches compare vectors: there are some, and they are of the loaded model's vector space, if a model is
+    /// loaded.
+    pub vector_search: bool,
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use offheap_engine::walk::RulePlace;
 use offheap_protocol::message::{
-    Hit, IndexReport, Latency, LoadStatus, SearchReport, SkipCount, StatusReport, WatchStatus, printable,
+    CacheStatus, Hit, IdleStatus, IndexReport, Latency, LoadStatus, SearchReport, SkipCount, StatusReport, WatchStatus,
+    printable,
 };
 
 use super::json::{Check, CheckState};
@@ -218,16 +219,31 @@ fn summary(report: &SearchReport) -> String {
     )
 }
 
+/// Width that the rows of a status keep to: that of a plain terminal.
+const COLUMNS: usize = 80;
+/// Width of the names in front of these rows.
+const NAME_COLUMNS: usize = 12;
+
 /// Prints what the daemon is doing.
 pub fn status(status: &StatusReport) {
+    for (name, value) in rows(status) {
+        let mut name = name;
+        for line in wrapped(&value, COLUMNS - NAME_COLUMNS - 2) {
+            say(format!("{name:>NAME_COLUMNS$}  {line}").trim_end());
+            name = "";
+        }
+    }
+}
+
+/// The rows of a status: what is told, and what there is to tell.
+fn rows(status: &StatusReport) -> Vec<(&'static str, String)> {
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-    let model = status.model.as_ref().map(|m| {
-        format!(
-            "{} ({}, {}, {} dimensions) on {} with {} threads",
-            m.name, m.architecture, m.quantisation, m.dim, m.kernel, m.threads
-        )
-    });
+    let model = status
+        .model
+        .as_ref()
+        .map(|m| format!("{} ({}, {}, {} dimensions)", m.name, m.architecture, m.quantisation, m.dim));
+    let kernel = status.model.as_ref().map(|m| format!("{} on {}", m.kernel, counted(m.threads.into(), "thread")));
     let index = status.index.as_ref().map(|i| {
         format!(
             "{} files, {} chunks, {} vectors, generation {}, {}{}",
@@ -243,11 +259,14 @@ pub fn status(status: &StatusReport) {
         (Some(anon), Some(file)) => format!("{} own, {} mapped files", mb(anon), mb(file)),
         _ => "unknown on this system".to_owned(),
     };
-    let rows = [
+    vec![
         ("offheap", format!("{}, process {}, up {:.0} s", status.version, status.pid, status.uptime_ms as f64 / 1e3)),
         ("project", or_none(status.project.clone())),
         ("model", model.unwrap_or_else(|| "not loaded".to_owned())),
+        ("processor", kernel.unwrap_or_else(|| "not used yet".to_owned())),
         ("index", or_none(index) + if status.indexing { " (being updated)" } else { "" }),
+        ("searchable", searchable(status).to_owned()),
+        ("cache", cache(&status.embedding_cache)),
         (
             "requests",
             format!("{} answered, {} failed, {} texts waiting", status.requests, status.faults, status.queued),
@@ -256,11 +275,82 @@ pub fn status(status: &StatusReport) {
         ("searches", latency(&status.load.search)),
         ("refused", refused(&status.load)),
         ("changes", or_none(status.watch.as_ref().map(watch))),
-        ("connections", status.connections.to_string()),
+        ("connections", connections(status)),
+        ("last use", last_use(&status.idle)),
         ("memory", memory),
-    ];
-    for (name, value) in rows {
-        say(&format!("{name:>12}  {value}"));
+    ]
+}
+
+/// A text in lines of at most `width` characters, as far as its words allow.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("never empty");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// What searches can use.
+fn searchable(status: &StatusReport) -> &'static str {
+    match &status.index {
+        Some(index) if index.vector_search => "by text and by vectors",
+        Some(index) if index.text_search && index.vectors > 0 => "by text; the vectors are another model's",
+        Some(index) if index.text_search => "by text; no vectors yet",
+        _ => "only by regular expressions",
+    }
+}
+
+fn cache(cache: &CacheStatus) -> String {
+    match (cache.hits, cache.misses) {
+        (0, 0) => "not used yet".to_owned(),
+        (hits, misses) => format!("{hits} embeddings found, {misses} not found and computed"),
+    }
+}
+
+/// How many connections there are, and whose.
+fn connections(status: &StatusReport) -> String {
+    let names: Vec<String> = status
+        .clients
+        .iter()
+        .map(|client| match client.connections {
+            1 => clean(&client.name),
+            n => format!("{n} of {}", clean(&client.name)),
+        })
+        .collect();
+    let named: u32 = status.clients.iter().map(|client| client.connections).sum();
+    let others = match status.connections.saturating_sub(named) {
+        0 => String::new(),
+        n => format!(", {n} others"),
+    };
+    format!("{}: {}{others}", status.connections, names.join(", "))
+}
+
+/// When the daemon was used, and what it does next if nobody uses it.
+fn last_use(idle: &IdleStatus) -> String {
+    let used = idle.last_use_ms.map_or("none yet".to_owned(), |ms| format!("{} ago", rounded(ms)));
+    let unload = idle.unload_in_ms.filter(|unload| idle.leave_in_ms.is_none_or(|leave| *unload < leave));
+    let next: Vec<String> = [("drops model and index", unload), ("leaves", idle.leave_in_ms)]
+        .into_iter()
+        .filter_map(|(what, ms)| Some(format!("{what} in {}", rounded(ms?))))
+        .collect();
+    if next.is_empty() { used } else { format!("{used}; unless it is used, {}", next.join(", ")) }
+}
+
+/// A duration in its largest unit, as people say it.
+fn rounded(ms: u64) -> String {
+    let seconds = ms.div_ceil(1000);
+    match seconds {
+        0..=99 => format!("{seconds} s"),
+        100..=5_999 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 
@@ -329,5 +419,57 @@ fn check(found: &Check) {
     lines.for_each(|line| say(&format!("          {line}")));
     if !found.remedy.is_empty() {
         say(&format!("          -> {}", found.remedy));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offheap_protocol::message::{ClientStatus, IndexStatus, ModelStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_status_fits_80_columns() {
+        let clients = ["my-app (offheap-node 0.1.0)", "indexer (offheap-node 0.1.0)", "offheap-cli 0.1.0"];
+        let status = StatusReport {
+            model: Some(ModelStatus {
+                name: "all-MiniLM-L6-v2".into(),
+                architecture: "nomic-bert".into(),
+                quantisation: "Q8_0".into(),
+                kernel: "avx512vnni".into(),
+                ..ModelStatus::default()
+            }),
+            index: Some(IndexStatus {
+                files: 123_456,
+                chunks: 1_234_567,
+                vectors: 1_234_567,
+                ..IndexStatus::default()
+            }),
+            clients: clients.map(|name| ClientStatus { name: name.into(), connections: 4 }).to_vec(),
+            connections: 13,
+            idle: IdleStatus { last_use_ms: Some(12_345), unload_in_ms: Some(590_000), leave_in_ms: Some(86_000_000) },
+            ..StatusReport::default()
+        };
+        for (name, value) in rows(&status) {
+            for line in wrapped(&value, COLUMNS - NAME_COLUMNS - 2) {
+                assert!(line.len() <= 66, "{name}: {line}");
+            }
+        }
+        assert_eq!(
+            last_use(&status.idle),
+            "13 s ago; unless it is used, drops model and index in 10 min, leaves in 24 h"
+        );
+        assert!(connections(&status).ends_with("4 of offheap-cli 0.1.0, 1 others"), "{}", connections(&status));
+    }
+
+    #[test]
+    fn what_comes_next_is_told_once() {
+        let idle = IdleStatus { last_use_ms: None, unload_in_ms: Some(600_000), leave_in_ms: Some(600_000) };
+        assert_eq!(last_use(&idle), "none yet; unless it is used, leaves in 10 min");
+        assert_eq!(last_use(&IdleStatus { last_use_ms: Some(0), ..IdleStatus::default() }), "0 s ago");
+        assert_eq!(
+            [0, 1, 99_000, 100_000, 5_999_000, 6_000_000].map(rounded),
+            ["0 s", "1 s", "99 s", "2 min", "100 min", "2 h"]
+        );
     }
 }

@@ -8,7 +8,7 @@ use offheap_engine::walk::{EXCLUDE, IGNORE_FILES, PRUNED};
 use offheap_protocol::endpoint::PROJECT_DIR;
 
 use super::{COOKIE, Source, Watch};
-use crate::log::log;
+use crate::log::warn;
 
 /// After lost events the whole tree is looked at, at most this often: looking at a tree causes events too.
 const RESCAN_EVERY: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl Watch {
             }
         };
         if event.need_rescan() {
-            log!("events were lost; the whole tree is looked at");
+            warn!("events were lost; the whole tree is looked at");
             let mut state = self.lock();
             state.pending.not_before = Some(Instant::now() + RESCAN_EVERY);
             state.pending.changes.add_all();

@@ -200,6 +200,9 @@ pub struct DoctorReport<'a> {
     pub project: Option<String>,
     /// Every check, in the order in which a first call would meet it.
     pub checks: &'a [Check],
+    /// The file that was written for a bug report; absent without `--bundle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
 }
 
 /// The outcome of one check.

@@ -85,6 +85,10 @@ pub struct Status<'a> {
     /// Whether another process owns the index; this daemon reads what that process commits.
     read_only: bool,
     load: LoadStatus<'a>,
+    idle: IdleStatus,
+    embedding_cache: CacheStatus,
+    /// Open connections by the name of their client, most connections first; at most 32 names.
+    clients: Vec<ClientStatus<'a>>,
 }
 
 /// The loaded model.
@@ -133,6 +137,49 @@ struct IndexStatus {
     skipped_by_reason: Vec<SkipCount>,
     /// Bytes on disk, the embedding cache included.
     bytes: u64,
+    /// Whether searches by text and by symbol find something: there are chunks.
+    text_search: bool,
+    /// Whether searches compare vectors: there are some, and they are of the loaded model's space, if a model is loaded.
+    vector_search: bool,
+}
+
+/// When the daemon was used last, and what it does when nobody uses it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct IdleStatus {
+    /// Milliseconds since the last request, not counting pings and questions for the status; absent before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_use_ms: Option<u64>,
+    /// Milliseconds until the model and the index are dropped from memory if no request comes; absent while requests are
+    /// worked on, and after they were dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unload_in_ms: Option<u64>,
+    /// Milliseconds until the daemon leaves if no request comes; absent while requests are worked on, and for a private daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leave_in_ms: Option<u64>,
+}
+
+/// The embedding cache of the index, which keeps vectors by content. Counted since the daemon was ready, over all index runs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct CacheStatus {
+    /// Chunks whose vector was found there.
+    hits: u64,
+    /// Chunks whose vector had to be computed.
+    misses: u64,
+}
+
+/// The connections of clients that have the same name.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct ClientStatus<'a> {
+    /// The name that the clients gave themselves.
+    name: &'a str,
+    /// How many connections they have open.
+    connections: u32,
 }
 
 /// How changes of the project are noticed.
@@ -243,6 +290,8 @@ impl<'a> Status<'a> {
                 skipped_total: total(&index.skipped_by_reason),
                 skipped_by_reason: skip_counts(&index.skipped_by_reason),
                 bytes: index.bytes,
+                text_search: index.text_search,
+                vector_search: index.vector_search,
             }),
             indexing: status.indexing,
             connections: status.connections,
@@ -263,6 +312,17 @@ impl<'a> Status<'a> {
             crashes: status.crashes,
             read_only: status.read_only,
             load: LoadStatus::new(&status.load),
+            idle: IdleStatus {
+                last_use_ms: status.idle.last_use_ms,
+                unload_in_ms: status.idle.unload_in_ms,
+                leave_in_ms: status.idle.leave_in_ms,
+            },
+            embedding_cache: CacheStatus { hits: status.embedding_cache.hits, misses: status.embedding_cache.misses },
+            clients: status
+                .clients
+                .iter()
+                .map(|client| ClientStatus { name: &client.name, connections: client.connections })
+                .collect(),
         }
     }
 }
