@@ -209,7 +209,7 @@ mod tests {
             ("valid?", vec!["valid", "valid?"]),
             ("returns 404 when missing", vec!["returns 404 when missing"]),
             ("ns::do_it", vec!["do_it", "ns::do_it"]),
-            ("Ptr::operator->", vec!["operator-", "Ptr::operator->", "operator->"]),
+            ("Ptr::operator->", vec!["operator", "Ptr::operator->", "operator->"]),
             ("r#type", vec!["type", "r#type"]),
             ("<$>", vec!["<$>"]),
             ("where is operator-> defined", vec!["where is operator-> defined", "operator->"]),
