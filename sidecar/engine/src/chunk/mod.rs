@@ -149,12 +149,17 @@ pub fn shown(text: &str, language: Language) -> Cow<'_, str> {
 }
 
 fn notebook(text: &str, language: Language) -> Option<Notebook> {
-    (language.name() == NOTEBOOK).then(|| Notebook::read(text))?
+    is_notebook(language).then(|| Notebook::read(text))?
+}
+
+/// Whether files of this language are cut as the text of their cells.
+pub fn is_notebook(language: Language) -> bool {
+    language.name() == NOTEBOOK
 }
 
 /// Whether a file of this language may hold code of others.
 pub fn may_hold_others(language: Language) -> bool {
-    language.name() == NOTEBOOK || embedded::may_hold_others(language)
+    is_notebook(language) || embedded::may_hold_others(language)
 }
 
 /// The lines of a file, counted from 1, that are of other languages than the file, in order.

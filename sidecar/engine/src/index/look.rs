@@ -1,6 +1,7 @@
 //! What a run would make of one file as it is now.
 
 use super::Settings;
+use super::texts::{long_notebook, rules_of};
 use crate::chunk::{self, Language};
 use crate::disk::Tree;
 use crate::walk::{self, ContentHash, LongSource, NotSource, SkipReason, Source};
@@ -25,8 +26,8 @@ pub struct Look {
 /// Reads a file that belongs to the project, or says why it is left out.
 pub fn look(tree: &Tree, rel: &str, settings: &Settings) -> Result<Look, NotSource> {
     let bytes = tree.open_file(rel.as_ref())?.metadata()?.len();
-    if !settings.rules.is_long(bytes) {
-        let Source { text, encoding } = walk::source(tree, rel, &settings.rules)?;
+    if !settings.rules.is_long(bytes) || long_notebook(tree, rel, &settings.rules).is_some() {
+        let Source { text, encoding } = walk::source(tree, rel, &rules_of(rel, &settings.rules))?;
         let language = Language::detect(rel, &text);
         let has_chunks = !chunk::chunk(&text, language, &settings.limits).is_empty();
         let hash = walk::content_hash(text.as_bytes());

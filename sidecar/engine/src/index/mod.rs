@@ -348,7 +348,8 @@ fn read_chunks<'a>(
     if missing.is_empty() {
         return Vec::new();
     }
-    let Ok(text) = walk::read_source(tree, &file.rel, &settings.rules) else { return Vec::new() };
+    let rules = texts::rules_of(&file.rel, &settings.rules);
+    let Ok(text) = walk::read_source(tree, &file.rel, &rules) else { return Vec::new() };
     if walk::content_hash(text.as_bytes()) != file.file_hash {
         return Vec::new();
     }

@@ -1,5 +1,6 @@
 //! Files become chunks: short ones as a whole, along their syntax; long ones in parts, by lines.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use crate::chunk::{self, Chunk, Language};
 use crate::disk::Tree;
 use crate::error::Result;
 use crate::store::{AddChunk, FileRecord, NewChunk, Store};
-use crate::walk::{self, LongSource, MAX_LONG_BYTES, Part, SkipReason, SourceFile};
+use crate::walk::{self, LongSource, MAX_LONG_BYTES, Part, SkipReason, SourceFile, WalkRules};
 
 /// The files of a run.
 pub struct Texts<'a> {
@@ -49,6 +50,9 @@ impl<'a> Texts<'a> {
 
     /// Whether an unchanged file is in the index in the way that its length asks for now.
     pub fn is_as_before(&mut self, file: &SourceFile) -> bool {
+        if is_notebook(&file.rel) && !self.long.contains_key(&file.rel) {
+            return true; // the text of its cells is short, however long the file
+        }
         let is_long = self.settings.rules.is_long(file.size);
         is_long == self.long.contains_key(&file.rel) && (!is_long || self.take_room(file.size))
     }
@@ -61,10 +65,14 @@ impl<'a> Texts<'a> {
         old: Option<&FileRecord>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome> {
-        if self.settings.rules.is_long(file.size) {
-            return self.put_long(store, file, old, cancelled);
-        }
-        let text = match walk::read_source(self.tree, &file.rel, &self.settings.rules) {
+        let text = match self.settings.rules.is_long(file.size) {
+            false => walk::read_source(self.tree, &file.rel, &self.settings.rules),
+            true => match long_notebook(self.tree, &file.rel, &self.settings.rules) {
+                Some(text) => Ok(text),
+                None => return self.put_long(store, file, old, cancelled),
+            },
+        };
+        let text = match text {
             Ok(text) => text,
             Err(reason) => return Ok(Outcome::Skipped(reason)),
         };
@@ -148,6 +156,30 @@ impl<'a> Texts<'a> {
         self.room -= if has_room { bytes } else { 0 };
         has_room
     }
+}
+
+/// Longest notebook that is read as a whole: most of one are pictures, which are in no chunk.
+const MAX_NOTEBOOK_BYTES: u64 = 16 << 20;
+
+fn is_notebook(rel: &str) -> bool {
+    chunk::is_notebook(Language::of(rel))
+}
+
+/// The rules for reading a file whose chunks are in the index: a notebook may be long.
+pub fn rules_of(rel: &str, rules: &WalkRules) -> WalkRules {
+    let max_file_bytes = match is_notebook(rel) {
+        true => rules.max_file_bytes.max(MAX_NOTEBOOK_BYTES.min(rules.max_text_bytes)),
+        false => rules.max_file_bytes,
+    };
+    WalkRules { max_file_bytes, ..rules.clone() }
+}
+
+/// A file that is too long to be parsed, where it is a notebook whose cells are not.
+pub fn long_notebook(tree: &Tree, rel: &str, rules: &WalkRules) -> Option<String> {
+    let text = is_notebook(rel).then(|| walk::read_source(tree, rel, &rules_of(rel, rules)).ok())??;
+    let cells = chunk::shown(&text, Language::of(rel));
+    let is_short = matches!(&cells, Cow::Owned(cells) if !rules.is_long(cells.len() as u64));
+    is_short.then_some(text)
 }
 
 /// What a hash says about a file of the index.

@@ -218,6 +218,27 @@ fn code_inside_of_other_files_is_found_under_both_languages() {
     }
 }
 
+/// Pictures make most notebooks longer than what is parsed; their cells are short.
+#[test]
+fn a_long_notebook_counts_by_its_cells() {
+    let picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(40_000);
+    let notebook = format!(
+        "{{\"cells\": [{{\"cell_type\": \"code\", \"outputs\": [{{\"data\": {{\"image/png\": \"{picture}\"}}}}],\n\"source\": \
+         [\"def plot_rain(rows):\\n\", \"    return draw(rows)\"]}}], \"metadata\": {{}}}}"
+    );
+    let mut project = Project::new(&[("rain.ipynb", &notebook)]);
+    assert_eq!(project.symbol("plot_rain"), "rain.ipynb:2 plot_rain exact");
+    let (place, text) = first(&project, "plot_rain", &["python"]);
+    assert_eq!(
+        (place.as_str(), text.as_str()),
+        ("python 2-2 rain.ipynb", "def plot_rain(rows):\n    return draw(rows)")
+    );
+    assert!(project.store.pending().unwrap().is_empty(), "it has its vector");
+    let root = tree(project.root.path());
+    let report = index::run(&mut project.store, &root, &Settings::default(), &mut OneVector).unwrap();
+    assert_eq!((report.files, report.files_changed, report.embedded), (1, 0, 0));
+}
+
 #[test]
 fn payload_is_found_by_no_word() {
     let picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(20);
