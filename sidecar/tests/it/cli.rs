@@ -147,7 +147,7 @@ fn files_that_are_no_text_are_skipped_with_a_reason() {
     world.write("picture.py", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     world.write("nul.txt", b"\0\x01\x02\x03 with a text");
     world.write("strange.txt", vec![0xe4; 3_000]);
-    world.write("huge.txt", vec![b'x'; (1 << 20) + 1]);
+    world.write("huge.txt", vec![b'x'; (32 << 20) + 1]);
     world.write("package-lock.json", "{}");
     world.write("ignored.log", "x");
     world.write(".gitignore", "*.log\n");
@@ -181,7 +181,7 @@ fn files_that_are_no_text_are_skipped_with_a_reason() {
     assert_eq!(skipped, expected);
     assert_eq!((&report["files"], &report["chunks"]), (&2.into(), &1.into()), "{report}");
     // A project may raise the limit: the file that was too large is indexed now.
-    world.write(".offheap/config.json", "{\"index\":{\"max_file_bytes\":2000000,\"exclude\":[\"*.py\"]}}");
+    world.write(".offheap/config.json", "{\"index\":{\"max_text_bytes\":40000000,\"exclude\":[\"*.py\"]}}");
     let report = world.json(&["index", "--json"]);
     assert_eq!((&report["files"], &report["filesRemoved"]), (&1.into(), &2.into()), "{report}");
 }
