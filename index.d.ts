@@ -228,7 +228,7 @@ export interface IndexReport extends Answer {
   textOnly: number;
   /** Number of vectors computed in this run. */
   embedded: number;
-  /** Number of vectors taken from the cache in this run. */
+  /** Number of vectors that were there already in this run: of chunks of changed files, or in the cache. */
   reused: number;
   /** Number of tokens that the model read in this run. */
   tokens: number;

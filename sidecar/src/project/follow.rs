@@ -45,6 +45,9 @@ impl Follower {
         let project = self.project.clone();
         let watch = project.watch();
         self.follow_config();
+        if project.is_outdated() {
+            watch.distrust(); // also where nothing is watched: the run over the whole tree is the upgrade
+        }
         while let Some((changes, lost_folders)) = watch.take(|| project.is_store_wanted()) {
             if matches!(watch.source(), Source::Polling(_)) {
                 self.unwatch(); // a watch that misses folders is worth nothing

@@ -18,7 +18,7 @@ use super::runs::gave_way;
 use super::search::{skip_counts, walk_rules};
 use super::watch::{Changes, Stage, Watch};
 use crate::config::{self, Config, IndexConfig};
-use crate::log::warn;
+use crate::log::{info, warn};
 use crate::model::Batcher;
 use crate::{failpoint, fault, os};
 
@@ -240,6 +240,11 @@ impl Project {
             return Ok(());
         }
         self.publish(store.snapshot());
+        if changes.all && !store.snapshot().is_current() {
+            info!(
+                "an earlier version made the index: every file is read again, nothing that is the same is embedded again"
+            );
+        }
         let settings = Settings { rules: walk_rules(config.index), limits: ChunkLimits::default(), rebuild: false };
         let scope =
             RefreshScope { changed: (!changes.all).then_some(&changes.paths), all_vectors: !self.runs.is_paused() };

@@ -105,6 +105,11 @@ impl Project {
         Ok(snapshot)
     }
 
+    /// Whether this process owns an index that another build made, and that a run over the whole tree brings up to date.
+    pub fn is_outdated(&self) -> bool {
+        self.published().is_some_and(|snapshot| !snapshot.is_current())
+    }
+
     /// The fault of a project that was never indexed.
     pub fn no_index(&self) -> Fault {
         Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))

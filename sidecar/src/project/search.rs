@@ -25,6 +25,9 @@ const MAX_HITS: u32 = 1_000;
 /// Most lines of context around a match: more is reading the file.
 const MAX_CONTEXT: u32 = 20;
 
+/// Longer words were not in indexes of content 1.
+const LONG_WORD_BYTES: usize = 64;
+
 /// The query's vector, for the modes that use one.
 pub enum QueryVector {
     /// The mode compares no vectors.
@@ -105,7 +108,7 @@ impl Project {
         Ok(SearchReport {
             hits: found.into_iter().map(hits::ranked).collect(),
             mode: mode.as_str().to_owned(),
-            degraded,
+            degraded: degraded.or_else(|| outdated(&snapshot, &search.query)),
             space,
             read_only: self.is_borrowed(),
             generation: snapshot.generation,
@@ -126,6 +129,7 @@ impl Project {
         Ok(SearchReport {
             hits: found.into_iter().map(|symbol| hits::symbol(symbol, search.explain)).collect(),
             mode: SearchMode::Symbol.as_str().to_owned(),
+            degraded: outdated(&snapshot, &search.query),
             read_only: self.is_borrowed(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, true, is_current),
@@ -225,6 +229,16 @@ fn vector_use(mode: SearchMode, vector: QueryVector, stats: &Stats) -> Result<Ve
         _ => Err(Fault::new(Code::NoIndex, "the index holds no vectors of the present model")
             .hint("run `offheap index`, or search with mode text")),
     }
+}
+
+/// What an answer from an index that another build made may lack, where the query asks for what that build did not know.
+fn outdated(snapshot: &Snapshot, query: &str) -> Option<String> {
+    let is_affected = !query.is_ascii() || query.split_whitespace().any(|word| word.len() > LONG_WORD_BYTES);
+    (is_affected && !snapshot.is_current()).then(|| {
+        "an earlier version made this index, so words of other scripts and long names may be missing until it is brought up \
+         to date, which has begun or is done by `offheap index`"
+            .to_owned()
+    })
 }
 
 /// Which files belong to a project, as its configuration says.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use offheap_engine::store::Store;
 use offheap_protocol::codec::{Preamble, Purpose};
 
 use crate::support::{PATIENCE, World, alive, block_on, client, daemon, status_of, until};
@@ -241,4 +242,59 @@ fn the_conversation_of_0_1_0_is_answered() {
     assert_eq!(answers[&2], (Response, 1, 0));
     assert_eq!(answers[&3], (Response, 2, 384 * 4));
     assert_eq!(answers[&4], (Response, 5, 0));
+}
+
+/// Nobody has to run `offheap index` after an update: the first search has the daemon bring the index up to date, without
+/// loading the model, with the watch on and off. A run that somebody starts does the same.
+#[test]
+fn an_index_of_an_earlier_build_is_brought_up_to_date_in_the_background() {
+    for (watch, by_search) in [("0", true), ("1", true), ("0", false)] {
+        let mut world = World::new();
+        world.set("OFFHEAP_WATCH", watch);
+        world.write("src/orders.py", "def 获取用户订单列表(用户):\n    return 用户.订单\n");
+        world.write("src/geometry.rs", "pub fn circle_area(radius: f64) -> f64 {\n    radius\n}\n");
+        let first = world.json(&["index", "--json"]);
+        assert_eq!(world.run(&["stop"]).code, Some(0));
+        let mut store = Store::open(&world.place()).expect("nobody owns it");
+        store.pretend_earlier_content().expect("it is whole");
+        let outdated = store.commit().expect("it can be written");
+        drop(store);
+        let read = || Store::open_read_only(&world.place()).expect("it is whole");
+        assert!(!read().is_current());
+
+        if by_search {
+            let found = world.json(&["search", "--json", "--mode", "text", "circle_area"]);
+            assert_eq!(found["hits"][0]["path"], "src/geometry.rs", "the old generation answers");
+            until("the index is of this build", || read().is_current().then_some(()));
+            let status = world.status();
+            assert!(status["model"].is_null(), "no model was loaded: {status}");
+        } else {
+            let report = world.json(&["index", "--json"]);
+            assert_eq!((&report["embedded"], &report["reused"]), (&0.into(), &first["chunks"]), "{report}");
+        }
+        let now = read();
+        assert!(now.is_current() && now.generation > outdated);
+        assert_eq!(now.stats().vectors, now.stats().chunks);
+        let found = world.json(&["search", "--json", "--mode", "text", "订单"]);
+        assert_eq!(found["hits"][0]["path"], "src/orders.py", "{found}");
+        assert!(found["degraded"].is_null(), "{found}");
+    }
+}
+
+/// A process that cannot own the index answers from the generation that is there, and says what it may lack.
+#[test]
+fn a_reader_of_an_index_of_an_earlier_build_says_so() {
+    let world = World::new();
+    world.write("src/orders.py", "def 获取用户订单列表(用户):\n    return 用户.订单\n");
+    world.json(&["index", "--json"]);
+    assert_eq!(world.run(&["stop"]).code, Some(0));
+    let mut owner = Store::open(&world.place()).expect("nobody owns it");
+    owner.pretend_earlier_content().expect("it is whole");
+    owner.commit().expect("it can be written");
+    let found = world.json(&["search", "--json", "--mode", "text", "订单"]);
+    assert_eq!((&found["hits"][0]["path"], &found["readOnly"]), (&"src/orders.py".into(), &true.into()), "{found}");
+    assert!(found["degraded"].as_str().is_some_and(|why| why.contains("an earlier version")), "{found}");
+    let ascii = world.json(&["search", "--json", "--mode", "text", "return"]);
+    assert!(ascii["degraded"].is_null(), "nothing is missing there: {ascii}");
+    drop(owner);
 }

@@ -101,7 +101,7 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Vectors computed by the model.
     pub embedded: u64,
-    /// Vectors found in the cache.
+    /// Vectors that were there: of chunks of changed files, and in the cache.
     pub reused: u64,
     /// Tokens the model read.
     pub tokens: u64,
@@ -219,7 +219,8 @@ fn sync_text<H: Host>(
             }
             Outcome::Cancelled => return stop(store, settings, host),
             Outcome::Unchanged => {}
-            Outcome::Put => {
+            Outcome::Put { n_kept } => {
+                report.reused += n_kept;
                 put.insert(file.rel.clone());
                 report.files_changed += 1;
             }
@@ -236,6 +237,9 @@ fn sync_text<H: Host>(
         report.files_removed += 1;
     }
     report.skipped = skips.end(store);
+    if changed.is_none() {
+        store.note_all_read();
+    }
     let n_present = present.len() as u64;
     commit(store, host)?;
     report.files = if changed.is_none() { n_present } else { store.snapshot().stats().files };

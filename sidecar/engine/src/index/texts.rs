@@ -25,8 +25,8 @@ pub struct Texts<'a> {
 pub enum Outcome {
     /// Its text is what is in the index.
     Unchanged,
-    /// Its chunks were put.
-    Put,
+    /// Its chunks were put; so many have their vector already.
+    Put { n_kept: u64 },
     /// It is left out.
     Skipped(SkipReason),
     /// The run is to stop.
@@ -81,8 +81,8 @@ impl<'a> Texts<'a> {
         match known(store, file, old, hash) {
             Known::Same => Ok(Outcome::Unchanged),
             Known::Other(record) => {
-                put_file(store, &file.rel, &text, record, &self.settings.limits)?;
-                Ok(Outcome::Put)
+                let n_kept = put_file(store, &file.rel, &text, record, &self.settings.limits)?;
+                Ok(Outcome::Put { n_kept })
             }
         }
     }
@@ -118,7 +118,7 @@ impl<'a> Texts<'a> {
             Ok(())
         })?;
         match end {
-            Ok(true) => return Ok(Outcome::Put),
+            Ok(true) => return Ok(Outcome::Put { n_kept: 0 }),
             Ok(false) | Err(_) => store.remove_file(&file.rel)?, // what is there of it is not the whole
         }
         Ok(if end.is_ok() { Outcome::Cancelled } else { Outcome::Skipped(SkipReason::Unreadable) })
@@ -221,7 +221,7 @@ fn put_file(
     text: &str,
     mut record: FileRecord,
     limits: &chunk::ChunkLimits,
-) -> Result<()> {
+) -> Result<u64> {
     let language = Language::detect(rel, text);
     let chunks = chunk::chunk(text, language, limits);
     let text = chunk::shown(text, language);

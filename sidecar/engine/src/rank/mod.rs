@@ -17,6 +17,7 @@ mod trace;
 use std::collections::HashMap;
 
 use crate::text::names::are_same;
+use crate::text::tokens::normalised;
 
 pub(crate) use path::implementations;
 pub use question::{Class, Question};
@@ -226,7 +227,7 @@ fn file_name(question: &Question, weights: &Weights, path: &str) -> f32 {
         Class::Symbol => 0.0,
         Class::Prose | Class::Error => weights.file_name * path::name_share(question, path),
         Class::Path => {
-            let (path, asked) = (path.to_lowercase(), question.text.replace('\\', "/"));
+            let (path, asked) = (normalised(path).to_lowercase(), normalised(&question.text).replace('\\', "/"));
             if path == asked || path.ends_with(&format!("/{asked}")) {
                 2.0 * weights.file_name
             } else if path.contains(&asked) {

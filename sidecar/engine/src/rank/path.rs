@@ -2,6 +2,7 @@
 
 use super::Weights;
 use super::question::{Question, split_words};
+use crate::text::tokens::is_unspaced;
 
 /// Names of files that stand for their folder: such a file is ranked by its folder's name.
 const FOLDER_FILES: [&str; 6] = ["mod", "index", "__init__", "init", "lib", "main"];
@@ -47,7 +48,8 @@ pub(super) fn name_words(path: &str) -> Vec<String> {
 /// Share of the question's words that the file's name or folder says, by their weight.
 pub(super) fn name_share(question: &Question, path: &str) -> f32 {
     let evidence = name_words(path);
-    let related = |a: &str, b: &str| a == b || (a.len().min(b.len()) >= 3 && (a.starts_with(b) || b.starts_with(a)));
+    let begins = |a: &str, b: &str| a.starts_with(b) || (a.contains(b) && b.starts_with(is_unspaced));
+    let related = |a: &str, b: &str| a == b || (a.len().min(b.len()) >= 3 && (begins(a, b) || begins(b, a)));
     let (mut met, mut all) = (0.0, 0.0);
     for (word, weight) in &question.words {
         all += weight;

@@ -2,7 +2,7 @@
 
 use super::trace::ErrorText;
 use crate::text::names::{Asked, marked};
-use crate::text::tokens::is_filler;
+use crate::text::tokens::{fold, is_filler, is_unspaced, is_word_char, normalised};
 
 /// Most names of a query that are looked up; a pasted log has thousands.
 const MAX_NAMES: usize = 16;
@@ -49,7 +49,7 @@ impl Question {
         let class = if error.is_some() { Class::Error } else { classify(query) };
         let meant = error.as_ref().map_or(query, |error| &error.words);
         let mut words: Vec<String> = split_words(meant);
-        words.retain(|word| word.chars().count() > 2 && !is_filler(word));
+        words.retain(|word| word.chars().count() > shortest_word(word) && !is_filler(word));
         words.truncate(MAX_WORDS);
         let words = words.into_iter().map(|word| weight(&word).map(|w| (word, w))).collect::<Result<_, E>>()?;
         let whole = Asked::new(query).whole;
@@ -82,13 +82,18 @@ impl Question {
     }
 }
 
+/// A word of a path must have more characters to say something. Two of a script without spaces are a word.
+fn shortest_word(word: &str) -> usize {
+    if word.contains(is_unspaced) { 1 } else { 2 }
+}
+
 /// Classifies a query by its shape.
 fn classify(query: &str) -> Class {
     let query = query.trim();
     if query.split_whitespace().nth(1).is_some() || query.is_empty() {
         return Class::Prose;
     }
-    let ident = |c: char| c.is_alphanumeric() || c == '_';
+    let ident = is_word_char;
     let last = query.rsplit(['/', '\\']).next().unwrap_or_default();
     let has_extension = last.rsplit_once('.').is_some_and(|(stem, ext)| {
         !stem.is_empty()
@@ -135,7 +140,7 @@ fn identifiers(query: &str, class: Class) -> Vec<String> {
         Class::Path => Vec::new(),
         Class::Symbol => vec![last_part(query.trim())],
         Class::Prose | Class::Error => {
-            let trim = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
+            let trim = |word: &str| word.trim_matches(|c: char| !is_word_char(c)).to_owned();
             let words = query.split_whitespace().map(trim);
             // A lone word may be a name as well as a topic; in a sentence only the spelling tells.
             let lone = query.split_whitespace().nth(1).is_none();
@@ -155,20 +160,28 @@ fn identifiers(query: &str, class: Class) -> Vec<String> {
     }
 }
 
-/// Lower-case words, cut at case changes and everything that is no letter or digit.
+/// Lower-case words without accents, cut at case changes and everything that is no letter or digit.
 pub(super) fn split_words(text: &str) -> Vec<String> {
+    let text = normalised(text);
     let mut words = vec![String::new()];
-    let mut lower = false;
+    let (mut lower, mut unspaced) = (false, false);
     for c in text.chars() {
-        if !c.is_alphanumeric() || (c.is_uppercase() && lower) {
+        let is_word = c != '_' && is_word_char(c);
+        if !is_word || (c.is_uppercase() && lower) || (is_unspaced(c) != unspaced && c.is_alphanumeric()) {
             words.push(String::new());
         }
-        if c.is_alphanumeric() {
+        if is_word {
             words.last_mut().expect("never empty").extend(c.to_lowercase());
         }
-        lower = c.is_lowercase();
+        (lower, unspaced) = (c.is_lowercase(), if c.is_alphanumeric() { is_unspaced(c) } else { unspaced });
     }
     words.retain(|word| !word.is_empty());
+    let mut folded = String::new();
+    for word in &mut words {
+        if fold(word, &mut folded) {
+            std::mem::swap(word, &mut folded);
+        }
+    }
     words
 }
 
@@ -217,6 +230,20 @@ mod tests {
             ("", vec![]),
         ] {
             assert_eq!(names(query, classify(query)), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn words_of_other_scripts() {
+        for (text, expected) in [
+            ("订单服务", "订单服务"),
+            ("user订单Service", "user 订单 service"),
+            ("Übergröße", "ubergrosse"),
+            ("re\u{301}sume\u{301}", "resume"),
+            ("हिन्दी_शब्द", "हिन्दी शब्द"),
+            ("httpClient2", "http client2"),
+        ] {
+            assert_eq!(split_words(text).join(" "), expected, "{text}");
         }
     }
 

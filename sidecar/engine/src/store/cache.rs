@@ -18,6 +18,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use sha2::{Digest, Sha256};
 
 use super::files::{CACHE, DAMAGED_CACHE};
+use super::format::CONTENT;
 use super::skipped::{self, SKIPPED, SkippedRecord};
 use crate::disk::Folder;
 use crate::vector::f16_values;
@@ -51,6 +52,11 @@ pub struct FileRecord {
     pub mtime_ns: i64,
     /// Chunks made of it.
     pub n_chunks: u32,
+}
+
+impl FileRecord {
+    /// A file that is in the index and of which nothing else is known: it is read and cut again.
+    pub const UNKNOWN: FileRecord = FileRecord { hash: [0; 32], size: 0, mtime_ns: 0, n_chunks: 0 };
 }
 
 /// Changes of what is known about files. `None` removes one.
@@ -143,10 +149,7 @@ impl Cache {
             let mut files = BTreeMap::new();
             for entry in db.begin_read()?.open_table(FILES)?.iter()? {
                 let (rel, record) = entry?;
-                // A record of another length was not written by this format: the file is hashed again.
-                if let Some(record) = decode(record.value()) {
-                    files.insert(rel.value().to_string(), record);
-                }
+                files.insert(rel.value().to_string(), decode(record.value()));
             }
             Ok(files)
         })
@@ -161,16 +164,14 @@ impl Cache {
             let table = db.begin_read()?.open_table(FILES)?;
             let mut files = BTreeMap::new();
             for path in paths {
-                if let Some(record) = table.get(path.as_str())?.and_then(|record| decode(record.value())) {
-                    files.insert(path.clone(), record);
+                if let Some(record) = table.get(path.as_str())? {
+                    files.insert(path.clone(), decode(record.value()));
                 }
                 // `0` follows `/`: what lies between begins with the path and a slash.
                 let (from, to) = (format!("{path}/"), format!("{path}0"));
                 for entry in table.range(from.as_str()..to.as_str())? {
                     let (rel, record) = entry?;
-                    if let Some(record) = decode(record.value()) {
-                        files.insert(rel.value().to_string(), record);
-                    }
+                    files.insert(rel.value().to_string(), decode(record.value()));
                 }
             }
             Ok(files)
@@ -398,21 +399,31 @@ fn is_damage(e: &redb::Error) -> bool {
     }
 }
 
-fn encode(record: &FileRecord) -> [u8; 52] {
-    let mut bytes = [0; 52];
+/// Bytes of a row of the file table: the record, then the version of the content that was made of the file.
+const RECORD_LEN: usize = 56;
+
+fn encode(record: &FileRecord) -> [u8; RECORD_LEN] {
+    let mut bytes = [0; RECORD_LEN];
     bytes[..32].copy_from_slice(&record.hash);
     bytes[32..40].copy_from_slice(&record.size.to_le_bytes());
     bytes[40..48].copy_from_slice(&record.mtime_ns.to_le_bytes());
-    bytes[48..].copy_from_slice(&record.n_chunks.to_le_bytes());
+    bytes[48..52].copy_from_slice(&record.n_chunks.to_le_bytes());
+    bytes[52..].copy_from_slice(&CONTENT.to_le_bytes());
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<FileRecord> {
-    let bytes: &[u8; 52] = bytes.try_into().ok()?;
-    Some(FileRecord {
-        hash: bytes[..32].try_into().ok()?,
-        size: u64::from_le_bytes(bytes[32..40].try_into().ok()?),
-        mtime_ns: i64::from_le_bytes(bytes[40..48].try_into().ok()?),
-        n_chunks: u32::from_le_bytes(bytes[48..].try_into().ok()?),
-    })
+/// The record of a file. One that another build wrote says nothing but that the file is there, so it is read again.
+fn decode(bytes: &[u8]) -> FileRecord {
+    let of_this_content = || {
+        let (bytes, content) = bytes.split_last_chunk()?;
+        let bytes: &[u8; RECORD_LEN - 4] = bytes.try_into().ok()?;
+        (u32::from_le_bytes(*content) == CONTENT).then_some(())?;
+        Some(FileRecord {
+            hash: bytes[..32].try_into().ok()?,
+            size: u64::from_le_bytes(bytes[32..40].try_into().ok()?),
+            mtime_ns: i64::from_le_bytes(bytes[40..48].try_into().ok()?),
+            n_chunks: u32::from_le_bytes(bytes[48..].try_into().ok()?),
+        })
+    };
+    of_this_content().unwrap_or(FileRecord::UNKNOWN)
 }

@@ -1,6 +1,6 @@
 //! Changes between two commits: files, chunks and vectors, in memory until [`Store::commit`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Store;
 use super::cache::{FileRecord, Tables};
@@ -21,6 +21,10 @@ pub(super) struct Changes {
     pub text: bool,
     /// Everything committed before is dropped.
     pub cleared: bool,
+    /// Every file of the index was read and cut by this build.
+    pub all_read: bool,
+    /// The next generation says that an earlier build made it; tests only.
+    pub pretends: bool,
     pub files: BTreeMap<String, Option<FileRecord>>,
     /// Files that are left out, or no longer are.
     pub skipped: BTreeMap<String, Option<SkippedRecord>>,
@@ -46,16 +50,45 @@ impl Store {
         self.changes.files.insert(rel.to_string(), Some(record));
     }
 
-    /// Replaces all chunks of a file in `language`.
-    pub fn put_file(&mut self, rel: &str, language: &str, record: FileRecord, chunks: &[NewChunk]) -> Result<()> {
+    /// Replaces all chunks of a file in `language`. Returns how many of the new ones have their vector already.
+    ///
+    /// A chunk with the content key of one that the file had takes over its id and so its vector: nothing is embedded, and
+    /// no segment changes, when a file is cut or split into words in a new way.
+    pub fn put_file(&mut self, rel: &str, language: &str, record: FileRecord, chunks: &[NewChunk]) -> Result<u64> {
         self.changing(|store| {
+            let mut known = store.chunk_ids_by_key(rel)?;
             store.drop_chunks(rel)?;
+            let snapshot = store.snapshot();
+            let mut n_kept = 0;
             for chunk in chunks {
-                store.add_chunk(rel, language, record.hash, chunk)?;
+                let chunk_id = match known.get_mut(&chunk.key).and_then(Vec::pop) {
+                    Some(id) => {
+                        store.changes.removed.remove(&id);
+                        n_kept += u64::from(store.changes.space.is_none() && snapshot.vectors.contains(id));
+                        id
+                    }
+                    None => store.next_chunk_id(),
+                };
+                store.add_chunk_as(chunk_id, rel, language, record.hash, chunk)?;
             }
             store.changes.files.insert(rel.to_string(), Some(record));
-            Ok(())
+            Ok(n_kept)
         })
+    }
+
+    /// Says that every file of the index was read and cut by this build. Makes a generation where that is new.
+    pub fn note_all_read(&mut self) {
+        self.changes.all_read = !self.snapshot().is_current();
+    }
+
+    /// Makes the index look like one of an earlier build at the next commit. For tests of the upgrade.
+    #[doc(hidden)]
+    pub fn pretend_earlier_content(&mut self) -> Result<()> {
+        for rel in self.files()?.into_keys() {
+            self.touch_file(&rel, FileRecord::UNKNOWN);
+        }
+        self.changes.pretends = true;
+        Ok(())
     }
 
     /// Removes a file and its chunks; nothing happens when it is not there.
@@ -145,8 +178,25 @@ impl Store {
 
     /// Adds a chunk of a file whose old chunks were dropped.
     pub(super) fn add_chunk(&mut self, rel: &str, language: &str, file_hash: [u8; 32], chunk: &NewChunk) -> Result<()> {
+        let chunk_id = self.next_chunk_id();
+        self.add_chunk_as(chunk_id, rel, language, file_hash, chunk)
+    }
+
+    fn next_chunk_id(&mut self) -> u64 {
+        self.changes.next_chunk_id += 1;
+        self.changes.next_chunk_id - 1
+    }
+
+    fn add_chunk_as(
+        &mut self,
+        chunk_id: u64,
+        rel: &str,
+        language: &str,
+        file_hash: [u8; 32],
+        chunk: &NewChunk,
+    ) -> Result<()> {
         let stored = StoredChunk {
-            chunk_id: self.changes.next_chunk_id,
+            chunk_id,
             rel: rel.to_string(),
             language: chunk.languages.first().unwrap_or(&language).to_string(),
             file_hash,
@@ -157,9 +207,21 @@ impl Store {
             symbols: chunk.symbols.iter().map(stored_symbol).collect(),
             key: chunk.key,
         };
-        self.text.add(&stored, chunk.text, chunk.languages.iter().skip(1).copied())?;
-        self.changes.next_chunk_id += 1;
-        Ok(())
+        self.text.add(&stored, chunk.text, chunk.languages.iter().skip(1).copied())
+    }
+
+    /// The committed chunks of a file by their content keys, the first of equal ones last.
+    fn chunk_ids_by_key(&self, rel: &str) -> Result<HashMap<[u8; 32], Vec<u64>>> {
+        let mut by_key: HashMap<[u8; 32], Vec<u64>> = HashMap::new();
+        if !self.changes.cleared {
+            let snapshot = self.snapshot();
+            let mut ids = snapshot.text.ids_of_path(rel)?;
+            ids.sort_unstable_by(|a, b| b.cmp(a));
+            for chunk in snapshot.text.chunks(&ids)?.into_iter().flatten() {
+                by_key.entry(chunk.key).or_default().push(chunk.chunk_id);
+            }
+        }
+        Ok(by_key)
     }
 
     pub(super) fn drop_chunks(&mut self, rel: &str) -> Result<()> {
@@ -192,6 +254,8 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         !self.text
             && !self.cleared
+            && !self.all_read
+            && !self.pretends
             && self.space.is_none()
             && self.rows.is_empty()
             && self.replaced.is_none()

@@ -16,6 +16,7 @@ use super::Store;
 use super::cache::{Cache, FileRecord, Tables, vector_key};
 use super::change::Changes;
 use super::files::is_vector_file;
+use super::format::CONTENT;
 use super::segments::{entry, living_entries, next_file, plan_merge};
 use super::snapshot::{MANIFEST_BYTES, Snapshot, load};
 use super::text_only::text_only;
@@ -61,7 +62,8 @@ impl Store {
             let changes = &store.changes;
             let rows_changed = !changes.rows.is_empty() || changes.replaced.is_some();
             let skips_changed = !changes.skipped.is_empty() && store.count_skipped()? != store.manifest.skipped;
-            if changes.text || changes.cleared || changes.space.is_some() || rows_changed || skips_changed {
+            let content_changed = changes.all_read || changes.pretends || skips_changed;
+            if changes.text || changes.cleared || changes.space.is_some() || rows_changed || content_changed {
                 store.commit_generation()?;
             } else if !changes.files.is_empty() || !changes.skipped.is_empty() {
                 let generation = store.manifest.generation;
@@ -113,10 +115,16 @@ impl Store {
 
     /// The next generation's manifest, without its segments.
     fn next_manifest(&self) -> Result<Manifest> {
-        let Changes { cleared, files, space, next_chunk_id, .. } = &self.changes;
+        let Changes { cleared, all_read, files, space, next_chunk_id, .. } = &self.changes;
+        let is_current = *cleared || *all_read || self.manifest.generation == 0;
         let mut manifest = Manifest {
             generation: self.manifest.generation + 1,
             next_chunk_id: *next_chunk_id,
+            content: match is_current {
+                _ if self.changes.pretends => CONTENT - 1,
+                true => CONTENT,
+                false => self.manifest.content,
+            },
             segments: Vec::new(),
             skipped: self.count_skipped()?,
             text_only: text_only(&self.manifest.text_only, &self.changes),
@@ -217,10 +225,14 @@ impl Store {
             return Ok(());
         }
         let mut files: BTreeMap<String, Option<FileRecord>> = BTreeMap::new();
-        self.snapshot().text.for_each(
+        let snapshot = self.snapshot();
+        let is_current = snapshot.is_current();
+        snapshot.text.for_each(
             |_| true,
             |chunk| {
-                let new = || Some(FileRecord { hash: chunk.file_hash, size: 0, mtime_ns: 0, n_chunks: 0 });
+                // Which files were cut by an earlier build is not known any more, so all are read again.
+                let hash = if is_current { chunk.file_hash } else { FileRecord::UNKNOWN.hash };
+                let new = || Some(FileRecord { hash, ..FileRecord::UNKNOWN });
                 if let Some(record) = files.entry(chunk.rel).or_insert_with(new) {
                     record.n_chunks += 1;
                 }

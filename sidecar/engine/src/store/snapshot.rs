@@ -93,6 +93,12 @@ impl Snapshot {
         self.manifest.text_only.contains_key(rel)
     }
 
+    /// Whether all files were read and cut as this build does it. Until an index run has done so again, an index that
+    /// another build made answers with what that build knew of words and names.
+    pub fn is_current(&self) -> bool {
+        self.generation == 0 || self.manifest.content == format::CONTENT
+    }
+
     /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the
     /// project was moved or cloned again.
     pub fn is_at(&self, place: &Place) -> bool {

@@ -177,14 +177,14 @@ impl TextIndex {
         let (mut ident, mut sub) = (String::with_capacity(text.len()), String::with_capacity(text.len() * 2));
         code_tokens(text, |token| match token {
             Token::Ident(word) => push_word(&mut ident, word),
-            Token::Sub(word) => push_word(&mut sub, word),
+            Token::Sub(word) | Token::Pair(word) | Token::Last(word) => push_word(&mut sub, word),
         });
         doc.add_text(fields.ident, ident);
         doc.add_text(fields.sub, sub);
         let mut def = String::new();
         for name in chunk.symbols.iter().map(|symbol| &symbol.name) {
-            doc.add_text(fields.def_exact, name);
-            doc.add_text(fields.def_lower, name.to_lowercase());
+            doc.add_text(fields.def_exact, names::written(name));
+            names::keys(name).iter().for_each(|key| doc.add_text(fields.def_lower, key));
             // What an example in a document defines is no better answer than the words around it.
             if !is_document {
                 push_all_words(&mut def, name);
@@ -326,7 +326,7 @@ fn path_words(rel: &str) -> String {
 fn push_all_words(words: &mut String, text: &str) {
     let mut seen: Vec<String> = Vec::new();
     code_tokens(text, |token| {
-        let (Token::Ident(word) | Token::Sub(word)) = token;
+        let word = token.word();
         if !seen.iter().any(|known| known == word) {
             push_word(words, word);
             seen.push(word.to_string());

@@ -1,6 +1,13 @@
 //! Names as people ask for them: with or without the marks and quotes that a language puts around them, alone or
 //! behind what they belong to.
 
+use std::borrow::Cow;
+
+use super::tokens::{fold, is_word_char, normalised, push_lower};
+
+/// Longest name, in bytes, that is looked up.
+pub const MAX_NAME_BYTES: usize = 4_096;
+
 /// A name that is asked for, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked<'a> {
@@ -37,9 +44,35 @@ pub fn bare(name: &str) -> &str {
     quoted().or_else(marked).or_else(computed).or_else(operator).unwrap_or(name)
 }
 
+/// A name as it is written, in the one form that Unicode has for it.
+pub fn written(name: &str) -> Cow<'_, str> {
+    normalised(name)
+}
+
+/// A name in lower case, in the one form that Unicode has for it.
+pub fn lower(name: &str) -> String {
+    let mut lower = String::with_capacity(name.len());
+    push_lower(&normalised(name), &mut lower);
+    lower
+}
+
+/// By what a name is found in any case: itself, and itself without accents.
+pub fn keys(name: &str) -> Vec<String> {
+    let lower = lower(name);
+    let folded = without_accents(&lower);
+    std::iter::once(lower).chain(folded).collect()
+}
+
+/// A lower-case name without accents, where that is another one.
+fn without_accents(lower: &str) -> Option<String> {
+    let mut folded = String::new();
+    fold(lower, &mut folded).then_some(folded)
+}
+
 /// Whether two spellings are of the same name; upper and lower case differ.
 pub fn are_same(a: &str, b: &str) -> bool {
-    a == b || (squeezed(bare(a)) == squeezed(bare(b)))
+    let plain = |name: &str| written(&squeezed(bare(name))).into_owned();
+    a == b || plain(a) == plain(b)
 }
 
 /// How a lower-case name may be stored, itself first: with marks and quotes, and an operator with the word and spaces
@@ -76,6 +109,9 @@ pub fn spellings(lower: &str) -> Vec<String> {
         if name.contains('.') {
             add(format!("[{name}]"));
         }
+    }
+    if let Some(folded) = without_accents(name) {
+        add(folded);
     }
     spellings
 }
@@ -145,7 +181,7 @@ fn parts(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Without the white space that separates no two words: `operator==` of `operator ==`.
-fn squeezed(name: &str) -> std::borrow::Cow<'_, str> {
+fn squeezed(name: &str) -> Cow<'_, str> {
     if !name.contains(char::is_whitespace) {
         return name.into();
     }
@@ -157,10 +193,6 @@ fn squeezed(name: &str) -> std::borrow::Cow<'_, str> {
         squeezed.push_str(word);
     }
     squeezed.into()
-}
-
-fn is_word_char(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tantivy::collector::{FilterCollector, TopDocs};
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
+use tantivy::query::{BooleanQuery, BoostQuery, FuzzyTermQuery, Occur, Query, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::{DocAddress, DocSet, TERMINATED, TantivyDocument, TantivyError, Term};
 
@@ -28,6 +28,12 @@ const PATH_WEIGHT: f32 = 1.5;
 const MAX_WORDS: usize = 64;
 /// Most distinct words of which the frequency is looked up to find the rarest; it bounds the cost of a pasted file.
 const MAX_WORDS_WEIGHED: usize = 1024;
+/// Most runs of a script without spaces that are looked for as a whole.
+const MAX_RUNS: usize = 8;
+/// Most pairs of such a run; a longer one is a sentence.
+const MAX_RUN_PAIRS: usize = 16;
+/// Most single characters of such a script that are searched: each stands for hundreds of pairs.
+const MAX_SINGLES: usize = 4;
 
 impl TextReader {
     /// Living chunks.
@@ -78,35 +84,12 @@ impl TextReader {
     /// One clause per word and field that the index knows. Fillers are left out, unless there is nothing else.
     fn clauses(&self, query: &str) -> Result<Vec<(Occur, Box<dyn Query>)>> {
         let fields = self.fields;
-        let (mut idents, mut subs) = (HashSet::new(), HashSet::new());
-        let mut words: Vec<String> = Vec::new();
-        let mut has_content = false;
-        code_tokens(query, |token| has_content |= matches!(token, Token::Ident(word) if !is_filler(word)));
-        let mut in_filler = false;
-        code_tokens(query, |token| {
-            let (Token::Ident(word) | Token::Sub(word)) = token;
-            if matches!(token, Token::Ident(_)) {
-                in_filler = has_content && is_filler(word);
-            }
-            if in_filler {
-                return;
-            }
-            if words.len() >= MAX_WORDS_WEIGHED {
-                return;
-            }
-            if !idents.contains(word) && !subs.contains(word) {
-                words.push(word.to_string());
-            }
-            match token {
-                Token::Ident(word) => idents.insert(word.to_string()),
-                Token::Sub(word) => subs.insert(word.to_string()),
-            };
-        });
-        let mut weighed: Vec<(u64, Vec<(Term, f32)>)> = Vec::with_capacity(words.len());
-        for word in &words {
+        let wanted = Wanted::of(query);
+        let mut weighed: Vec<(u64, Vec<(Term, f32)>)> = Vec::with_capacity(wanted.words.len());
+        for word in &wanted.words {
             let weights: [(Field, f32, bool); 4] = [
-                (fields.ident, IDENT_WEIGHT, idents.contains(word)),
-                (fields.sub, SUB_WEIGHT, subs.contains(word)),
+                (fields.ident, IDENT_WEIGHT, wanted.idents.contains(word)),
+                (fields.sub, SUB_WEIGHT, wanted.subs.contains(word)),
                 (fields.def, DEF_WEIGHT, true),
                 (fields.path_words, PATH_WEIGHT, true),
             ];
@@ -128,25 +111,61 @@ impl TextReader {
             weighed.sort_by_key(|(frequency, _)| *frequency); // stable: among equally rare words, the first stay
             weighed.truncate(MAX_WORDS);
         }
-        let clause = |(term, weight): (Term, f32)| {
-            let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
-            (Occur::Should, Box::new(BoostQuery::new(Box::new(query), weight)) as Box<dyn Query>)
-        };
-        Ok(weighed.into_iter().flat_map(|(_, terms)| terms).map(clause).collect())
+        let clause = |(term, weight): (Term, f32)| (Occur::Should, boosted(term_query(term), weight));
+        let mut clauses: Vec<_> = weighed.into_iter().flat_map(|(_, terms)| terms).map(clause).collect();
+        for run in &wanted.runs {
+            self.push_whole_run(run, &mut clauses)?;
+        }
+        for (field, weight) in self.part_fields() {
+            for single in &wanted.singles {
+                let begins = FuzzyTermQuery::new_prefix(Term::from_field_text(field, single), 0, true);
+                clauses.push((Occur::Should, boosted(Box::new(begins), weight)));
+            }
+        }
+        Ok(clauses)
+    }
+
+    /// The fields that have the parts of words.
+    fn part_fields(&self) -> [(Field, f32); 3] {
+        let fields = self.fields;
+        [(fields.sub, SUB_WEIGHT), (fields.def, DEF_WEIGHT), (fields.path_words, PATH_WEIGHT)]
+    }
+
+    /// A chunk with all pairs of a run most likely has the run itself: it counts once more.
+    fn push_whole_run(&self, run: &[String], clauses: &mut Vec<(Occur, Box<dyn Query>)>) -> Result<()> {
+        for (field, weight) in self.part_fields() {
+            let mut all: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(run.len());
+            for pair in run {
+                let term = Term::from_field_text(field, pair);
+                if self.searcher.doc_freq(&term)? == 0 {
+                    break;
+                }
+                all.push((Occur::Must, term_query(term)));
+            }
+            if all.len() == run.len() {
+                clauses.push((Occur::Should, boosted(Box::new(BooleanQuery::new(all)), weight)));
+            }
+        }
+        Ok(())
     }
 
     /// Chunks that define exactly `name`: those that spell it so first, then those that differ in case, then those with
-    /// other marks or quotes, each by chunk id.
+    /// other marks, quotes or accents, each by chunk id.
     pub fn definitions(&self, name: &str, filter: &Filter, limit: usize) -> Result<Vec<u64>> {
+        if name.len() > names::MAX_NAME_BYTES {
+            return Ok(Vec::new());
+        }
         let allowed = self.allowed(filter)?;
         let keep = |id: &u64| allowed.as_ref().is_none_or(|allowed| allowed.contains(*id));
         let mut found: Vec<u64> = Vec::new();
-        let in_any_case = names::spellings(&name.to_lowercase()).into_iter();
+        let in_any_case = names::spellings(&names::lower(name)).into_iter();
         let in_any_case = in_any_case.map(|spelling| Term::from_field_text(self.fields.def_lower, &spelling));
-        for term in std::iter::once(Term::from_field_text(self.fields.def_exact, name)).chain(in_any_case) {
-            let mut ids: Vec<u64> =
-                self.ids_with(&term)?.into_iter().filter(keep).filter(|id| !found.contains(id)).collect();
+        let written = Term::from_field_text(self.fields.def_exact, &names::written(name));
+        for term in std::iter::once(written).chain(in_any_case) {
+            let ids = self.ids_with(&term)?;
+            let mut ids: Vec<u64> = ids.into_iter().filter(keep).filter(|id| !found.contains(id)).collect();
             ids.sort_unstable();
+            ids.dedup();
             found.extend(ids);
             found.truncate(limit);
         }
@@ -228,5 +247,74 @@ impl TextReader {
             }
         }
         Ok(())
+    }
+}
+
+fn term_query(term: Term) -> Box<dyn Query> {
+    Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
+}
+
+fn boosted(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
+    Box::new(BoostQuery::new(query, weight))
+}
+
+/// The words that a query asks for.
+#[derive(Default)]
+struct Wanted {
+    /// Each once, in the order of the query.
+    words: Vec<String>,
+    /// Those that are looked for among whole identifiers.
+    idents: HashSet<String>,
+    /// Those that are looked for among parts.
+    subs: HashSet<String>,
+    /// The pairs of each run of a script without spaces that has several.
+    runs: Vec<Vec<String>>,
+    /// Single characters of such a script: beginnings of pairs.
+    singles: Vec<String>,
+}
+
+impl Wanted {
+    fn of(query: &str) -> Wanted {
+        let mut has_content = false;
+        code_tokens(query, |token| has_content |= !is_filler(token.word()));
+        let mut wanted = Wanted::default();
+        let mut in_filler = false;
+        let mut run: Vec<String> = Vec::new();
+        code_tokens(query, |token| {
+            let word = token.word();
+            if matches!(token, Token::Ident(_)) {
+                in_filler = has_content && is_filler(word);
+            }
+            if in_filler && is_filler(word) || wanted.words.len() >= MAX_WORDS_WEIGHED {
+                return;
+            }
+            match token {
+                Token::Ident(word) => wanted.push(word, true),
+                Token::Sub(word) => wanted.push(word, false),
+                Token::Pair(word) => {
+                    wanted.push(word, false);
+                    run.push(word.to_owned());
+                }
+                Token::Last(word) => {
+                    let pairs = std::mem::take(&mut run);
+                    if pairs.is_empty() && wanted.singles.len() < MAX_SINGLES {
+                        wanted.singles.push(word.to_owned());
+                    } else if (2..=MAX_RUN_PAIRS).contains(&pairs.len()) && wanted.runs.len() < MAX_RUNS {
+                        wanted.runs.push(pairs);
+                    }
+                }
+            }
+        });
+        wanted
+    }
+
+    fn push(&mut self, word: &str, is_ident: bool) {
+        if !self.idents.contains(word) && !self.subs.contains(word) {
+            self.words.push(word.to_owned());
+        }
+        let kind = if is_ident { &mut self.idents } else { &mut self.subs };
+        if !kind.contains(word) {
+            kind.insert(word.to_owned());
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::TextReader;
 use super::filter::Filter;
 use super::names::{self, Asked};
 use super::record::{StoredChunk, StoredSymbol};
+use super::tokens::{is_unspaced, is_word_char};
 use crate::Result;
 use crate::chunk::Language;
 
@@ -19,7 +20,7 @@ use crate::chunk::Language;
 pub enum Fit {
     /// Letter for letter, apart from marks and quotes: `type` fits `r#type`, `a name` fits `` `a name` ``.
     Exact,
-    /// Equal except for upper and lower case.
+    /// Equal except for upper and lower case, and accents.
     Case,
     /// The name begins with it, in any case.
     Prefix,
@@ -63,8 +64,6 @@ const TWO_ERRORS_FROM: usize = 7;
 /// Longer names are only looked up as they are and by their beginning: an automaton for one would cost more than it
 /// finds.
 const MAX_NEAR_CHARS: usize = 100;
-/// Longer "names" are not looked up; the longest that is stored has 400 bytes.
-const MAX_NAME_BYTES: usize = 1_000;
 /// Score of a name that is spelled with other marks or quotes than it is asked for.
 const OTHER_MARKS: f32 = 0.995;
 /// Factor for a definition outside the scope asked for: it costs less than any difference in fit.
@@ -114,11 +113,11 @@ impl TextReader {
         limit: usize,
         found: &mut FoundSymbols,
     ) -> Result<()> {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        if name.is_empty() || name.len() > names::MAX_NAME_BYTES {
             return Ok(());
         }
         let is_long = name.chars().count() > MAX_NEAR_CHARS;
-        let lower = name.to_lowercase();
+        let lower = names::lower(name);
         let mut done: BTreeSet<String> = BTreeSet::new();
         for &tier in tiers.iter().filter(|tier| !is_long || matches!(tier, Fit::Case | Fit::Prefix)) {
             let mut names: Vec<(String, f32)> =
@@ -129,12 +128,12 @@ impl TextReader {
                     break;
                 }
                 for chunk in self.defining(&stored, keep)? {
-                    for symbol in chunk.symbols.iter().filter(|symbol| symbol.name.to_lowercase() == stored) {
+                    for symbol in chunk.symbols.iter().filter(|symbol| names::keys(&symbol.name).contains(&stored)) {
                         if !found.places.insert((chunk.rel.clone(), symbol.line)) {
                             continue;
                         }
                         let (fit, score) = match () {
-                            () if symbol.name == name => (Fit::Exact, 1.0),
+                            () if names::written(&symbol.name) == names::written(name) => (Fit::Exact, 1.0),
                             () if names::are_same(&symbol.name, name) => (Fit::Exact, OTHER_MARKS),
                             () => (tier, score),
                         };
@@ -181,7 +180,18 @@ impl TextReader {
                         while terms.advance() && terms.key().starts_with(first.as_bytes()) {
                             let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
                             if fits_humps(&letters, found) {
-                                names.insert(found.to_lowercase(), 0.3 + 0.15 * share(found));
+                                names.insert(names::lower(found), 0.3 + 0.15 * share(found));
+                            }
+                        }
+                    }
+                    if lower.contains(is_unspaced) {
+                        // Words of such scripts begin anywhere in a name.
+                        let index = segment.inverted_index(self.fields.def_lower)?;
+                        let mut terms = index.terms().stream().map_err(TantivyError::from)?;
+                        while terms.advance() {
+                            let Ok(found) = std::str::from_utf8(terms.key()) else { continue };
+                            if found.contains(lower) {
+                                names.insert(found.to_owned(), 0.3 + 0.15 * share(found));
                             }
                         }
                     }
@@ -237,8 +247,11 @@ fn fits_humps(letters: &[char], name: &str) -> bool {
     let starts = |i: usize| {
         let (before, c) = (name[i - 1], name[i]);
         let next_is_lower = name.get(i + 1).is_some_and(|next| next.is_lowercase());
-        !c.is_alphanumeric()
-            || !before.is_alphanumeric()
+        !is_word_char(c)
+            || c == '_'
+            || !is_word_char(before)
+            || before == '_'
+            || is_unspaced(c) != is_unspaced(before)
             || (c.is_uppercase() && (before.is_lowercase() || before.is_numeric() || next_is_lower))
             || (c.is_numeric() && !before.is_numeric())
     };

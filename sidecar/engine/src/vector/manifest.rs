@@ -30,6 +30,9 @@ pub struct Manifest {
     pub next_chunk_id: u64,
     /// The next segment number.
     pub next_segment: u64,
+    /// Version of what was made of the files (`store/format.rs`); of the oldest file, where they differ.
+    #[serde(default = "first_content")]
+    pub content: u32,
     /// The segments.
     pub segments: Vec<SegmentEntry>,
     /// How many files were left out, by the name of the reason.
@@ -49,6 +52,11 @@ pub struct TextOnly {
     pub chunks: u64,
     /// Length of the file.
     pub bytes: u64,
+}
+
+/// The content of manifests that do not say it.
+fn first_content() -> u32 {
+    1
 }
 
 /// One segment of a generation.

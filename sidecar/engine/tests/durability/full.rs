@@ -141,7 +141,7 @@ fn fill_up_again_and_again(dir: &Path) -> Failed {
         key: [1; 32],
     };
     let put =
-        store.put_file("large.rs", "rust", record.clone(), std::slice::from_ref(&chunk)).and_then(|()| store.commit());
+        store.put_file("large.rs", "rust", record.clone(), std::slice::from_ref(&chunk)).and_then(|_| store.commit());
     let error = put.unwrap_err();
     assert!(error.is_disk_full(), "{error:?}");
     failed.insert(format!("{} of a large change", name_of(&error)));

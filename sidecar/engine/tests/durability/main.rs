@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)] // seeds and figures of a run
 
+mod content;
 mod damage;
 #[cfg(unix)]
 mod full;

@@ -5,3 +5,4 @@
 mod maintain;
 mod names;
 mod store;
+mod words;

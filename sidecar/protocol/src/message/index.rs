@@ -21,7 +21,7 @@ pub struct IndexReport {
     pub vectors: u64,
     /// Vectors that the model computed in this run.
     pub embedded: u64,
-    /// Vectors that this run took from the embedding cache.
+    /// Vectors of files of this run that were there already: of unchanged chunks, or in the embedding cache.
     pub reused: u64,
     /// Tokens that the model read in this run.
     pub tokens: u64,

@@ -48,7 +48,7 @@ pub struct IndexReport<'a> {
     text_only: u64,
     /// Vectors computed in this run.
     embedded: u64,
-    /// Vectors found in the embedding cache.
+    /// Vectors that were there already: of unchanged chunks, or in the embedding cache.
     reused: u64,
     /// Tokens read by the model in this run.
     tokens: u64,
