@@ -213,7 +213,7 @@ export interface IndexReport extends Answer {
   /**
    * Files that were left out, the first 5,000 of them, each with its path relative to the project and the reason: `'binary'`,
    * `'generated'`, `'hidden'`, `'non_utf8_path'`, `'not_a_file'`, `'path_too_long'`, `'secret'`, `'symlink'`, `'too_large'`,
-   * `'too_many_rules'`, `'unknown_encoding'`, `'unreadable'` or `'vanished'`.
+   * `'too_many_rules'`, `'unknown_encoding'`, `'unreadable'`, `'vanished'` or `'worktree'`.
    */
   skipped: { path: string; reason: string }[];
   /** Number of files that were left out. */

@@ -1,5 +1,6 @@
 //! Searches of one project.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use offheap_engine::kernel::{self, Kernel};
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Query};
 use offheap_engine::store::{Snapshot, Stats};
-use offheap_engine::walk::WalkRules;
+use offheap_engine::walk::{GitSettings, WalkRules};
 use offheap_protocol::message::{Case, Coverage, SearchMode, SearchReport, SearchRequest, SkipCount};
 use offheap_protocol::{Code, Fault};
 
@@ -245,7 +246,8 @@ fn outdated(snapshot: &Snapshot, query: &str) -> Option<String> {
 pub fn walk_rules(config: IndexConfig) -> WalkRules {
     // Each key is named, so that a new one is not forgotten here.
     let IndexConfig { max_file_bytes, max_text_bytes, include, exclude, spare_embeddings: _, watch: _ } = config;
-    WalkRules { max_file_bytes, max_text_bytes, include, exclude }
+    let git = GitSettings::of_environment(|name| std::env::var_os(name).map(PathBuf::from));
+    WalkRules { max_file_bytes, max_text_bytes, include, exclude, git }
 }
 
 /// Counts of files that were left out, for a report.

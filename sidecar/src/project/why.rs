@@ -117,6 +117,7 @@ impl Why {
         match decision.because {
             Because::Wanted => {}
             Because::BroughtBack(rule) => why.rule = Some(rule),
+            Because::Tracked { though } => why.detail = Some(tracked(&though)),
             because => {
                 why.leave_out(because, &settings);
                 return Ok(why.ended());
@@ -148,7 +149,7 @@ impl Why {
         let slash = if self.decided_at.is_some() || self.kind == "folder" { "/" } else { "" };
         let back = format!("`!/{at}{slash}` in .offheapignore");
         match because {
-            Because::Wanted | Because::BroughtBack(_) => {}
+            Because::Wanted | Because::BroughtBack(_) | Because::Tracked { .. } => {}
             Because::Ignored(rule) => {
                 self.reason = IGNORED;
                 self.remedy = format!("change line {} of `{}`, or write {back}", rule.line, rule.file);
@@ -204,6 +205,7 @@ impl Why {
             SkipReason::PathTooLong => "shorten its path: the system opens none that is as long".to_owned(),
             SkipReason::Unreadable => "let this user read it".to_owned(),
             SkipReason::Vanished => "ask again: it was changed meanwhile".to_owned(),
+            SkipReason::Worktree => "index that work tree as a project of its own".to_owned(),
             _ => String::new(),
         };
     }
@@ -269,5 +271,15 @@ fn kind_of_missing(root: &Path, rel: &Path) -> &'static str {
         Ok(found) if found.is_file() => "file",
         Ok(_) => "other",
         Err(_) => "missing",
+    }
+}
+
+/// What there is to say about a path that is in because git tracks it.
+fn tracked(though: &Because) -> String {
+    match though {
+        Because::Ignored(rule) => {
+            format!("git tracks it, although line {} of `{}` (`{}`) ignores it", rule.line, rule.file, rule.pattern)
+        }
+        _ => "git tracks it, although its name is that of a tool's".to_owned(),
     }
 }

@@ -9,8 +9,10 @@
 //! real directory of this user; only it can write and remove, and it removes single files, never a tree.
 
 mod folder;
+mod outside;
 pub(crate) mod pins;
 mod tree;
 
 pub use folder::{Folder, Identity};
+pub use outside::read_outside;
 pub use tree::{Entry, Kind, Listing, Tree, is_below, is_link};

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::rules::Ruling;
 use super::source::reason_of;
-use super::walker::{Decision, Folder, NotListed, Walker};
+use super::walker::{Closed, Decision, Folder, NotListed, Walker};
 use super::{SkipReason, WalkRules, unreadable_rules};
 use crate::disk::{Kind, Tree, is_below};
 use crate::{Error, Result};
@@ -41,6 +40,11 @@ pub enum Because {
     Wanted,
     /// It belongs to the project: this rule, which begins with `!`, brings it back.
     BroughtBack(RulePlace),
+    /// It belongs to the project because git tracks it, or something in it.
+    Tracked {
+        /// Why it would be left out otherwise.
+        though: Box<Because>,
+    },
     /// A rule of an ignore file leaves it out.
     Ignored(RulePlace),
     /// A folder that is never entered: [`super::PRUNED`].
@@ -75,13 +79,12 @@ pub struct RulePlace {
 impl PathDecision {
     /// Whether the path belongs to the project, as far as its name and the rules say.
     pub fn is_wanted(&self) -> bool {
-        matches!(self.because, Because::Wanted | Because::BroughtBack(_))
+        matches!(self.because, Because::Wanted | Because::BroughtBack(_) | Because::Tracked { .. })
     }
 }
 
 impl RulePlace {
-    fn of(ruling: Ruling) -> RulePlace {
-        let (file, line, pattern) = ruling.place();
+    fn of((file, line, pattern): (String, u32, String)) -> RulePlace {
         RulePlace { file, line, pattern }
     }
 }
@@ -104,8 +107,8 @@ pub fn explain(tree: &Tree, rules: &WalkRules, rel: &Path) -> Result<PathDecisio
     for (n, part) in (1..).zip(rel) {
         let is_last = n == n_parts;
         // Below a path that is missing, the rules of the last folder that exists hold.
-        let (entries, rules) = match decision.kind {
-            None => (Vec::new(), folder.above.clone()),
+        let mut listed = match decision.kind {
+            None => folder.unlisted(),
             Some(_) => match walker.list(&folder, &|| false) {
                 Ok(listed) => listed,
                 Err(not_listed) => {
@@ -114,7 +117,8 @@ pub fn explain(tree: &Tree, rules: &WalkRules, rel: &Path) -> Result<PathDecisio
                 }
             },
         };
-        let entry = entries.into_iter().find(|(name, _)| name == part).map(|(_, entry)| entry);
+        let entry =
+            std::mem::take(&mut listed.entries).into_iter().find(|(name, _)| name == part).map(|(_, entry)| entry);
         decision.kind = entry.as_ref().map(|entry| match entry.kind {
             Ok(Kind::File) => PathKind::File,
             Ok(Kind::Directory) => PathKind::Folder,
@@ -122,14 +126,18 @@ pub fn explain(tree: &Tree, rules: &WalkRules, rel: &Path) -> Result<PathDecisio
         });
         let name = folder.name(part.to_owned(), decision.kind.map_or(!is_last, |kind| kind == PathKind::Folder));
         decision.at.clone_from(&name.rel);
-        let ruling = match walker.decide(&folder, &rules, &name) {
-            Decision::In(ruling) => ruling,
+        let wanted = match walker.decide(&folder, &listed, &name) {
+            Decision::In(wanted) => wanted,
             out => {
                 decision.because = Because::of(out);
                 break;
             }
         };
-        decision.because = ruling.map_or(Because::Wanted, |ruling| Because::BroughtBack(RulePlace::of(ruling)));
+        decision.because = match (&wanted.tracked_though, wanted.ruling) {
+            (Some(closed), _) => Because::Tracked { though: Box::new(Because::of_closed(closed)) },
+            (None, Some(ruling)) => Because::BroughtBack(RulePlace::of(ruling.place())),
+            (None, None) => Because::Wanted,
+        };
         let skipped = match (decision.kind, entry) {
             (Some(PathKind::Folder), _) => walker.is_too_long(&name).then_some(SkipReason::PathTooLong),
             (_, Some(entry)) if is_last => walker.candidate(&name, &entry).err(),
@@ -141,10 +149,14 @@ pub fn explain(tree: &Tree, rules: &WalkRules, rel: &Path) -> Result<PathDecisio
             decision.because = Because::Skipped(reason);
             break;
         }
-        folder = folder.below(name, &rules, ruling);
+        folder = folder.below(name, &listed, wanted);
     }
     if decision.at != decision.rel {
         decision.kind = None;
+    } else if decision.is_wanted() && decision.kind == Some(PathKind::Folder) {
+        if let Err(not_listed) = walker.list(&folder, &|| false) {
+            decision.because = Because::Skipped(why_not_listed(tree, &folder, not_listed)?);
+        }
     }
     Ok(decision)
 }
@@ -154,7 +166,8 @@ impl Because {
     fn of(decision: Decision) -> Because {
         match decision {
             Decision::In(_) => Because::Wanted,
-            Decision::Ignored(ruling) => Because::Ignored(RulePlace::of(ruling)),
+            Decision::Ignored(ruling) => Because::Ignored(RulePlace::of(ruling.place())),
+            Decision::Closed(closed) => Because::of_closed(&closed),
             Decision::Pruned => Because::Pruned,
             Decision::Excluded(glob) => Because::Excluded { glob },
             Decision::NotIncluded => Because::NotIncluded,
@@ -165,14 +178,24 @@ impl Because {
     }
 }
 
+impl Because {
+    /// The reason for what is not tracked in a folder that is out.
+    fn of_closed(closed: &Closed) -> Because {
+        match closed {
+            Closed::Ignored(place) => Because::Ignored(RulePlace::of(place.clone())),
+            Closed::Hidden => Because::Skipped(SkipReason::Hidden),
+        }
+    }
+}
+
 /// The reason for a folder that cannot be listed. Errors as the walk's, for the root.
 fn why_not_listed(tree: &Tree, folder: &Folder, error: NotListed) -> Result<SkipReason> {
     match error {
         NotListed::Cancelled => Err(Error::Cancelled),
-        NotListed::Rules(name, reason) if folder.rel.is_empty() => {
-            Err(unreadable_rules(&tree.path().join(name), reason))
+        NotListed::Rules(path, reason) if folder.rel.is_empty() => {
+            Err(unreadable_rules(&tree.path().join(path), reason))
         }
-        NotListed::Rules(_, reason) => Ok(reason),
+        NotListed::Rules(_, reason) | NotListed::Repeated(reason) => Ok(reason),
         NotListed::Failed(source) if folder.rel.is_empty() => Err(Error::io("list", tree.path(), source)),
         NotListed::Failed(source) => Ok(reason_of(&source)),
     }

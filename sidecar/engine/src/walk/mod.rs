@@ -1,11 +1,15 @@
 //! Which files belong to a project, and the text of each.
 //!
-//! The rules are those of `.gitignore`, `.ignore` and `.offheapignore`, in or out of a git repository, and do
-//! not depend on the user's environment: a global git configuration is not read. Hidden files are left out.
-//! Nothing but a regular file is ever opened, never through a link, and no file is read past a limit.
+//! Within a git repository these are the files that git would list: those it tracks, and those that no rule ignores,
+//! whether it stands in a `.gitignore`, in `info/exclude` or in the user's own file. The rules of `.offheapignore` and
+//! `.ignore` are stronger. Outside of a repository the same ignore files count.
+//!
+//! What names tell to be a tool's or a secret is left out. Nothing but a regular file is ever opened, and no file is read
+//! past a limit; of the project's own files none is reached through a link.
 
 mod content;
 mod explain;
+mod git;
 pub(crate) mod globs;
 mod long;
 mod names;
@@ -56,6 +60,8 @@ pub enum SkipReason {
     /// A folder whose ignore files, with those above it, are longer than any that people write: [`MAX_RULE_BYTES`],
     /// [`MAX_RULES`].
     TooManyRules,
+    /// A work tree of a repository whose files are in the project already, from another work tree.
+    Worktree,
     /// The path is longer than the system can open.
     PathTooLong,
     /// A name that begins with a dot and is a tool's, not the project's.
@@ -90,6 +96,8 @@ pub struct WalkRules {
     pub include: Vec<String>,
     /// Gitignore-style globs of what to leave out besides.
     pub exclude: Vec<String>,
+    /// The user's git configuration.
+    pub git: GitSettings,
 }
 
 /// What a walk found. A file that a rule of the project leaves out is in neither list.
@@ -111,6 +119,7 @@ pub const IGNORE_FILES: &[&str] = rules::OF_FOLDERS;
 pub const EXCLUDE: &str = "exclude";
 
 pub use self::explain::{Because, PathDecision, PathKind, RulePlace, explain};
+pub use self::git::GitSettings;
 pub use self::long::{LongSource, PART_BYTES, Part, Parts};
 pub use self::names::PRUNED;
 pub use self::rules::{MAX_RULE_BYTES, MAX_RULES};
@@ -146,6 +155,7 @@ names! {
     SkipReason::Symlink => "symlink",
     SkipReason::NotAFile => "not_a_file",
     SkipReason::TooManyRules => "too_many_rules",
+    SkipReason::Worktree => "worktree",
     SkipReason::PathTooLong => "path_too_long",
     SkipReason::Hidden => "hidden",
     SkipReason::Secret => "secret",
@@ -162,7 +172,13 @@ impl SkipReason {
 
 impl Default for WalkRules {
     fn default() -> Self {
-        WalkRules { max_file_bytes: 1 << 20, max_text_bytes: 32 << 20, include: Vec::new(), exclude: Vec::new() }
+        WalkRules {
+            max_file_bytes: 1 << 20,
+            max_text_bytes: 32 << 20,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            git: GitSettings::default(),
+        }
     }
 }
 
@@ -226,12 +242,18 @@ fn walk_part(
             Err(NotListed::Failed(source)) => {
                 found.skipped.push(Skipped { rel: folder.rel, reason: reason_of(&source) })
             }
-            Err(NotListed::Rules(name, reason)) if folder.rel.is_empty() => {
-                return Err(unreadable_rules(&tree.path().join(name), reason));
+            Err(NotListed::Rules(path, reason)) if folder.rel.is_empty() => {
+                return Err(unreadable_rules(&tree.path().join(path), reason));
             }
-            Err(NotListed::Rules(_, reason)) => found.skipped.push(Skipped { rel: folder.rel, reason }),
+            Err(NotListed::Rules(_, reason) | NotListed::Repeated(reason)) => {
+                found.skipped.push(Skipped { rel: folder.rel, reason })
+            }
             Ok(()) => {}
         }
+    }
+    if part.is_none() {
+        let damaged = walker.damaged_indexes().into_iter();
+        found.skipped.extend(damaged.map(|rel| Skipped { rel, reason: SkipReason::Unreadable }));
     }
     found.files.sort_by(|a, b| a.rel.cmp(&b.rel));
     found.skipped.sort_by(|a, b| a.rel.cmp(&b.rel));

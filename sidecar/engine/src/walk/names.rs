@@ -5,8 +5,11 @@ use std::ffi::OsStr;
 /// Folders never entered, ignored or not.
 pub const PRUNED: &[&str] = &[".git", ".hg", ".svn", ".offheap", "node_modules", "__pycache__"];
 
-/// Whether a folder of this name is never entered.
-pub fn is_pruned(name: &OsStr) -> bool {
+/// Whether a folder of this name is never entered. A `.git` may be a file, or a link.
+pub fn is_pruned(name: &OsStr, is_folder: bool) -> bool {
+    if !is_folder {
+        return name == OsStr::new(".git");
+    }
     PRUNED.iter().any(|pruned| name == OsStr::new(pruned))
 }
 

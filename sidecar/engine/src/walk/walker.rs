@@ -1,5 +1,6 @@
 //! The walk itself: one folder after the other, and what is decided about each name.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use ignore::gitignore::Gitignore;
 
+use super::git::Repository;
 use super::names::{self, names_secret};
 use super::rules::{Candidate, Rules, Ruling, Verdict};
 use super::source::{reason_by_name, reason_of};
@@ -31,8 +33,8 @@ pub(super) struct Walker<'a> {
     exclude: Option<Gitignore>,
     /// A glob of `include` names a secret.
     asks_for_secrets: bool,
-    /// The root lies within a repository, so rules of git end at the top of another repository below it.
-    may_nest: bool,
+    /// Every repository that was met.
+    repositories: RefCell<Vec<Arc<Repository>>>,
 }
 
 /// A folder to be listed.
@@ -45,16 +47,40 @@ pub(super) struct Folder {
     raw: Option<Vec<u8>>,
     /// The rules of the folders above it.
     pub above: Arc<Rules>,
+    /// The repository that it lies in, or is the top of if that is above the root.
+    repository: Option<Arc<Repository>>,
+    /// Why nothing in it belongs to the project but what is tracked.
+    closed: Option<Arc<Closed>>,
     /// It holds secrets, and the project's globs ask for some.
     is_secret: bool,
+}
+
+/// Why a folder is out, which is entered only for the files in it that are tracked.
+pub(super) enum Closed {
+    /// By the rule of this file and line, as it is written.
+    Ignored((String, u32, String)),
+    /// It is a tool's.
+    Hidden,
+}
+
+/// A folder that was listed.
+pub(super) struct Listed {
+    /// The names in it.
+    pub entries: Vec<(OsString, Entry)>,
+    /// The rules that hold in it.
+    pub rules: Arc<Rules>,
+    repository: Option<Arc<Repository>>,
+    closed: Option<Arc<Closed>>,
 }
 
 /// Why a folder was not listed.
 pub(super) enum NotListed {
     Cancelled,
     Failed(io::Error),
-    /// The ignore file of this name cannot be read.
-    Rules(String, SkipReason),
+    /// This file of rules cannot be read.
+    Rules(PathBuf, SkipReason),
+    /// Its files are in the walk from elsewhere.
+    Repeated(SkipReason),
 }
 
 /// A name in a folder, with its whole path.
@@ -70,10 +96,12 @@ pub(super) struct Name {
 
 /// What the rules, the project and the name itself say, before anything is opened.
 pub(super) enum Decision<'a> {
-    /// It belongs to the project; the rule that brought it back, if one did.
-    In(Option<Ruling<'a>>),
+    /// It belongs to the project.
+    In(Wanted<'a>),
     /// A rule leaves it out.
     Ignored(Ruling<'a>),
+    /// It is not tracked, in a folder that is out.
+    Closed(Arc<Closed>),
     /// A folder that is never entered.
     Pruned,
     /// Out because a glob of `exclude` matches.
@@ -85,6 +113,15 @@ pub(super) enum Decision<'a> {
     Secret(String),
     /// Matching takes too long.
     TooCostly,
+}
+
+/// What is known of a name that belongs to the project.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    /// The rule that brings it back, if one does.
+    pub ruling: Option<Ruling<'a>>,
+    /// It is in only because it is tracked, or because something in it is: why it would be out.
+    pub tracked_though: Option<Arc<Closed>>,
 }
 
 impl Folder {
@@ -111,10 +148,24 @@ impl Folder {
         Name { path: self.path.join(&name), rel, raw, name, is_folder }
     }
 
-    /// The folder of a name in this one, whose rules are `rules`.
-    pub fn below(&self, name: Name, rules: &Arc<Rules>, ruling: Option<Ruling>) -> Folder {
-        let is_secret = !is_asked_for(ruling) && (self.is_secret || names::secret(name.raw(), true).is_some());
-        Folder { path: name.path, rel: name.rel, raw: name.raw, above: rules.clone(), is_secret }
+    /// The folder of a name in this one, which was listed.
+    pub fn below(&self, name: Name, listed: &Listed, wanted: Wanted) -> Folder {
+        let is_secret = !is_asked_for(wanted.ruling) && (self.is_secret || names::secret(name.raw(), true).is_some());
+        Folder {
+            path: name.path,
+            rel: name.rel,
+            raw: name.raw,
+            above: listed.rules.clone(),
+            repository: listed.repository.clone(),
+            closed: wanted.tracked_though,
+            is_secret,
+        }
+    }
+
+    /// The folder as if it were there and empty.
+    pub fn unlisted(&self) -> Listed {
+        let (rules, repository, closed) = (self.above.clone(), self.repository.clone(), self.closed.clone());
+        Listed { entries: Vec::new(), rules, repository, closed }
     }
 }
 
@@ -138,12 +189,29 @@ impl<'a> Walker<'a> {
         part: Option<&'a BTreeSet<String>>,
     ) -> Result<(Walker<'a>, Folder)> {
         let above = Rules::folders_above(tree.path());
-        let include = globs(&rules.include)?;
-        let exclude = globs(&rules.exclude)?;
-        let asks_for_secrets = rules.include.iter().any(|glob| names_secret(glob.as_bytes()));
-        let walker = Walker { tree, rules, part, include, exclude, asks_for_secrets, may_nest: !above.is_empty() };
-        let above = Rules::above(tree.path(), &above).map_err(|(path, reason)| unreadable_rules(&path, reason))?;
-        Ok((walker, Folder { path: PathBuf::new(), rel: String::new(), raw: None, above, is_secret: false }))
+        let above = Rules::above(&rules.git, tree.path(), &above);
+        let (above, repository) = above.map_err(|(path, reason)| unreadable_rules(&path, reason))?;
+        let walker = Walker {
+            tree,
+            rules,
+            part,
+            include: globs(&rules.include)?,
+            exclude: globs(&rules.exclude)?,
+            asks_for_secrets: rules.include.iter().any(|glob| names_secret(glob.as_bytes())),
+            repositories: RefCell::new(repository.iter().cloned().collect()),
+        };
+        let path = PathBuf::new();
+        let root = Folder { path, rel: String::new(), raw: None, above, repository, closed: None, is_secret: false };
+        Ok((walker, root))
+    }
+
+    /// The indexes of git that were needed and cannot be read, as paths below the root where they are there.
+    pub fn damaged_indexes(&self) -> Vec<String> {
+        let damaged =
+            self.repositories.borrow().iter().filter_map(|repository| repository.damaged_index()).collect::<Vec<_>>();
+        let root = std::fs::canonicalize(self.tree.path()).unwrap_or_else(|_| self.tree.path().to_path_buf());
+        let shown = |path: PathBuf| path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
+        damaged.into_iter().map(shown).collect()
     }
 
     /// Lists a folder: adds what belongs to the project to `found`, and the folders in it to `folders`.
@@ -154,11 +222,11 @@ impl<'a> Walker<'a> {
         found: &mut Walk,
         cancelled: &dyn Fn() -> bool,
     ) -> std::result::Result<(), NotListed> {
-        let (entries, rules) = self.list(folder, cancelled)?;
+        let mut listed = self.list(folder, cancelled)?;
         if folder.is_exact() && self.part.is_none_or(|paths| is_within(paths, &folder.rel)) {
             found.folders.push(folder.rel.clone());
         }
-        for (name, entry) in entries {
+        for (name, entry) in std::mem::take(&mut listed.entries) {
             if cancelled() {
                 return Err(NotListed::Cancelled);
             }
@@ -168,22 +236,26 @@ impl<'a> Walker<'a> {
             if self.part.is_some_and(|paths| !(is_within(paths, rel) || is_folder && leads_to(paths, rel))) {
                 continue;
             }
-            let mut brought_back = None;
-            let reason = match self.decide(folder, &rules, &name) {
-                Decision::Ignored(_) | Decision::Pruned | Decision::Excluded(_) | Decision::NotIncluded => continue,
+            let mut wanted = Wanted::default();
+            let reason = match self.decide(folder, &listed, &name) {
+                Decision::Ignored(_)
+                | Decision::Closed(_)
+                | Decision::Pruned
+                | Decision::Excluded(_)
+                | Decision::NotIncluded => continue,
                 Decision::Hidden => Some(SkipReason::Hidden),
                 Decision::Secret(_) => Some(SkipReason::Secret),
                 Decision::TooCostly => Some(SkipReason::TooManyRules),
                 Decision::In(_) if is_folder && self.is_too_long(&name) => Some(SkipReason::PathTooLong),
-                Decision::In(ruling) => {
-                    brought_back = ruling;
+                Decision::In(found) => {
+                    wanted = found;
                     None
                 }
             };
             if let Some(reason) = reason {
                 found.skipped.push(Skipped { rel: name.rel, reason });
             } else if is_folder {
-                folders.push(folder.below(name, &rules, brought_back));
+                folders.push(folder.below(name, &listed, wanted));
             } else {
                 match self.candidate(&name, &entry) {
                     Ok((size, mtime_ns)) => found.files.push(SourceFile { rel: name.rel, size, mtime_ns }),
@@ -195,11 +267,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The names in a folder, and the rules that hold in it.
-    pub fn list(
-        &self,
-        folder: &Folder,
-        cancelled: &dyn Fn() -> bool,
-    ) -> std::result::Result<(Vec<(OsString, Entry)>, Arc<Rules>), NotListed> {
+    pub fn list(&self, folder: &Folder, cancelled: &dyn Fn() -> bool) -> std::result::Result<Listed, NotListed> {
         let listing: Listing = self.tree.list(&folder.path).map_err(NotListed::Failed)?;
         let mut entries = Vec::new();
         for entry in listing.entries().map_err(NotListed::Failed)? {
@@ -215,23 +283,58 @@ impl<'a> Walker<'a> {
             .filter(|name| name.as_encoded_bytes()[0] == b'.')
             .collect();
         let has = |name: &str| dotted.iter().any(|dotted| *dotted == name);
-        let rules = Rules::of_folder(&folder.above, &folder.rel, folder.raw().len(), &listing, self.may_nest, &has);
-        let rules = rules.map_err(|(name, reason)| NotListed::Rules(name, reason))?;
-        Ok((entries, rules))
+        let top = if has(".git") { self.repository(folder)? } else { None };
+        let path = (folder.rel.as_str(), folder.raw().len());
+        let rules = Rules::of_folder(&folder.above, &self.rules.git, path, &listing, &has, top.as_deref());
+        let rules = rules.map_err(|(path, reason)| NotListed::Rules(path, reason))?;
+        let closed = folder.closed.clone().filter(|_| top.is_none());
+        Ok(Listed { entries, rules, repository: top.or_else(|| folder.repository.clone()), closed })
     }
 
-    /// Decides about a name in `folder`, whose rules are `rules`.
-    pub fn decide<'r>(&self, folder: &Folder, rules: &'r Rules, name: &Name) -> Decision<'r> {
+    /// The repository whose top is this folder, which has a `.git`.
+    fn repository(&self, folder: &Folder) -> std::result::Result<Option<Arc<Repository>>, NotListed> {
+        let n_raw = folder.raw().len();
+        let base = if n_raw == 0 { 0 } else { n_raw + 1 };
+        let top = self.tree.path().join(&folder.path);
+        let opened = Repository::open(&self.rules.git, &top, base, Vec::new(), folder.repository.clone());
+        let Some(repository) = opened.map(Arc::new) else { return Ok(None) };
+        if !folder.rel.is_empty() && repository.is_repeated(self.tree.path()) {
+            return Err(NotListed::Repeated(SkipReason::Worktree));
+        }
+        self.repositories.borrow_mut().push(repository.clone());
+        Ok(Some(repository))
+    }
+
+    /// Decides about a name in `folder`, which was listed.
+    pub fn decide<'r>(&self, folder: &Folder, listed: &'r Listed, name: &Name) -> Decision<'r> {
         let bytes = name.name.as_encoded_bytes();
-        let candidate = Candidate { path: name.raw(), name: bytes, is_folder: name.is_folder, fold: false };
-        if name.is_folder && names::is_pruned(&name.name) {
+        if names::is_pruned(&name.name, name.is_folder) {
             return Decision::Pruned;
         }
-        let Verdict::Said { own, git } = rules.judge(candidate) else { return Decision::TooCostly };
+        let fold = listed.repository.as_ref().is_some_and(|repository| repository.fold());
+        let candidate = Candidate { path: name.raw(), name: bytes, is_folder: name.is_folder, fold };
+        let Verdict::Said { own, git } = listed.rules.judge(candidate) else { return Decision::TooCostly };
         let ruling = match own.or(git) {
-            Some(ruling) if !ruling.is_negative() => return Decision::Ignored(ruling),
-            ruling => ruling,
+            Some(ruling) if own.is_some() && !ruling.is_negative() => return Decision::Ignored(ruling),
+            ruling => ruling.filter(|ruling| ruling.is_negative()),
         };
+        // Why it is out unless it is tracked.
+        let closed = match (&listed.closed, git) {
+            (Some(closed), _) => Some(closed.clone()),
+            (None, Some(git)) if ruling.is_none() => Some(Arc::new(Closed::Ignored(git.place()))),
+            (None, None) if ruling.is_none() && names::is_hidden(bytes) => Some(Arc::new(Closed::Hidden)),
+            _ => None,
+        };
+        if let Some(closed) = &closed {
+            let repository = listed.repository.as_ref();
+            if !repository.is_some_and(|repository| repository.tracks(name.raw(), name.is_folder)) {
+                return match (&listed.closed, git, &**closed) {
+                    (None, Some(git), _) => Decision::Ignored(git),
+                    (None, _, Closed::Hidden) if self.is_included(name) => Decision::Hidden,
+                    _ => Decision::Closed(closed.clone()),
+                };
+            }
+        }
         if let Some(glob) = self.exclude.as_ref().and_then(|globs| covering(globs, &name.rel, name.is_folder)) {
             return Decision::Excluded(glob);
         }
@@ -242,9 +345,6 @@ impl<'a> Walker<'a> {
             },
             _ => None,
         };
-        if ruling.is_none() && names::is_hidden(bytes) {
-            return Decision::Hidden;
-        }
         if folder.is_secret && !name.is_folder || names::secret(name.raw(), name.is_folder).is_some() {
             let by_glob = include.map_or(name.is_folder && self.asks_for_secrets, |glob| names_secret(glob.as_bytes()));
             if !by_glob && !is_asked_for(ruling) {
@@ -252,7 +352,13 @@ impl<'a> Walker<'a> {
                 return Decision::Secret(pattern.unwrap_or_else(|| folder.rel.clone() + "/"));
             }
         }
-        Decision::In(ruling)
+        Decision::In(Wanted { ruling, tracked_though: closed })
+    }
+
+    /// Whether the project's globs let a name in.
+    fn is_included(&self, name: &Name) -> bool {
+        let covers = |globs: &Gitignore| covering(globs, &name.rel, name.is_folder).is_some();
+        !self.exclude.as_ref().is_some_and(covers) && (name.is_folder || self.include.as_ref().is_none_or(covers))
     }
 
     /// Length and modification time of a file that may be source.

@@ -2,7 +2,7 @@
 //!
 //! A folder's rules are matched against all that lies below it; the nearest folder with a matching rule wins. Of the
 //! kinds of files, `.offheapignore` beats `.ignore`, which beats `.gitignore`, which beats a repository's own
-//! `info/exclude`.
+//! `info/exclude`, which beats the user's file (`core.excludesFile`).
 //!
 //! Each rule is matched by itself, as git does. A set of rules compiled into one automaton took gigabytes for an ignore
 //! file of 66 KB.
@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::pattern::{Pattern, Subject};
+use self::wildcard::{Mode, Wildcard};
 use super::SkipReason;
+use super::git::{GitSettings, Repository};
 use crate::disk::{Listing, Tree, is_link};
 
 /// Most bytes of all ignore files that apply to one folder.
@@ -25,11 +27,11 @@ pub const MAX_RULES: usize = 10_000;
 /// Most steps of matching wildcards for one name; the rules that people write take some thousands.
 const MAX_STEPS: u32 = 4_000_000;
 
-/// The kinds of ignore files, strongest first.
-const KINDS: [&str; 4] = [".offheapignore", ".ignore", ".gitignore", ".git/info/exclude"];
-/// Names of the ignore files that any folder may have.
-pub const OF_FOLDERS: &[&str] = KINDS.split_at(3).0;
-/// From this index on, [`KINDS`] are git's own, whose rules end at the top of a repository.
+/// Names of the ignore files that any folder may have, strongest first.
+pub const OF_FOLDERS: &[&str] = &[".offheapignore", ".ignore", ".gitignore"];
+/// The kinds of ignore files: those of folders, a repository's `info/exclude`, the user's file for all repositories.
+const N_KINDS: usize = OF_FOLDERS.len() + 2;
+/// From this kind on they are git's own, whose rules end at the top of a repository.
 const OF_GIT: usize = 2;
 
 /// The rules of a folder and of those above it.
@@ -49,12 +51,18 @@ pub struct Rules {
 
 /// One ignore file.
 struct RuleFile {
-    /// Its place in [`KINDS`].
+    /// Below [`N_KINDS`]; a lower one is stronger.
     kind: usize,
     /// Where it is: below the root, or for one outside of it the whole path.
     place: String,
     rules: Vec<Pattern>,
 }
+
+/// An ignore file that cannot be read, and why.
+pub type Unreadable = (PathBuf, SkipReason);
+
+/// The rules above a root, and its repository.
+pub type Above = (Arc<Rules>, Option<Arc<Repository>>);
 
 /// The rule that decides about a path.
 #[derive(Clone, Copy)]
@@ -118,14 +126,16 @@ impl Rules {
         folders.into_iter().take(n).collect()
     }
 
-    /// The rules of `folders`, which [`Rules::folders_above`] gave. Rules above a root count only up to the top of its
-    /// repository: a `*` in the `.gitignore` of a home directory must not empty every project below it.
+    /// The rules of `folders`, which [`Rules::folders_above`] gave, and the repository whose top is the last of them. Rules
+    /// above a root count only up to the top of its repository: a `*` in the `.gitignore` of a home directory must not
+    /// empty every project below it.
     ///
     /// Errors: the file that cannot be read, and why.
-    pub fn above(root: &Path, folders: &[PathBuf]) -> Result<Arc<Rules>, (PathBuf, SkipReason)> {
+    pub fn above(settings: &GitSettings, root: &Path, folders: &[PathBuf]) -> Result<Above, Unreadable> {
         let mut rules = Arc::new(Rules::none());
+        let mut repository = None;
         let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-        for folder in folders.iter().rev() {
+        for (n, folder) in folders.iter().rev().enumerate() {
             let Ok(listing) = Tree::open(folder)
                 .and_then(|tree| tree.list(Path::new("")).map_err(|e| crate::Error::io("list", folder, e)))
             else {
@@ -133,32 +143,39 @@ impl Rules {
             };
             let mut down = raw(root.strip_prefix(folder).unwrap_or(Path::new("")));
             down.push(b'/');
-            let place = |name: &str| folder.join(name).display().to_string();
-            let made = Rules::read(&rules, 0, &listing, &|_| true, false, &place);
-            let made = made.map_err(|(name, reason)| (folder.join(name), reason))?;
-            rules = made.map_or(rules, |made| Arc::new(Rules { down, ..made }));
+            if n == 0 {
+                repository = Repository::open(settings, folder, 0, down.clone(), None).map(Arc::new);
+            }
+            let of_top = repository.as_deref().filter(|_| n == 0);
+            let place = |name: &str| folder.join(name);
+            let made = Rules::read(&rules, 0, &listing, &|_| true, &place)
+                .and_then(|made| made.with_excludes(settings, of_top))?;
+            if !made.files.is_empty() {
+                rules = Arc::new(Rules { down, ..made });
+            }
         }
-        Ok(rules)
+        Ok((rules, repository))
     }
 
     /// The rules that hold in the folder `rel`, whose path has `n_raw` bytes. Ignore files that are links do not count, as
-    /// in git. `has` says whether it has a name.
+    /// in git. `has` says whether it has a name. Where it is the top of a repository, git's rules of the folders above it
+    /// do not count; `of_top` is the repository, if git knows it as one.
     ///
     /// Errors: the file that cannot be read, and why.
     pub fn of_folder(
         above: &Arc<Rules>,
-        rel: &str,
-        n_raw: usize,
+        settings: &GitSettings,
+        (rel, n_raw): (&str, usize),
         listing: &Listing,
-        may_nest: bool,
         has: &dyn Fn(&str) -> bool,
-    ) -> Result<Arc<Rules>, (String, SkipReason)> {
-        let is_repository = may_nest && (has(".git") || has(".jj"));
-        let has_kind = |kind: &str| has(kind.split('/').next().unwrap_or(kind));
+        of_top: Option<&Repository>,
+    ) -> Result<Arc<Rules>, Unreadable> {
+        let is_repository = of_top.is_some() || has(".jj");
         let base = if n_raw == 0 { 0 } else { n_raw + 1 };
-        let place = |name: &str| super::join(rel, name);
-        let made = Rules::read(above, base, listing, &has_kind, is_repository, &place)?;
-        Ok(made.map_or_else(|| above.clone(), Arc::new))
+        let place = |name: &str| PathBuf::from(super::join(rel, name));
+        let made = Rules::read(above, base, listing, has, &place)?.with_excludes(settings, of_top)?;
+        let counts = is_repository || !made.files.is_empty();
+        Ok(if counts { Arc::new(Rules { is_repository, ..made }) } else { above.clone() })
     }
 
     fn none() -> Rules {
@@ -173,54 +190,67 @@ impl Rules {
         }
     }
 
-    /// `None` when the folder has no rules and is no repository.
+    /// The rules of a folder's own ignore files.
     fn read(
         above: &Arc<Rules>,
         base: usize,
         listing: &Listing,
-        has_kind: &dyn Fn(&str) -> bool,
-        is_repository: bool,
-        place: &dyn Fn(&str) -> String,
-    ) -> Result<Option<Rules>, (String, SkipReason)> {
-        let mut rules = Rules {
-            above: Some(above.clone()),
-            base,
-            is_repository,
-            n_bytes: above.n_bytes,
-            n_rules: above.n_rules,
-            ..Rules::none()
-        };
-        for (kind, name) in KINDS.iter().enumerate().filter(|(_, name)| has_kind(name)) {
+        has: &dyn Fn(&str) -> bool,
+        place: &dyn Fn(&str) -> PathBuf,
+    ) -> Result<Rules, Unreadable> {
+        let (n_bytes, n_rules) = (above.n_bytes, above.n_rules);
+        let mut rules = Rules { above: Some(above.clone()), base, n_bytes, n_rules, ..Rules::none() };
+        for (kind, name) in OF_FOLDERS.iter().enumerate().filter(|(_, name)| has(name)) {
             let room = (MAX_RULE_BYTES - rules.n_bytes) as u64;
-            let bytes = match listing.read(name, room) {
-                Ok(bytes) => bytes,
+            let reason = match listing.read(name, room) {
+                Ok(bytes) => {
+                    rules.add(kind, place(name), &bytes)?;
+                    continue;
+                }
                 Err(error) if is_link(&error) => continue,
                 Err(error) => match error.kind() {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => continue,
-                    io::ErrorKind::FileTooLarge => return Err(((*name).to_owned(), SkipReason::TooManyRules)),
+                    io::ErrorKind::FileTooLarge => SkipReason::TooManyRules,
                     // A folder of that name has no rules.
                     io::ErrorKind::Unsupported if listing.is_folder(name) => continue,
-                    io::ErrorKind::Unsupported => return Err(((*name).to_owned(), SkipReason::NotAFile)),
-                    _ => return Err(((*name).to_owned(), SkipReason::Unreadable)),
+                    io::ErrorKind::Unsupported => SkipReason::NotAFile,
+                    _ => SkipReason::Unreadable,
                 },
             };
-            rules.n_bytes += bytes.len();
-            let room = MAX_RULES - rules.n_rules;
-            let patterns: Vec<Pattern> = pattern::parse(&bytes).take(room + 1).collect();
-            if patterns.len() > room {
-                return Err(((*name).to_owned(), SkipReason::TooManyRules));
-            }
-            rules.n_rules += patterns.len();
-            if !patterns.is_empty() {
-                rules.files.push(RuleFile { kind, place: place(name), rules: patterns });
+            return Err((place(name), reason));
+        }
+        Ok(rules)
+    }
+
+    /// The same with those of a repository as a whole.
+    fn with_excludes(mut self, settings: &GitSettings, of_top: Option<&Repository>) -> Result<Rules, Unreadable> {
+        let Some(repository) = of_top else { return Ok(self) };
+        for (kind, excludes) in (OF_FOLDERS.len()..).zip(repository.excludes(settings)?) {
+            if let Some((place, bytes)) = excludes {
+                self.add(kind, place, &bytes)?;
             }
         }
-        Ok((!rules.files.is_empty() || is_repository).then_some(rules))
+        Ok(self)
+    }
+
+    /// Adds a file.
+    fn add(&mut self, kind: usize, place: PathBuf, bytes: &[u8]) -> Result<(), Unreadable> {
+        self.n_bytes += bytes.len();
+        let room = MAX_RULES - self.n_rules;
+        let rules: Vec<Pattern> = pattern::parse(bytes).take(room + 1).collect();
+        if self.n_bytes > MAX_RULE_BYTES || rules.len() > room {
+            return Err((place, SkipReason::TooManyRules));
+        }
+        self.n_rules += rules.len();
+        if !rules.is_empty() {
+            self.files.push(RuleFile { kind, place: place.to_string_lossy().into_owned(), rules });
+        }
+        Ok(())
     }
 
     /// What the rules say of a path below the root, alone: whether a folder above it is ignored is not looked at.
     pub fn judge(&self, candidate: Candidate) -> Verdict<'_> {
-        let mut said: [Option<Ruling>; KINDS.len()] = [None; KINDS.len()];
+        let mut said: [Option<Ruling>; N_KINDS] = [None; N_KINDS];
         let mut steps = MAX_STEPS;
         let mut level = Some(self);
         let mut within_repository = true;
@@ -228,7 +258,7 @@ impl Rules {
             let joined = (!rules.down.is_empty()).then(|| [&rules.down, candidate.path].concat());
             let path = joined.as_deref().unwrap_or_else(|| candidate.path.get(rules.base..).unwrap_or_default());
             let Candidate { name, is_folder, fold, .. } = candidate;
-            let kinds = if within_repository { KINDS.len() } else { OF_GIT };
+            let kinds = if within_repository { N_KINDS } else { OF_GIT };
             for file in rules.files.iter().filter(|file| file.kind < kinds) {
                 if said[file.kind].is_none() {
                     let subject = Subject { path, name, is_folder, fold };
@@ -253,6 +283,27 @@ impl Rules {
 pub fn raw(path: &Path) -> Vec<u8> {
     let parts: Vec<&[u8]> = path.iter().map(|part| part.as_encoded_bytes()).collect();
     parts.join(&b'/')
+}
+
+/// The bytes of an absolute path, separated by `/`.
+pub fn raw_absolute(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    bytes.iter().map(|byte| if std::path::is_separator(char::from(*byte)) { b'/' } else { *byte }).collect()
+}
+
+/// The path that git wrote as these bytes; `None` where the system has no such paths.
+pub fn path_of(bytes: &[u8]) -> Option<PathBuf> {
+    #[cfg(unix)]
+    let path = Some(std::os::unix::ffi::OsStrExt::from_bytes(bytes)).map(|text: &std::ffi::OsStr| PathBuf::from(text));
+    #[cfg(not(unix))]
+    let path = std::str::from_utf8(bytes).ok().map(PathBuf::from);
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Whether a pattern with wildcards matches a whole path.
+pub fn matches_path(pattern: &[u8], path: &[u8], fold: bool) -> bool {
+    let mut steps = MAX_STEPS;
+    Wildcard::new(pattern, true).matches(path, Mode { fold, path: true }, &mut steps) && steps > 0
 }
 
 /// Whether a folder is the top of a repository. A link named `.git` counts and is not followed.
