@@ -15,8 +15,8 @@ export interface CallOptions {
 /** Options of {@link connect}. `signal` and `timeoutMs` are for opening the connection, not for later calls. */
 export interface ConnectOptions extends CallOptions {
   /**
-   * A directory, which must exist. Its project is the nearest directory upwards that holds `.offheap/config.json`, or the directory
-   * itself. Default: no project; the client can embed, but not index or search.
+   * A directory, which must exist. Its project is the nearest directory upwards that holds `.offheap/config.json`, but none beyond a
+   * directory with `.git`, which is the project otherwise; else the directory itself. Default: no project; the client can embed, but not index or search.
    */
   project?: string;
   /**
@@ -188,6 +188,11 @@ export interface IndexOptions extends CallOptions {
    * old index until the run ends. Default false: only new and changed files are read.
    */
   rebuild?: boolean;
+  /**
+   * Index a home directory, a root, or a tree of more than 200,000 files or 4 GiB, too. Otherwise these are refused with `NEEDS_FORCE`
+   * before anything is made in them. Default false.
+   */
+  force?: boolean;
   /** Called with the newest progress, at most ten times a second. An error that it throws ends the run, which rejects with that error. */
   onProgress?: (progress: Progress) => void;
 }
@@ -212,7 +217,7 @@ export interface IndexReport extends Answer {
   filesRemoved: number;
   /**
    * Files that were left out, the first 5,000 of them, each with its path relative to the project and the reason: `'binary'`,
-   * `'generated'`, `'hidden'`, `'non_utf8_path'`, `'not_a_file'`, `'path_too_long'`, `'secret'`, `'symlink'`, `'too_large'`,
+   * `'file_system'`, `'generated'`, `'hidden'`, `'non_utf8_path'`, `'not_a_file'`, `'path_too_long'`, `'secret'`, `'symlink'`, `'too_large'`,
    * `'too_many_rules'`, `'unknown_encoding'`, `'unreadable'`, `'vanished'` or `'worktree'`.
    */
   skipped: { path: string; reason: string }[];
@@ -251,16 +256,16 @@ export interface IndexRun extends Promise<IndexReport>, AsyncIterable<Progress> 
 
 /** Options of {@link Client.search}. */
 export interface SearchOptions extends CallOptions {
-  /** How to search. Default `'hybrid'`. */
+  /** How to search. Default: `search.mode` of the project's configuration, else `'hybrid'`. */
   mode?: SearchMode;
-  /** Greatest number of hits, from 1 to 1000. Default 10. */
+  /** Greatest number of hits, from 1 to 1000. Default: `search.limit` of the configuration, else 10. */
   limit?: number;
   /** Only paths that match one of these patterns, in `.gitignore` syntax; a leading `!` excludes. Applied before ranking. Default: all. */
   globs?: string[];
   /** Only files of these languages, by the names that hits have (`'rust'`, `'typescript'`, `'markdown'`). Applied before ranking. Default: all. */
   languages?: string[];
   /**
-   * What to do about changes of files that are not indexed yet. `'stale-ok'` (default): answer at once. `{ waitMs }`: index them first, but
+   * What to do about changes of files that are not indexed yet. `'stale-ok'` (default, unless the configuration has `search.wait_ms`): answer at once. `{ waitMs }`: index them first, but
    * wait no longer than so many milliseconds, a whole number from 0 to 4294967295. `coverage.fresh` says whether any are missing.
    */
   fresh?: 'stale-ok' | { waitMs: number };
@@ -268,7 +273,7 @@ export interface SearchOptions extends CallOptions {
   explain?: boolean;
   /** Mode `'regex'` only. `'smart'` (default): case counts if the pattern has an upper-case letter. */
   case?: 'smart' | 'sensitive' | 'insensitive';
-  /** Mode `'regex'` only: number of lines in `text` before and after the matching line, from 0 to 20. Default 0. */
+  /** Mode `'regex'` only: number of lines in `text` before and after the matching line, from 0 to 20. Default: `search.context`, else 0. */
   context?: number;
 }
 
@@ -622,7 +627,7 @@ export interface Client extends AsyncDisposable {
    * Brings the project's index up to date. Creates `.offheap` where there is none. Continues where an earlier run was stopped.
    *
    * @throws {OffheapError} any {@link CallErrorCode}, {@link StartErrorCode} or {@link ModelErrorCode}, and `NO_PROJECT`, `INDEX_BUSY`,
-   * `INDEX_LOCKED`, `INDEX_FORMAT`. Nothing is thrown by the call itself: the run rejects.
+   * `INDEX_LOCKED`, `INDEX_FORMAT`, `NEEDS_FORCE`. Nothing is thrown by the call itself: the run rejects.
    * @example
    * const report = await client.index({ onProgress: ({ phase, done, total }) => console.log(phase, done, total) });
    * console.log(`${report.files} files, ${report.chunks} chunks in ${report.totalMs} ms`);

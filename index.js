@@ -33,11 +33,22 @@ const FALLBACKS = {
   hash: 'no model can be loaded: embed() returns hashed vectors (space hash-v1)',
 };
 
-/** Opens a client. Starts the daemon if none runs. The project of a directory is the nearest `.offheap` upwards. */
+/** Opens a client. Starts the daemon if none runs. The project of a directory: sidecar/protocol/src/border.rs. */
 async function connect(options = {}) {
   checkConnectOptions(options);
   const { project, fallback, name, signal, timeoutMs } = options;
-  return Client.open(withOffheapErrors(() => native.locate(project)), fallback === 'hash', name, { signal, timeoutMs });
+  const location = withOffheapErrors(() => native.locate(project));
+  tellOnce(location.note);
+  return Client.open(location, fallback === 'hash', name, { signal, timeoutMs });
+}
+
+let hasTold = false;
+
+/** Says once in this process why the runtime directory is not the one that the environment names. */
+function tellOnce(note) {
+  if (note === undefined || hasTold) return;
+  hasTold = true;
+  process.emitWarning(note, { type: 'OffheapWarning', code: 'OFFHEAP_RUNTIME_DIR' });
 }
 
 /** A client of one endpoint's daemon. Reconnects by itself, and starts the daemon again where that is needed. */
@@ -111,7 +122,7 @@ class Client {
 
   index(options = {}) {
     return new IndexRun(async (report) => {
-      const { rebuild, onProgress } = indexOptions(options);
+      const { rebuild, force, onProgress } = indexOptions(options);
       this.#needsProject('index');
       this.#checkCall(options);
       let reached = null;
@@ -131,7 +142,7 @@ class Client {
           stop.abort();
         }
       };
-      const work = (connection, call, timeoutMs) => connection.index(call, rebuild, timeoutMs, progress);
+      const work = (connection, call, timeoutMs) => connection.index(call, rebuild, force, timeoutMs, progress);
       try {
         const done = await this.#call({ ...options, signal: stop }, work, { progress: () => reached });
         if (thrown === null) return done;
@@ -145,7 +156,7 @@ class Client {
   }
 
   async search(query, options = {}) {
-    const how = searchOptions(query, options);
+    const how = searchOptions(query, options, this.#config.search);
     this.#needsProject('search');
     return this.#call(options, (connection, call, timeoutMs) => connection.search(call, query, how, timeoutMs));
   }

@@ -252,6 +252,7 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
       const wish = (value) => ({
         daemon: { ttl_minutes: 1e9, eviction_check_interval_seconds: value, max_retries: 4e9, retry_delays_ms: [4e9], auto_shutdown_on_idle: false },
         index: { max_file_bytes: 1e15, spare_embeddings: 1e15 },
+        search: { limit: 4e9, wait_ms: 4e9, context: 4e9 },
       });
       const found = {};
       for (const value of [1e-9, 1e9]) {
@@ -263,7 +264,7 @@ describe('blocks', { skip: windows && 'sessions are those of a POSIX shell' }, (
           if (detail.startsWith('`daemon.auto_shutdown_on_idle`')) assert.match(detail, / 24 idle hours/);
         }
       }
-      assert.equal(Object.keys(found).length, 6, JSON.stringify(found));
+      assert.equal(Object.keys(found).length, 9, JSON.stringify(found));
       for (const [key, limits] of Object.entries(found)) {
         for (const limit of limits) assert.match(rows()[key].limits, new RegExp(`\\b${limit}\\b`), `${key}: ${limit}`);
       }

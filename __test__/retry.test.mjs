@@ -10,7 +10,7 @@ import { root } from '../npm/scripts/lib.mjs';
 
 const require = createRequire(import.meta.url);
 const retry = require('../lib/retry.js');
-const { DEFAULTS, LIMITS, readConfig } = require('../lib/config.js');
+const { DEFAULTS, LIMITS, SEARCH_DEFAULTS, SEARCH_LIMITS, readConfig } = require('../lib/config.js');
 const { passedOn } = require('../lib/environment.json');
 const table = require('./retry-cases.json');
 
@@ -75,6 +75,7 @@ describe('nextStep', () => {
 
 describe('readConfig', () => {
   const { enabled, maxRetries, retryDelaysMs } = DEFAULTS;
+  const search = SEARCH_DEFAULTS;
   const read = (text, make = (file) => writeFileSync(file, text)) => {
     const dir = mkdtempSync(path.join(os.tmpdir(), 'ohr-'));
     try {
@@ -88,22 +89,29 @@ describe('readConfig', () => {
   const readDaemon = (daemon) => read(JSON.stringify({ daemon }));
 
   test('reads the three values, each with its default', () => {
-    assert.deepEqual(readConfig(undefined), { enabled, maxRetries, retryDelaysMs });
-    assert.deepEqual(readDaemon({ enabled: false, max_retries: 2, retry_delays_ms: [5, 10] }), { enabled: false, maxRetries: 2, retryDelaysMs: [5, 10] });
-    assert.deepEqual(readDaemon({ max_retries: 0 }), { enabled, maxRetries: 0, retryDelaysMs });
-    for (const text of ['{}', '{"daemon":{}}', '{"daemon":null}', '{"daemon":{"retry_delays_ms":[]}}']) assert.deepEqual(read(text), { enabled, maxRetries, retryDelaysMs });
+    assert.deepEqual(readConfig(undefined), { enabled, maxRetries, retryDelaysMs, search });
+    assert.deepEqual(readDaemon({ enabled: false, max_retries: 2, retry_delays_ms: [5, 10] }), { enabled: false, maxRetries: 2, retryDelaysMs: [5, 10], search });
+    assert.deepEqual(readDaemon({ max_retries: 0 }), { enabled, maxRetries: 0, retryDelaysMs, search });
+    for (const text of ['{}', '{"daemon":{}}', '{"daemon":null}', '{"daemon":{"retry_delays_ms":[]}}']) assert.deepEqual(read(text), { enabled, maxRetries, retryDelaysMs, search });
   });
 
   test('keeps to the limits', () => {
     const wish = readDaemon({ max_retries: 1e9, retry_delays_ms: Array(50).fill(1e9) });
-    assert.deepEqual(wish, { enabled, maxRetries: LIMITS.retries, retryDelaysMs: Array(LIMITS.delays).fill(LIMITS.delayMs) });
+    assert.deepEqual(wish, { enabled, maxRetries: LIMITS.retries, retryDelaysMs: Array(LIMITS.delays).fill(LIMITS.delayMs), search });
+  });
+
+  test('reads how searches are made', () => {
+    const readSearch = (value) => read(`\uFEFF${JSON.stringify({ search: value })}`).search;
+    assert.deepEqual(readSearch({ mode: 'text', limit: 3, wait_ms: 5, context: 2 }), { mode: 'text', limit: 3, waitMs: 5, context: 2 });
+    assert.deepEqual(readSearch({ limit: 1e9, wait_ms: 1e9, context: 1e9 }), { mode: 'hybrid', ...SEARCH_LIMITS });
+    for (const value of [null, {}, [], { mode: 'other', limit: 'many', wait_ms: -0.5, context: null }]) assert.deepEqual(readSearch(value), search);
   });
 
   test('leaves what is no configuration to the daemon, which says what is wrong', () => {
     const wrong = ['{', 'null', '[]', '"x"', '{"daemon":{"max_retries":"many","retry_delays_ms":"soon"}}', ' '.repeat(LIMITS.configBytes + 1)];
-    for (const text of wrong) assert.deepEqual(read(text), { enabled, maxRetries, retryDelaysMs }, text.slice(0, 40));
-    assert.deepEqual(read('', (file) => mkdirSync(file)), { enabled, maxRetries, retryDelaysMs });
-    if (process.platform !== 'win32') assert.deepEqual(read('', (file) => symlinkSync('/dev/zero', file)), { enabled, maxRetries, retryDelaysMs });
+    for (const text of wrong) assert.deepEqual(read(text), { enabled, maxRetries, retryDelaysMs, search }, text.slice(0, 40));
+    assert.deepEqual(read('', (file) => mkdirSync(file)), { enabled, maxRetries, retryDelaysMs, search });
+    if (process.platform !== 'win32') assert.deepEqual(read('', (file) => symlinkSync('/dev/zero', file)), { enabled, maxRetries, retryDelaysMs, search });
   });
 });
 
@@ -146,6 +154,7 @@ describe('JavaScript and Rust agree', () => {
     assert.equal(LIMITS.configBytes, constant('MAX_CONFIG_BYTES'));
     const limits = { max_retries: constant('MAX_RETRIES'), retry_delays: constant('MAX_DELAYS'), retry_delay_ms: constant('MAX_DELAY_MS') };
     assert.deepEqual(limits, table.limits);
+    assert.deepEqual(SEARCH_LIMITS, { limit: constant('MAX_LIMIT'), waitMs: constant('MAX_WAIT_MS'), context: constant('MAX_CONTEXT_LINES') });
     assert.deepEqual({ max_retries: LIMITS.retries, retry_delays: LIMITS.delays, retry_delay_ms: LIMITS.delayMs }, table.limits);
   });
 

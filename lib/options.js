@@ -60,17 +60,20 @@ function embedOptions(method, options) {
 }
 
 function indexOptions(options) {
-  checkNames('index', options, ['rebuild', 'onProgress', ...CALL_OPTIONS]);
-  const { rebuild = false, onProgress } = options;
+  checkNames('index', options, ['rebuild', 'force', 'onProgress', ...CALL_OPTIONS]);
+  const { rebuild = false, force = false, onProgress } = options;
   check(typeof rebuild === 'boolean', 'rebuild must be a boolean');
+  check(typeof force === 'boolean', 'force must be a boolean');
   check(onProgress === undefined || typeof onProgress === 'function', 'onProgress must be a function');
-  return { rebuild, onProgress };
+  return { rebuild, force, onProgress };
 }
 
-function searchOptions(query, options) {
+/** `defaults`: the configuration's, for what the caller does not say. */
+function searchOptions(query, options, defaults) {
   check(typeof query === 'string', 'search(query) takes a string');
   checkNames('search', options, ['mode', 'limit', 'globs', 'languages', 'fresh', 'explain', 'case', 'context', ...CALL_OPTIONS]);
-  const { mode = 'hybrid', limit, globs, languages, fresh = 'stale-ok', explain, case: caseMode, context } = options;
+  const { mode = defaults.mode, limit = defaults.limit, globs, languages, explain, case: caseMode, context } = options;
+  const { fresh = defaults.waitMs > 0 ? { waitMs: defaults.waitMs } : 'stale-ok' } = options;
   check(MODES.includes(mode), `mode must be one of ${MODES.map((name) => `'${name}'`).join(', ')}`);
   check(limit === undefined || isIntegerIn(limit, 1, MAX_LIMIT), `limit must be a whole number from 1 to ${MAX_LIMIT}`);
   for (const [name, list] of Object.entries({ globs, languages })) {
@@ -81,7 +84,8 @@ function searchOptions(query, options) {
   check(mode === 'regex' || (caseMode === undefined && context === undefined), "case and context belong to mode 'regex'");
   check(caseMode === undefined || CASES.includes(caseMode), "case must be 'smart', 'sensitive' or 'insensitive'");
   check(context === undefined || isIntegerIn(context, 0, MAX_CONTEXT_LINES), `context must be a whole number from 0 to ${MAX_CONTEXT_LINES}`);
-  return { mode, limit, globs, languages, waitMs, explain, case: caseMode, context };
+  const lines = context ?? (mode === 'regex' ? defaults.context : undefined);
+  return { mode, limit, globs, languages, waitMs, explain, case: caseMode, context: lines };
 }
 
 /** Milliseconds that a search may wait for changes to be indexed. `undefined`: it does not wait. */

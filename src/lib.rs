@@ -40,6 +40,8 @@ pub struct Location {
     pub runtime_dir: String,
     /// Path of the daemon's log.
     pub log: String,
+    /// Why the runtime directory is not the one that the environment names.
+    pub note: Option<String>,
 }
 
 /// Finds the daemon for a directory: that of the project around it, or else of the directory itself. Without a directory, it is
@@ -55,6 +57,7 @@ pub fn locate(dir: Option<String>) -> Result<Location> {
         project: endpoint.project().map(|root| root.to_string_lossy().into_owned()),
         runtime_dir: endpoint.dir().to_string_lossy().into_owned(),
         log: endpoint.log().to_string_lossy().into_owned(),
+        note: endpoint.note().map(str::to_owned),
     })
 }
 
@@ -223,6 +226,7 @@ impl NativeClient {
         env: &'env Env,
         call: u32,
         rebuild: bool,
+        force: bool,
         timeout_ms: Option<u32>,
         #[napi(ts_arg_type = "(progress: ProgressEvent) => void")] on_progress: Option<OnProgress>,
     ) -> Result<PromiseRaw<'env, IndexResult>> {
@@ -237,7 +241,7 @@ impl NativeClient {
                     }
                 }
             };
-            let work = call.ask(Request::Index { rebuild }, timeout_ms, Some(sender));
+            let work = call.ask(Request::Index { rebuild, force }, timeout_ms, Some(sender));
             let (response, ()) = tokio::join!(work, forward);
             match response? {
                 Response::Indexed(report) => Ok(report.into()),

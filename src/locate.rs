@@ -2,19 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use offheap_protocol::endpoint::{canonical, find_project};
+use offheap_protocol::border::root_of;
 use offheap_protocol::{Code, Endpoint, Fault};
 
-/// The endpoint for the project that `dir` is in, or for `dir` itself where no project is around it; without `dir`, the endpoint
+/// The endpoint for the project of `dir`, as [`root_of`] finds it; without `dir`, the endpoint
 /// of the user's daemon without a project.
 pub fn endpoint(dir: Option<String>) -> Result<Endpoint, Fault> {
     let Some(dir) = dir else { return Endpoint::new(None) };
-    let dir = Path::new(&dir);
-    let root = match find_project(dir)? {
-        Some(root) => root,
-        None => canonical(dir)?,
-    };
-    Endpoint::new(Some(root))
+    Endpoint::new(Some(root_of(Path::new(&dir))?.into_path()))
 }
 
 /// Path of the sidecar binary: `OFFHEAP_SIDECAR`, or the binary beside the addon's file, so that both are of one build. `addon`

@@ -3,7 +3,7 @@ import { connect, ERROR_CODES, OffheapError, type Client, type ErrorCode, type H
 
 export async function use(): Promise<void> {
   const client: Client = await connect({ project: '.', name: 'types', timeoutMs: 5_000, signal: new AbortController().signal });
-  const run = client.index({ rebuild: false, onProgress: (p: Progress) => void (p.phase === 'embed') });
+  const run = client.index({ rebuild: false, force: false, onProgress: (p: Progress) => void (p.phase === 'embed') });
   for await (const progress of run) void progress.done.toFixed();
   const report: IndexReport = await run;
   void report.skipped.map((file) => file.reason);

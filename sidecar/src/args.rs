@@ -46,7 +46,7 @@ pub enum Command {
 /// Options of every command.
 #[derive(Args, Clone)]
 pub struct Common {
-    /// A directory; the nearest one upwards with .offheap/config.json is the project [default: .]
+    /// A directory; the nearest one upwards with .offheap/config.json, within its repository, is the project [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// Print one JSON document on standard output
@@ -58,6 +58,9 @@ pub struct Common {
 pub struct Init {
     /// The directory [default: .]
     pub dir: Option<PathBuf>,
+    /// Also where the directory is a home directory or a root
+    #[arg(long)]
+    pub force: bool,
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -68,6 +71,9 @@ pub struct Index {
     /// Build the index again from nothing; the old one answers until the run ends, and stored embeddings are used
     #[arg(long)]
     pub rebuild: bool,
+    /// Index a home directory, a root or a very large tree, too
+    #[arg(long)]
+    pub force: bool,
     /// Print no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -80,12 +86,12 @@ pub struct Search {
     /// A question, a name, a path or an error text; several words are one query
     #[arg(required = true)]
     pub query: Vec<String>,
-    /// Greatest number of hits
-    #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub limit: u32,
-    /// How to search
-    #[arg(short, long, value_enum, default_value_t = Mode::Hybrid)]
-    pub mode: Mode,
+    /// Greatest number of hits [default: 10, or `search.limit` of the configuration]
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: Option<u32>,
+    /// How to search [default: hybrid, or `search.mode` of the configuration]
+    #[arg(short, long, value_enum)]
+    pub mode: Option<Mode>,
     /// Only paths that match, in .gitignore syntax; a leading `!` excludes; may be repeated
     #[arg(short, long, value_name = "GLOB")]
     pub glob: Vec<String>,

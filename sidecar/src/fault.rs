@@ -1,5 +1,7 @@
 //! Engine errors and operating-system errors as faults of the protocol, with codes and hints.
 
+use std::path::Path;
+
 use offheap_engine::Error;
 use offheap_protocol::{Code, Fault};
 
@@ -26,6 +28,7 @@ pub fn from_engine(error: &Error) -> Fault {
             .hint("check that path: offheap uses no links, no other user's files and no configuration or ignore files of unusual length"),
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
+        Error::TreeTooLarge { path, files, bytes, busiest } => tree_too_large(path, *files, *bytes, busiest),
         Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
         Error::Pattern { .. } => Fault::new(Code::InvalidArgument, message)
             .hint("patterns have the syntax of the regex crate: no look-around, no back-references, within one line"),
@@ -44,6 +47,30 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::Cancelled => Fault::new(Code::Cancelled, "the request was cancelled"),
         _ => Fault::new(Code::Internal, message),
     }
+}
+
+/// The fault for a tree that is indexed only with `force`: how large it is, how long it would take, and how to go on.
+fn tree_too_large(path: &Path, files: u64, bytes: u64, busiest: &str) -> Fault {
+    /// Chunks that a processor without special units embeds in a second, of about this many bytes each.
+    const CHUNKS_PER_SECOND: u64 = 40;
+    const CHUNK_BYTES: u64 = 1_000;
+    let most = if busiest.is_empty() { String::new() } else { format!(", most of them in `{busiest}`") };
+    let seconds = bytes / CHUNK_BYTES / CHUNKS_PER_SECOND;
+    let time = match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        _ => format!("{} hours", seconds / 3600),
+    };
+    let message = format!(
+        "`{}` has {files} files or more{most}, and {} MB of text so far, whose vectors take {time} or more to compute; \
+         nothing was indexed",
+        path.display(),
+        bytes >> 20,
+    );
+    Fault::new(Code::NeedsForce, message).hint(
+        "leave out what need not be found with .offheapignore or `index.exclude`; if you mean all of it, \
+         `offheap index --force` or `client.index({ force: true })`",
+    )
 }
 
 /// The fault for an operating-system error, with `message` as its text.

@@ -113,6 +113,18 @@ pub enum Error {
         /// The data directory.
         path: PathBuf,
     },
+    /// A tree beyond [`TreeLimit`](crate::walk::TreeLimit). Nothing of it was indexed.
+    #[error("`{}` has {files} files or more, and {bytes} bytes of text so far", path.display())]
+    TreeTooLarge {
+        /// The root.
+        path: PathBuf,
+        /// Files counted until the walk was ended.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// The folder of the root with most of them; empty for the root itself.
+        busiest: String,
+    },
     /// A path filter that cannot be understood.
     #[error("path filter `{glob}`: {problem}")]
     Glob {

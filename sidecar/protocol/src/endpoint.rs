@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::message::{Code, Fault};
-
-/// Longest path of a socket, bytes. The strictest system, macOS, allows 103 and gives misleading errors above that.
-pub const MAX_SOCKET_BYTES: usize = 95;
+use crate::runtime_dir::{self, MAX_SOCKET_BYTES, RuntimeDir};
 
 /// Name of the directory in a project's root that holds its configuration and its index.
 pub const PROJECT_DIR: &str = ".offheap";
@@ -22,17 +20,19 @@ pub struct Endpoint {
     dir: PathBuf,
     id: String,
     project: Option<PathBuf>,
+    note: Option<String>,
 }
 
 impl Endpoint {
     /// The endpoint for a project's root, or for no project, in the user's runtime directory: `OFFHEAP_RUNTIME_DIR`, or a
-    /// default of the system. The root must be canonical, as [`find_project`] and [`canonical`] give it.
+    /// default of the system. The root must be canonical, as [`root_of`](crate::border::root_of) and [`canonical`] give it.
     ///
     /// Errors: [`Code::InvalidArgument`] where the socket's path is longer than [`MAX_SOCKET_BYTES`].
     pub fn new(project: Option<PathBuf>) -> Result<Self, Fault> {
-        let dir = runtime_dir(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
-        let dir = std::path::absolute(&dir).unwrap_or(dir); // a daemon runs in another working directory
-        Self::under(dir, project)
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let RuntimeDir { path, note } = runtime_dir::choose(var);
+        let dir = std::path::absolute(&path).unwrap_or(path); // a daemon runs in another working directory
+        Ok(Endpoint { note, ..Self::under(dir, project)? })
     }
 
     /// The endpoint for a canonical project root, or for no project, in the runtime directory `dir`.
@@ -44,7 +44,7 @@ impl Endpoint {
             Some(root) => hash.update(root.as_os_str().as_encoded_bytes()),
             None => hash.update(b"\0no project"),
         }
-        let endpoint = Endpoint { dir, id: short_hex(hash), project };
+        let endpoint = Endpoint { dir, id: short_hex(hash), project, note: None };
         let bytes = endpoint.socket().as_os_str().len();
         if cfg!(unix) && bytes > MAX_SOCKET_BYTES {
             return Err(Fault::new(
@@ -67,6 +67,11 @@ impl Endpoint {
     /// The runtime directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Why the runtime directory is not the one that the environment names; for the user.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Path of the socket; on Windows, name of the pipe.
@@ -106,12 +111,17 @@ impl Endpoint {
 
     /// Makes the runtime directory if it is missing, for the current user alone.
     ///
-    /// Errors: [`Code::Forbidden`] where it cannot be made, is a link, belongs to another user, or can be entered by others.
+    /// Errors: [`Code::Forbidden`] where it cannot be made, is a link, belongs to another user, or can be entered by others; for
+    /// root also where it would lie in another user's directory, as after `sudo -E`.
     pub fn prepare_dir(&self) -> Result<(), Fault> {
         let refuse = |why: String| {
             Fault::new(Code::Forbidden, format!("the runtime directory `{}` {why}", self.dir.display()))
                 .hint("remove it, or set OFFHEAP_RUNTIME_DIR to a directory that only you can enter")
         };
+        #[cfg(unix)]
+        if let Some(owner) = crate::unix::foreign_owner(&self.dir) {
+            return Err(refuse(format!("lies in a directory of user {owner}, where root leaves nothing")));
+        }
         #[cfg(windows)]
         let create = || crate::windows::private_dir(&self.dir);
         #[cfg(not(windows))]
@@ -147,45 +157,6 @@ fn short_hex(hash: Sha256) -> String {
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The user's runtime directory: `OFFHEAP_RUNTIME_DIR`; else `$XDG_RUNTIME_DIR/offheap` where that leaves room for a socket's
-/// name; else `/tmp/offheap-<uid>`. On Windows `%LOCALAPPDATA%\offheap\run`.
-///
-/// Not `$TMPDIR`, because it differs between sandboxes and sessions of one user, and is emptied by cleaners.
-fn runtime_dir(var: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
-    if let Some(dir) = var("OFFHEAP_RUNTIME_DIR") {
-        return dir;
-    }
-    #[cfg(windows)]
-    {
-        let base = var("LOCALAPPDATA").unwrap_or_else(std::env::temp_dir);
-        base.join("offheap").join("run")
-    }
-    #[cfg(not(windows))]
-    {
-        // Longest XDG_RUNTIME_DIR that leaves room for the name of a socket.
-        const ROOM: usize = MAX_SOCKET_BYTES - "/offheap/0123456789abcdef.sock".len();
-        let usable = |dir: &PathBuf| dir.is_absolute() && dir.is_dir() && dir.as_os_str().len() <= ROOM;
-        if let Some(dir) = var("XDG_RUNTIME_DIR").filter(usable) {
-            return dir.join("offheap");
-        }
-        PathBuf::from(format!("/tmp/offheap-{}", crate::unix::user()))
-    }
-}
-
-/// The root of the project that the directory `start` is in: itself or its nearest parent that has `.offheap/config.json`, with
-/// links resolved. `None` where no project is around it.
-///
-/// Errors: [`Code::InvalidArgument`] where `start` is not a directory that can be opened.
-pub fn find_project(start: &Path) -> Result<Option<PathBuf>, Fault> {
-    let start = canonical(start)?;
-    // The home directory has a `.offheap` for caches, so the directory alone does not mark a project. A link called
-    // `config.json` does, so that it is refused with its name later and no project further up is taken instead.
-    let is_root = |dir: &&Path| {
-        std::fs::symlink_metadata(dir.join(PROJECT_DIR).join("config.json")).is_ok_and(|file| !file.is_dir())
-    };
-    Ok(start.ancestors().find(is_root).map(Path::to_path_buf))
-}
-
 /// The absolute path of an existing directory, with links resolved.
 ///
 /// Errors: [`Code::InvalidArgument`] where `dir` is not a directory that can be opened.
@@ -219,9 +190,6 @@ mod tests {
         let long = PathBuf::from(format!("/{}", "x".repeat(90)));
         let fault = Endpoint::under(long.clone(), None).expect_err("too long");
         assert!(fault.hint.contains("OFFHEAP_RUNTIME_DIR"), "{fault:?}");
-        // A long XDG_RUNTIME_DIR is not an error: the short directory serves.
-        let dir = runtime_dir(|name| (name == "XDG_RUNTIME_DIR").then(|| long.clone()));
-        assert!(Endpoint::under(dir, None).is_ok());
     }
 
     #[cfg(unix)]
@@ -237,17 +205,5 @@ mod tests {
         std::fs::remove_dir(&dir).expect("empty");
         std::os::unix::fs::symlink(temp.path(), &dir).expect("link");
         assert_eq!(endpoint.prepare_dir().expect_err("link").code, Code::Forbidden);
-    }
-
-    #[test]
-    fn the_nearest_marked_directory_is_the_project() {
-        let temp = tempfile::tempdir().expect("temporary directory");
-        let deep = temp.path().join("a/b/c");
-        std::fs::create_dir_all(&deep).expect("directories");
-        assert_eq!(find_project(&deep).expect("readable"), None);
-        std::fs::create_dir_all(temp.path().join("a/.offheap")).expect("directory");
-        std::fs::write(temp.path().join("a/.offheap/config.json"), "{}").expect("file");
-        let root = canonical(&temp.path().join("a")).expect("exists");
-        assert_eq!(find_project(&deep).expect("readable"), Some(root));
     }
 }

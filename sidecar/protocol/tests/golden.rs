@@ -146,8 +146,8 @@ fn golden() -> Vec<(Message, &'static str)> {
             "00 02 030500fc70110100 00 01 00 01"),
         (request(1, Request::Embed { lengths: vec![], kind: TextKind::Query, priority: Priority::Interactive, parse_specials: true, or_hash: false }),
             "01 02 00 01 00 01 00"),
-        (request(0, Request::Index { rebuild: true }),
-            "00 03 01"),
+        (request(0, Request::Index { rebuild: true, force: false }),
+            "00 03 01 00"),
         (search(SearchMode::Hybrid, Fresh::StaleOk, false, Case::Smart, 0),
             "fa 04 0b7265616420612066696c65 00 0a 02067372632f2a2a08212a2a2f74657374 010472757374 00 00 00 00"),
         (search(SearchMode::Semantic, Fresh::Wait { ms: 2000 }, true, Case::Smart, 0),
@@ -269,6 +269,7 @@ const CODES: &[&str] = &[
     "POISONED",
     "UNSAFE_PATH",
     "INDEX_FOREIGN",
+    "NEEDS_FORCE",
 ];
 
 fn unhex(text: &str) -> Vec<u8> {

@@ -8,10 +8,12 @@ use offheap_protocol::endpoint::canonical;
 
 use super::output::json::{InitReport, path_text};
 use super::output::{self, out};
+use crate::project::width::check_width;
 use crate::{args, config};
 
 pub fn init(args: &args::Init) -> Result<ExitCode, Fault> {
     let dir = canonical(args.dir.as_deref().unwrap_or(Path::new(".")))?;
+    check_width(&dir, args.force)?;
     let created = config::init(&dir)?;
     if args.json {
         out(&InitReport { project: path_text(&dir), created });

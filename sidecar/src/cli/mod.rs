@@ -21,7 +21,7 @@ mod output;
 
 use std::process::ExitCode;
 
-use offheap_protocol::{Code, Fault};
+use offheap_protocol::{Code, Endpoint, Fault};
 
 use crate::args::{self, Command};
 use output::json::ErrorReport;
@@ -47,6 +47,9 @@ pub fn main(command: Command) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::new(Code::Io, format!("cannot start the event loop: {error}")), json),
     };
+    if let Some(note) = Endpoint::new(None).ok().as_ref().and_then(Endpoint::note) {
+        output::note(&format!("note: {note}"));
+    }
     match runtime.block_on(run(command)) {
         Ok(code) => code,
         Err(fault) => fail(&fault, json),

@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use offheap_protocol::endpoint::{canonical, find_project};
+use offheap_protocol::border::{Root, root_of};
+use offheap_protocol::endpoint::canonical;
 use offheap_protocol::{Endpoint, Fault};
 
 use crate::args::Common;
 
-/// The root of the project that `index` works for: the project that contains the directory, else the directory itself, which
-/// becomes a project.
+/// The root of the project that `index` works for, as [`root_of`] finds it. It becomes a project if it is none.
 pub fn project(common: &Common) -> Result<PathBuf, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
-    Ok(find_project(&dir)?.unwrap_or(canonical(&dir)?))
+    root_of(&dir).map(Root::into_path)
 }
 
 /// The endpoint of the daemon that all other commands talk to: that of the project that contains the directory. Outside of
 /// projects, that of DIR with `--project DIR`, else that of the user's daemon without a project.
 pub fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
-    match (find_project(&dir)?, &common.project) {
-        (None, Some(dir)) => Endpoint::new(Some(canonical(dir)?)),
-        (found, _) => Endpoint::new(found),
+    match (root_of(&dir)?, &common.project) {
+        (Root::Unmarked(_), None) => Endpoint::new(None),
+        (Root::Marked(root) | Root::Unmarked(root), _) => Endpoint::new(Some(root)),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use offheap_protocol::endpoint::{canonical, find_project};
+use offheap_protocol::border::find_project;
+use offheap_protocol::endpoint::canonical;
 use offheap_protocol::{Code, Fault};
 
 use super::output::json::WhyReport;

@@ -9,7 +9,7 @@ use offheap_protocol::endpoint::PROJECT_DIR;
 use offheap_protocol::{Code, Fault};
 use serde::{Deserialize, Serialize};
 
-use super::environment;
+use super::{environment, keys};
 
 /// Version of the file's format.
 pub const CONFIG_VERSION: &str = "2.0.0";
@@ -33,6 +33,8 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// What is indexed.
     pub index: IndexConfig,
+    /// How searches are made that do not say it themselves.
+    pub search: SearchConfig,
 }
 
 /// The life of the daemon.
@@ -81,6 +83,36 @@ pub struct IndexConfig {
     pub watch: bool,
 }
 
+/// How searches are made that do not say it themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchConfig {
+    /// How hits are found.
+    pub mode: ModeConfig,
+    /// The greatest number of hits.
+    #[cfg_attr(test, schemars(range(min = 1, max = MAX_LIMIT)))]
+    pub limit: u32,
+    /// Milliseconds to wait until changed files are indexed; 0 does not wait.
+    #[cfg_attr(test, schemars(range(max = MAX_WAIT_MS)))]
+    pub wait_ms: u32,
+    /// With `regex`, lines of context around each match.
+    #[cfg_attr(test, schemars(range(max = MAX_CONTEXT_LINES)))]
+    pub context: u32,
+}
+
+/// The modes of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ModeConfig {
+    Hybrid,
+    Semantic,
+    Text,
+    Regex,
+    Symbol,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -89,6 +121,7 @@ impl Default for Config {
             model: DEFAULT_MODEL.to_owned(),
             daemon: DaemonConfig::default(),
             index: IndexConfig::default(),
+            search: SearchConfig::default(),
         }
     }
 }
@@ -103,6 +136,12 @@ impl Default for DaemonConfig {
             max_retries: 4,
             retry_delays_ms: vec![100, 500, 1000, 2000],
         }
+    }
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        SearchConfig { mode: ModeConfig::Hybrid, limit: 10, wait_ms: 0, context: 0 }
     }
 }
 
@@ -126,6 +165,10 @@ pub const MAX_FILE_BYTES: u64 = 8 << 20;
 pub const MAX_TEXT_BYTES: u64 = offheap_engine::walk::MAX_LONG_BYTES;
 pub const MAX_SPARE_EMBEDDINGS: usize = 1_000_000;
 const MAX_TTL_MINUTES: f64 = 24.0 * 60.0;
+pub const MAX_LIMIT: u32 = 1_000;
+/// A repository must not make every search of its user slow.
+pub const MAX_WAIT_MS: u32 = 10_000;
+pub const MAX_CONTEXT_LINES: u32 = 20;
 /// The shortest and the longest interval of idle checks.
 const CHECK_SECONDS: (f64, f64) = (1.0, 3600.0);
 pub const MAX_RETRIES: u32 = 20;
@@ -165,6 +208,9 @@ impl Config {
             Err(error) => return Err(invalid(crate::fault::chain(&error))),
         };
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text); // some editors write a byte-order mark
+        if let Some(unknown) = keys::unknown(text) {
+            return Err(invalid(unknown));
+        }
         let mut config: Config = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
         if config.version.split('.').next() != CONFIG_VERSION.split('.').next() {
             return Err(invalid(format!("`version` is {}, this build reads {CONFIG_VERSION}", config.version)));
@@ -184,7 +230,10 @@ impl Config {
     /// Limits every value to what a repository may ask for. Returns a text for each value that was changed.
     fn limit(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
-        let Config { daemon, index, .. } = self;
+        let Config { daemon, index, search, .. } = self;
+        clamp(&mut notes, "search.limit", &mut search.limit, 1, MAX_LIMIT);
+        clamp(&mut notes, "search.wait_ms", &mut search.wait_ms, 0, MAX_WAIT_MS);
+        clamp(&mut notes, "search.context", &mut search.context, 0, MAX_CONTEXT_LINES);
         clamp(&mut notes, "index.max_file_bytes", &mut index.max_file_bytes, 0, MAX_FILE_BYTES);
         clamp(&mut notes, "index.max_text_bytes", &mut index.max_text_bytes, 0, MAX_TEXT_BYTES);
         clamp(&mut notes, "index.spare_embeddings", &mut index.spare_embeddings, 0, MAX_SPARE_EMBEDDINGS);

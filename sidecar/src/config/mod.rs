@@ -3,9 +3,10 @@
 mod directory;
 mod environment;
 mod file;
+mod keys;
 #[cfg(test)]
 mod tests;
 
 pub use directory::{has_index, init, init_in, place, place_in, project_folder};
 pub use environment::{kernel, max_waiting_bytes, may_watch, model_override, stall, threads};
-pub use file::{Config, DEFAULT_MODEL, DaemonConfig, IndexConfig, MAX_TEXT_BYTES};
+pub use file::{Config, DEFAULT_MODEL, DaemonConfig, IndexConfig, MAX_TEXT_BYTES, ModeConfig, SearchConfig};

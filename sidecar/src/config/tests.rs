@@ -5,9 +5,10 @@ use std::time::Duration;
 use offheap_protocol::Code;
 
 use super::file::{
-    LONGEST_IDLE, MAX_CONFIG_BYTES, MAX_DELAY_MS, MAX_DELAYS, MAX_FILE_BYTES, MAX_RETRIES, MAX_SPARE_EMBEDDINGS,
+    LONGEST_IDLE, MAX_CONFIG_BYTES, MAX_CONTEXT_LINES, MAX_DELAY_MS, MAX_DELAYS, MAX_FILE_BYTES, MAX_LIMIT,
+    MAX_RETRIES, MAX_SPARE_EMBEDDINGS, MAX_WAIT_MS,
 };
-use super::{Config, DaemonConfig, MAX_TEXT_BYTES, init};
+use super::{Config, DaemonConfig, MAX_TEXT_BYTES, SearchConfig, init};
 use crate::schema_file::assert_committed;
 
 #[test]
@@ -50,12 +51,15 @@ fn a_stranger_cannot_ask_for_everything() {
     init(temp.path()).expect("writable");
     let wish = r#"{"daemon":{"ttl_minutes":1e6,"auto_shutdown_on_idle":false,"eviction_check_interval_seconds":1e-9,
         "max_retries":4000000000,"retry_delays_ms":[100,4000000000]},
-        "index":{"max_file_bytes":18446744073709551615,"max_text_bytes":18446744073709551615,"spare_embeddings":18446744073709551615}}"#;
+        "index":{"max_file_bytes":18446744073709551615,"max_text_bytes":18446744073709551615,"spare_embeddings":18446744073709551615},
+        "search":{"limit":4000000000,"wait_ms":4000000000,"context":4000000000}}"#;
     std::fs::write(temp.path().join(".offheap/config.json"), wish).expect("writable");
     let (config, notes) = Config::read_with_notes(temp.path()).expect("within limits");
-    assert_eq!(notes.len(), 8, "{notes:?}");
+    assert_eq!(notes.len(), 11, "{notes:?}");
     assert_eq!(config.index.max_file_bytes, MAX_FILE_BYTES);
     assert_eq!(config.index.max_text_bytes, MAX_TEXT_BYTES);
+    let SearchConfig { limit, wait_ms, context, .. } = config.search;
+    assert_eq!((limit, wait_ms, context), (MAX_LIMIT, MAX_WAIT_MS, MAX_CONTEXT_LINES));
     assert_eq!(config.index.spare_embeddings, MAX_SPARE_EMBEDDINGS);
     assert_eq!(config.daemon.ttl(), Duration::from_secs(24 * 3600));
     assert_eq!(config.daemon.longest_idle(), LONGEST_IDLE);

@@ -84,8 +84,8 @@ fn name(request: &Request) -> &'static str {
         Request::Ping => "ping",
         Request::Embed { priority: Priority::Interactive, .. } => "embed",
         Request::Embed { priority: Priority::Bulk, .. } => "embed, bulk",
-        Request::Index { rebuild: false } => "index",
-        Request::Index { rebuild: true } => "index, rebuilding",
+        Request::Index { rebuild: false, .. } => "index",
+        Request::Index { rebuild: true, .. } => "index, rebuilding",
         Request::Search(search) => match search.mode {
             SearchMode::Hybrid => "search, hybrid",
             SearchMode::Semantic => "search, semantic",

@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn nothing_is_left_to_wait_for_while_requests_are_worked_on() {
         let clock = clock(10.0, true);
-        let search = clock.begin(&Request::Index { rebuild: false });
+        let search = clock.begin(&Request::Index { rebuild: false, force: false });
         let report = clock.report();
         assert!(report.last_use_ms.is_some());
         assert_eq!((report.unload_in_ms, report.leave_in_ms), (None, None));

@@ -61,11 +61,12 @@ impl Daemon {
                     (outcome, _) => outcome,
                 }
             }
-            Request::Index { rebuild } => {
+            Request::Index { rebuild, force } => {
                 let (daemon, project) = (self.clone(), self.project()?.clone());
                 let work = move || {
                     let outcome = project.index(&IndexRequest {
                         rebuild,
+                        force,
                         batcher: &daemon.batcher,
                         cancelled: &cancelled,
                         progress: &progress,

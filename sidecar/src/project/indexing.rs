@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use offheap_engine::chunk::ChunkLimits;
+use offheap_engine::disk::Tree;
 use offheap_engine::index::{self, Host, RefreshScope, Settings};
 use offheap_engine::store::{Place, Space, Store};
-use offheap_engine::walk::Skipped;
+use offheap_engine::walk::{Skipped, WalkRules, walk};
 use offheap_protocol::message::{IndexReport, Phase, Priority, Progress, SkippedFile};
 use offheap_protocol::{Code, Fault};
 use tokio::sync::watch::Sender;
@@ -17,6 +18,7 @@ use super::opening::Index;
 use super::runs::gave_way;
 use super::search::{skip_counts, walk_rules};
 use super::watch::{Changes, Stage, Watch};
+use super::width::{self, check_width};
 use crate::config::{self, Config, IndexConfig};
 use crate::log::{info, warn};
 use crate::model::Batcher;
@@ -36,6 +38,8 @@ const LISTED_SKIP_BYTES: usize = 1 << 20;
 pub struct IndexRequest<'a> {
     /// Begin with an empty index; embeddings that are still right are reused.
     pub rebuild: bool,
+    /// Index a home directory, a root or a very large tree, too.
+    pub force: bool,
     /// Computes the vectors.
     pub batcher: &'a Batcher,
     /// Set by the caller to end the run.
@@ -64,9 +68,13 @@ impl Project {
             let gone = format!("the project's directory `{}` is gone", self.root.display());
             return Err(Fault::new(Code::Io, gone).hint("stop its daemon: `offheap stop`"));
         }
+        check_width(&self.root, request.force)?;
         let tree = self.tree()?;
         let (config, notes) = Config::read_in(&tree)?;
         notes.iter().for_each(|note| warn!("configuration: {note}"));
+        if !request.force && !config::has_index(&self.place()?)? {
+            self.check_size(&tree, &config.index, request.cancelled)?;
+        }
         config::init_in(&tree)?;
         let _wanted = self.runs.want_store();
         let mut slot = self.lock_store();
@@ -92,6 +100,13 @@ impl Project {
         }
         os::memory::give_back();
         outcome
+    }
+
+    /// Refuses a first index of a tree that is far larger than a project, before anything is made in it.
+    fn check_size(&self, tree: &Tree, config: &IndexConfig, cancelled: &AtomicBool) -> Result<(), Fault> {
+        let rules = WalkRules { limit: width::limit(None, false), ..walk_rules(config.clone()) };
+        let is_cancelled = || cancelled.load(Ordering::Relaxed) || self.runs.is_shutting_down();
+        walk(tree, &rules, &is_cancelled).map(drop).map_err(|error| fault::from_engine(&error))
     }
 
     /// Whether a run met a damaged index, or lost its files: the next one builds the index from the embedding cache.
@@ -135,8 +150,9 @@ impl Project {
             self.publish(store.snapshot()); // searches use the last generation while this run holds the store
         }
         failpoint::pass("index");
-        let settings =
-            Settings { rules: walk_rules(config.clone()), limits: ChunkLimits::default(), rebuild: request.rebuild };
+        let limit = width::limit(Some(&store.snapshot().stats()), request.force);
+        let rules = WalkRules { limit, ..walk_rules(config.clone()) };
+        let settings = Settings { rules, limits: ChunkLimits::default(), rebuild: request.rebuild };
         let mut host = IndexHost {
             progress: Some(request.progress),
             publish: !request.rebuild,
@@ -223,6 +239,7 @@ impl Project {
     ///
     /// Errors: `INDEX_BUSY` when a request needs the store; the changes are then still to be brought in.
     pub fn index_changes(&self, changes: &Changes, batcher: &Batcher, walked: OnWalked<'_>) -> Result<(), Fault> {
+        check_width(&self.root, false)?;
         let tree = self.tree()?;
         let (config, _) = Config::read_in(&tree)?;
         let mut slot = self.lock_store();
@@ -245,7 +262,9 @@ impl Project {
                 "an earlier version made the index: every file is read again, nothing that is the same is embedded again"
             );
         }
-        let settings = Settings { rules: walk_rules(config.index), limits: ChunkLimits::default(), rebuild: false };
+        let limit = width::limit(Some(&store.snapshot().stats()), false);
+        let rules = WalkRules { limit, ..walk_rules(config.index) };
+        let settings = Settings { rules, limits: ChunkLimits::default(), rebuild: false };
         let scope =
             RefreshScope { changed: (!changes.all).then_some(&changes.paths), all_vectors: !self.runs.is_paused() };
         let mut host = IndexHost { walked: Some(walked), ..IndexHost::new(self, batcher, &cancelled) };

@@ -18,6 +18,7 @@ mod runs;
 pub mod search;
 pub mod watch;
 pub mod why;
+pub mod width;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

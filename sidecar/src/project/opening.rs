@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use offheap_engine::store::{Place, Snapshot, Stamp, Store};
+use offheap_protocol::border::project_around;
 use offheap_protocol::{Code, Fault};
 
 use super::Project;
@@ -112,8 +113,11 @@ impl Project {
 
     /// The fault of a project that was never indexed.
     pub fn no_index(&self) -> Fault {
-        Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display()))
-            .hint("run `offheap index`, or call client.index()")
+        let mut hint = "run `offheap index`, or call client.index()".to_owned();
+        if let Some(around) = project_around(&self.root) {
+            hint += &format!("; the project around it, `{0}`, is asked with `--project {0}`", around.display());
+        }
+        Fault::new(Code::NoIndex, format!("`{}` has no index yet", self.root.display())).hint(hint)
     }
 
     /// The writing handle, waited for.

@@ -14,6 +14,7 @@ use offheap_engine::walk::{GitSettings, WalkRules};
 use offheap_protocol::message::{Case, Coverage, SearchMode, SearchReport, SearchRequest, SkipCount};
 use offheap_protocol::{Code, Fault};
 
+use super::width::UNINDEXED;
 use super::{Project, hits};
 use crate::config::{self, Config, IndexConfig};
 use crate::model::Loaded;
@@ -144,7 +145,8 @@ impl Project {
     pub fn grep(&self, search: &SearchRequest, cancelled: &AtomicBool) -> Result<SearchReport, Fault> {
         let started = Instant::now();
         let tree = self.tree()?;
-        let rules = walk_rules(Config::read_in(&tree)?.0.index);
+        let limit = self.published().is_none().then_some(UNINDEXED);
+        let rules = WalkRules { limit, ..walk_rules(Config::read_in(&tree)?.0.index) };
         let query = grep::Query {
             pattern: &search.query,
             case: match search.case {
@@ -247,7 +249,7 @@ pub fn walk_rules(config: IndexConfig) -> WalkRules {
     // Each key is named, so that a new one is not forgotten here.
     let IndexConfig { max_file_bytes, max_text_bytes, include, exclude, spare_embeddings: _, watch: _ } = config;
     let git = GitSettings::of_environment(|name| std::env::var_os(name).map(PathBuf::from));
-    WalkRules { max_file_bytes, max_text_bytes, include, exclude, git }
+    WalkRules { max_file_bytes, max_text_bytes, include, exclude, git, limit: None }
 }
 
 /// Counts of files that were left out, for a report.

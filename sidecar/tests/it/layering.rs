@@ -93,6 +93,7 @@ const RULES: &[Rule] = &[
             "serde",
             "serde_json",
             "sha2",
+            "strsim",
             "time",
             "tokio",
             "windows-sys",

@@ -448,7 +448,7 @@ fn the_status_counts_requests_and_outcomes() {
     let daemon = daemon(&[]);
     block_on(async {
         let client = client_with_loaded_model(&daemon).await;
-        call(&client, Request::Index { rebuild: false }, Vec::new()).await.expect("the daemon answers");
+        call(&client, Request::Index { rebuild: false, force: false }, Vec::new()).await.expect("the daemon answers");
         let answer = call(&client, search_request("x", SearchMode::Regex, &[]), Vec::new()).await;
         assert!(matches!(answer, Ok(Response::Found(_))), "{answer:?}");
         let (request, body) = embed_request(&sample_texts(2_000, 100), Priority::Bulk);
@@ -544,7 +544,7 @@ fn soak_many_clients_with_a_stalled_reader() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
         let observer = client_with_loaded_model(&daemon).await;
-        call(&observer, Request::Index { rebuild: false }, Vec::new()).await.expect("the daemon answers");
+        call(&observer, Request::Index { rebuild: false, force: false }, Vec::new()).await.expect("the daemon answers");
         measure_crowd(&daemon, "warm-up", soak_duration() / 6).await;
         let anon = async || status_of(&observer).await.anon_bytes.expect("known on Linux") as f64 / 1e6;
         let at_first = anon().await;
@@ -574,7 +574,7 @@ fn soak_a_thousand_searches() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
         let client = client_with_loaded_model(&daemon).await;
-        call(&client, Request::Index { rebuild: false }, Vec::new()).await.expect("the daemon answers");
+        call(&client, Request::Index { rebuild: false, force: false }, Vec::new()).await.expect("the daemon answers");
         let modes = [SearchMode::Hybrid, SearchMode::Semantic, SearchMode::Text, SearchMode::Symbol, SearchMode::Regex];
         let search = async |i: usize| {
             let request =

@@ -10,11 +10,15 @@ mod structure;
 #[cfg(unix)]
 mod schema;
 #[cfg(unix)]
+mod settings;
+#[cfg(unix)]
 mod lifecycle;
 #[cfg(unix)]
 mod socket;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(unix)]
+mod border;
 #[cfg(unix)]
 mod cli;
 #[cfg(unix)]

@@ -159,7 +159,7 @@ fn search_answers_while_vectors_are_computed() {
     block_on(async {
         let (indexer, searcher) = (client(&world).await, client(&world).await);
         let (sender, mut progress) = watch::channel(Progress::default());
-        let run = indexer.call(Request::Index { rebuild: false }, Payload::None, None, Some(sender));
+        let run = indexer.call(Request::Index { rebuild: false, force: false }, Payload::None, None, Some(sender));
         let watching = async {
             progress.wait_for(|p| p.phase == Phase::Embed && p.done > 0).await.expect("the run reports");
             let found = search(&searcher, SearchMode::Text, "function_123").await.expect("text search answers");
@@ -168,7 +168,8 @@ fn search_answers_while_vectors_are_computed() {
             let hybrid = search(&searcher, SearchMode::Hybrid, "function_123").await.expect("text search answers");
             assert!(hybrid.degraded.is_some(), "{hybrid:?}");
             assert!(status_of(&searcher).await.indexing);
-            let second = searcher.call(Request::Index { rebuild: false }, Payload::None, None, None).await;
+            let second =
+                searcher.call(Request::Index { rebuild: false, force: false }, Payload::None, None, None).await;
             assert_eq!(second.expect_err("a run is in progress").code, Code::IndexBusy);
             progress.wait_for(|p| p.done >= 64).await.expect("the run goes on");
             indexer.cancel_all();
@@ -180,7 +181,7 @@ fn search_answers_while_vectors_are_computed() {
         let kept = status.index.expect("an index").vectors;
         assert!((64..160).contains(&kept), "{kept} vectors were kept");
         let reply = indexer
-            .call(Request::Index { rebuild: false }, Payload::None, None, None)
+            .call(Request::Index { rebuild: false, force: false }, Payload::None, None, None)
             .await
             .expect("the second run succeeds");
         let Response::Indexed(report) = reply.response else { panic!("not a report") };

@@ -123,7 +123,8 @@ fn an_interrupted_rebuild_keeps_the_old_index() {
             let clear = Request::ClearCache { stored: true }; // so that the vectors must be computed
             client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
             let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
-            let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
+            let rebuild =
+                client.call(Request::Index { rebuild: true, force: false }, Payload::None, None, Some(sender));
             let mut rebuild = std::pin::pin!(rebuild);
             loop {
                 tokio::select! {
@@ -159,7 +160,7 @@ fn a_rebuild_is_invisible_until_it_is_complete() {
     block_on(async {
         let client = client(&world).await;
         let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
-        let rebuild = client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender));
+        let rebuild = client.call(Request::Index { rebuild: true, force: false }, Payload::None, None, Some(sender));
         let mut rebuild = std::pin::pin!(rebuild);
         let mut n_searches = 0;
         loop {
@@ -383,8 +384,12 @@ fn the_run_after_a_cancelled_one_is_not_refused() {
             let clear = Request::ClearCache { stored: true }; // so that the vectors must be computed
             client.call(clear, Payload::None, Some(PATIENCE), None).await.expect("cleared");
             let (sender, mut progress) = tokio::sync::watch::channel(Progress::default());
-            let mut rebuild =
-                Box::pin(client.call(Request::Index { rebuild: true }, Payload::None, None, Some(sender)));
+            let mut rebuild = Box::pin(client.call(
+                Request::Index { rebuild: true, force: false },
+                Payload::None,
+                None,
+                Some(sender),
+            ));
             loop {
                 tokio::select! {
                     done = &mut rebuild => panic!("round {round} ended before it was cancelled: {done:?}"),
@@ -396,7 +401,8 @@ fn the_run_after_a_cancelled_one_is_not_refused() {
                 }
             }
             drop(rebuild);
-            let next = client.call(Request::Index { rebuild: false }, Payload::None, Some(PATIENCE), None).await;
+            let next =
+                client.call(Request::Index { rebuild: false, force: false }, Payload::None, Some(PATIENCE), None).await;
             assert!(next.is_ok(), "round {round}: {:?}", next.err());
         }
     });

@@ -8,6 +8,7 @@
 //! [`Tree`] reads the project's own files, of any owner. [`Folder`] is a directory of the index, which must be a
 //! real directory of this user; only it can write and remove, and it removes single files, never a tree.
 
+mod file_system;
 mod folder;
 mod outside;
 pub(crate) mod pins;

@@ -77,6 +77,11 @@ impl Tree {
         Ok(Identity::of(&metadata))
     }
 
+    /// The name of the root's file system, where it is an unusual one: see [`Listing::file_system`].
+    pub fn file_system(&self) -> Option<&'static str> {
+        super::file_system::unusual(&self.root)
+    }
+
     /// Opens a regular file for reading.
     ///
     /// Errors: `InvalidInput` for a path that is absolute or has `..` in it; whatever the system answers to a link on
@@ -138,6 +143,17 @@ impl Listing {
             Ok(Entry { inner, kind })
         };
         Ok(self.dir.entries()?.map(with_kind))
+    }
+
+    /// The number of its file system; 0 where it is not known.
+    pub fn device(&self) -> u64 {
+        self.dir.dir_metadata().map_or(0, |metadata| Identity::of(&metadata).device)
+    }
+
+    /// The name of its file system, where that is one on which no project's files lie: one that the system makes up, or
+    /// one that a network serves.
+    pub fn file_system(&self) -> Option<&'static str> {
+        super::file_system::unusual(&self.dir)
     }
 
     /// Whether a directory has this name.

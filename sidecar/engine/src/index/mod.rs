@@ -12,7 +12,7 @@ mod look;
 mod skips;
 mod texts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub use self::look::{Look, look};
@@ -170,6 +170,23 @@ fn stop<T, H: Host>(store: &mut Store, settings: &Settings, host: &mut H) -> Res
     Err(Error::Cancelled.into())
 }
 
+/// Fails when changed paths bring an index beyond the limit: a data set that is unpacked into a project is no edit.
+fn check_growth<R>(
+    store: &Store,
+    tree: &Tree,
+    rules: &WalkRules,
+    known: &BTreeMap<String, R>,
+    walk: &walk::Walk,
+) -> Result<()> {
+    let Some(limit) = rules.limit else { return Ok(()) };
+    let new = walk.files.iter().filter(|file| !known.contains_key(&file.rel)).count() as u64;
+    let files = store.snapshot().stats().files + new;
+    if new == 0 || files <= limit.files {
+        return Ok(());
+    }
+    Err(Error::TreeTooLarge { path: tree.path().to_path_buf(), files, bytes: walk.bytes, busiest: String::new() })
+}
+
 /// Brings the text of the whole tree, or of the changed paths, up to date; returns the files that were put.
 fn sync_text<H: Host>(
     store: &mut Store,
@@ -186,6 +203,9 @@ fn sync_text<H: Host>(
             (store.files_within(paths)?, walk::walk_paths(tree, &settings.rules, paths, &|| host.cancelled())?)
         }
     };
+    if changed.is_some() {
+        check_growth(store, tree, &settings.rules, &known, &walk)?;
+    }
     host.walked(&walk.folders);
     let mut skips = Skips::begin(store, changed)?;
     walk.skipped.into_iter().for_each(|skipped| skips.add(store, skipped.rel, SkippedRecord::of(skipped.reason)));

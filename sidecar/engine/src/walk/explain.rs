@@ -191,6 +191,8 @@ impl Because {
 /// The reason for a folder that cannot be listed. Errors as the walk's, for the root.
 fn why_not_listed(tree: &Tree, folder: &Folder, error: NotListed) -> Result<SkipReason> {
     match error {
+        NotListed::FileSystem => Ok(SkipReason::FileSystem),
+        NotListed::TooLarge => Ok(SkipReason::TooManyRules), // only a limit asks for it, and `explain` has none
         NotListed::Cancelled => Err(Error::Cancelled),
         NotListed::Rules(path, reason) if folder.rel.is_empty() => {
             Err(unreadable_rules(&tree.path().join(path), reason))

@@ -72,6 +72,8 @@ pub enum SkipReason {
     Unreadable,
     /// It was removed between listing and reading.
     Vanished,
+    /// A folder on another file system, which the system makes up or a network serves.
+    FileSystem,
 }
 
 /// A file that was seen and left out.
@@ -98,6 +100,17 @@ pub struct WalkRules {
     pub exclude: Vec<String>,
     /// The user's git configuration.
     pub git: GitSettings,
+    /// The largest tree that is walked; `None` for any.
+    pub limit: Option<TreeLimit>,
+}
+
+/// How large a tree may be. A larger one ends the walk with [`Error::TreeTooLarge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeLimit {
+    /// Files that may be source.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What a walk found. A file that a rule of the project leaves out is in neither list.
@@ -105,6 +118,8 @@ pub struct WalkRules {
 pub struct Walk {
     /// Sorted by `rel`.
     pub files: Vec<SourceFile>,
+    /// Bytes of all files.
+    pub bytes: u64,
     /// Sorted by `rel`.
     pub skipped: Vec<Skipped>,
     /// Folders that were listed, sorted; the root is the empty string. When only some paths were walked, those at and
@@ -161,6 +176,7 @@ names! {
     SkipReason::Secret => "secret",
     SkipReason::Unreadable => "unreadable",
     SkipReason::Vanished => "vanished",
+    SkipReason::FileSystem => "file_system",
 }
 
 impl SkipReason {
@@ -178,6 +194,7 @@ impl Default for WalkRules {
             include: Vec::new(),
             exclude: Vec::new(),
             git: GitSettings::default(),
+            limit: None,
         }
     }
 }
@@ -224,6 +241,21 @@ pub fn rule_folders(root: &Path) -> Vec<PathBuf> {
     above.into_iter().chain(info).collect()
 }
 
+/// The error for a tree beyond the limit, with the folder of the root that has most of what was found.
+fn too_large(tree: &Tree, found: &Walk) -> Error {
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for file in &found.files {
+        *counts.entry(file.rel.split_once('/').map_or("", |(top, _)| top)).or_default() += 1;
+    }
+    let busiest = counts.into_iter().max_by_key(|(_, n)| *n).map_or("", |(top, _)| top).to_owned();
+    Error::TreeTooLarge {
+        path: tree.path().to_path_buf(),
+        files: found.files.len() as u64,
+        bytes: found.bytes,
+        busiest: if busiest.is_empty() { busiest } else { busiest + "/" },
+    }
+}
+
 fn walk_part(
     tree: &Tree,
     rules: &WalkRules,
@@ -236,6 +268,10 @@ fn walk_part(
     while let Some(folder) = folders.pop() {
         match walker.visit(&folder, &mut folders, &mut found, cancelled) {
             Err(NotListed::Cancelled) => return Err(Error::Cancelled),
+            Err(NotListed::TooLarge) => return Err(too_large(tree, &found)),
+            Err(NotListed::FileSystem) => {
+                found.skipped.push(Skipped { rel: folder.rel, reason: SkipReason::FileSystem })
+            }
             Err(NotListed::Failed(source)) if folder.rel.is_empty() => {
                 return Err(Error::io("list", tree.path(), source));
             }

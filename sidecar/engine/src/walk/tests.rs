@@ -407,3 +407,37 @@ fn one_path_is_explained_by_the_rule_that_decides() {
     }
     assert!(explain(&tree, &rules, Path::new("../x")).is_err());
 }
+
+#[test]
+fn a_tree_beyond_the_limit_ends_the_walk() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("data")).unwrap();
+    for i in 0..5 {
+        fs::write(temp.path().join(format!("data/{i}.rs")), "12345678").unwrap();
+    }
+    fs::write(temp.path().join("a.rs"), "x").unwrap();
+    let tree = Tree::open(temp.path()).unwrap();
+    let walked = |files, bytes| {
+        let rules = WalkRules { limit: Some(TreeLimit { files, bytes }), ..WalkRules::default() };
+        walk(&tree, &rules, &|| false)
+    };
+    assert_eq!(walked(6, 41).unwrap().files.len(), 6);
+    for (files, bytes) in [(5, 41), (6, 40)] {
+        let Err(Error::TreeTooLarge { .. }) = walked(files, bytes) else { panic!("{files} {bytes}") };
+    }
+    let Err(Error::TreeTooLarge { busiest, .. }) = walked(3, 41) else { panic!("three") };
+    assert_eq!(busiest, "data/");
+}
+
+/// `/proc` was walked.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_system_makes_up_is_not_entered() {
+    let tree = Tree::open(Path::new("/")).unwrap();
+    let exclude = ["/*", "!/proc", "/proc/*"].map(str::to_owned).to_vec();
+    let found = walk(&tree, &WalkRules { exclude, ..WalkRules::default() }, &|| false).unwrap();
+    let proc = found.skipped.iter().find(|skipped| skipped.rel == "proc");
+    assert_eq!(proc.map(|skipped| skipped.reason), Some(SkipReason::FileSystem));
+    // Named as the root, it is what the user wants to see.
+    assert_eq!(Tree::open(Path::new("/proc/self")).unwrap().file_system(), Some("proc"));
+}

@@ -51,6 +51,8 @@ pub(super) struct Folder {
     repository: Option<Arc<Repository>>,
     /// Why nothing in it belongs to the project but what is tracked.
     closed: Option<Arc<Closed>>,
+    /// The file system of the folder above it; `None` for the root.
+    above_device: Option<u64>,
     /// It holds secrets, and the project's globs ask for some.
     is_secret: bool,
 }
@@ -71,11 +73,16 @@ pub(super) struct Listed {
     pub rules: Arc<Rules>,
     repository: Option<Arc<Repository>>,
     closed: Option<Arc<Closed>>,
+    device: Option<u64>,
 }
 
 /// Why a folder was not listed.
 pub(super) enum NotListed {
     Cancelled,
+    /// The tree is beyond [`WalkRules::limit`].
+    TooLarge,
+    /// It is on a file system that is not entered.
+    FileSystem,
     Failed(io::Error),
     /// This file of rules cannot be read.
     Rules(PathBuf, SkipReason),
@@ -158,6 +165,7 @@ impl Folder {
             above: listed.rules.clone(),
             repository: listed.repository.clone(),
             closed: wanted.tracked_though,
+            above_device: listed.device,
             is_secret,
         }
     }
@@ -165,7 +173,7 @@ impl Folder {
     /// The folder as if it were there and empty.
     pub fn unlisted(&self) -> Listed {
         let (rules, repository, closed) = (self.above.clone(), self.repository.clone(), self.closed.clone());
-        Listed { entries: Vec::new(), rules, repository, closed }
+        Listed { entries: Vec::new(), rules, repository, closed, device: None }
     }
 }
 
@@ -201,7 +209,16 @@ impl<'a> Walker<'a> {
             repositories: RefCell::new(repository.iter().cloned().collect()),
         };
         let path = PathBuf::new();
-        let root = Folder { path, rel: String::new(), raw: None, above, repository, closed: None, is_secret: false };
+        let root = Folder {
+            path,
+            rel: String::new(),
+            raw: None,
+            above,
+            repository,
+            closed: None,
+            above_device: None,
+            is_secret: false,
+        };
         Ok((walker, root))
     }
 
@@ -258,7 +275,13 @@ impl<'a> Walker<'a> {
                 folders.push(folder.below(name, &listed, wanted));
             } else {
                 match self.candidate(&name, &entry) {
-                    Ok((size, mtime_ns)) => found.files.push(SourceFile { rel: name.rel, size, mtime_ns }),
+                    Ok((size, mtime_ns)) => {
+                        found.bytes += size;
+                        found.files.push(SourceFile { rel: name.rel, size, mtime_ns });
+                        if self.is_beyond_limit(found) {
+                            return Err(NotListed::TooLarge);
+                        }
+                    }
                     Err(reason) => found.skipped.push(Skipped { rel: name.rel, reason }),
                 }
             }
@@ -266,9 +289,17 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
+    fn is_beyond_limit(&self, found: &Walk) -> bool {
+        self.rules.limit.is_some_and(|limit| found.files.len() as u64 > limit.files || found.bytes > limit.bytes)
+    }
+
     /// The names in a folder, and the rules that hold in it.
     pub fn list(&self, folder: &Folder, cancelled: &dyn Fn() -> bool) -> std::result::Result<Listed, NotListed> {
         let listing: Listing = self.tree.list(&folder.path).map_err(NotListed::Failed)?;
+        let device = listing.device();
+        if folder.above_device.is_some_and(|above| above != device) && listing.file_system().is_some() {
+            return Err(NotListed::FileSystem);
+        }
         let mut entries = Vec::new();
         for entry in listing.entries().map_err(NotListed::Failed)? {
             if cancelled() {
@@ -276,6 +307,10 @@ impl<'a> Walker<'a> {
             }
             let entry = entry.map_err(NotListed::Failed)?;
             entries.push((entry.name(), entry));
+            // One folder of millions of names must not be held in memory before they are counted.
+            if self.rules.limit.is_some_and(|limit| entries.len() as u64 / 8 > limit.files) {
+                return Err(NotListed::TooLarge);
+            }
         }
         let dotted: Vec<&OsStr> = entries
             .iter()
@@ -288,7 +323,8 @@ impl<'a> Walker<'a> {
         let rules = Rules::of_folder(&folder.above, &self.rules.git, path, &listing, &has, top.as_deref());
         let rules = rules.map_err(|(path, reason)| NotListed::Rules(path, reason))?;
         let closed = folder.closed.clone().filter(|_| top.is_none());
-        Ok(Listed { entries, rules, repository: top.or_else(|| folder.repository.clone()), closed })
+        let repository = top.or_else(|| folder.repository.clone());
+        Ok(Listed { entries, rules, repository, closed, device: Some(device) })
     }
 
     /// The repository whose top is this folder, which has a `.git`.

@@ -122,6 +122,8 @@ codes! {
     UnsafePath = "UNSAFE_PATH",
     /// The index was not made by this user on this machine; the next index run builds it anew.
     IndexForeign = "INDEX_FOREIGN",
+    /// The directory is a home directory, a root or a very large tree: it is indexed only with `force`.
+    NeedsForce = "NEEDS_FORCE",
 }
 
 impl std::fmt::Display for Code {

@@ -45,7 +45,7 @@ pub struct SkippedFile {
     /// Path relative to the project, `/` between parts.
     pub path: String,
     /// One of "too_large", "binary", "generated", "unknown_encoding", "non_utf8_path", "symlink", "not_a_file",
-    /// "too_many_rules", "hidden", "secret", "worktree", "path_too_long", "unreadable", "vanished".
+    /// "too_many_rules", "hidden", "secret", "worktree", "path_too_long", "unreadable", "vanished", "file_system".
     pub reason: String,
 }
 

@@ -46,10 +46,13 @@ pub enum Request {
     /// Brings the project's index up to date; sends progress. Answer: [`Response::Indexed`]. Since protocol 1.
     ///
     /// Faults: [`Code::NoProject`], [`Code::IndexBusy`], [`Code::IndexLocked`], [`Code::IndexFormat`],
-    /// [`Code::ConfigInvalid`], [`Code::DiskFull`], [`Code::Io`], [`Code::UnsafePath`] and the model's.
+    /// [`Code::ConfigInvalid`], [`Code::DiskFull`], [`Code::Io`], [`Code::UnsafePath`], [`Code::NeedsForce`] and the
+    /// model's.
     Index {
         /// Builds the index from nothing. Stored embeddings are used again.
         rebuild: bool,
+        /// Indexes a home directory, a root or a very large tree, too; otherwise [`Code::NeedsForce`].
+        force: bool,
     },
     /// Searches the project. Answer: [`Response::Found`]. Since protocol 1.
     ///

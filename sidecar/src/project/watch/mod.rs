@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use offheap_engine::disk::Tree;
 use offheap_engine::walk::rule_folders;
+use offheap_protocol::border::too_wide;
 use offheap_protocol::message::WatchStatus;
 
 use crate::UNPOISONED;
@@ -385,8 +386,8 @@ pub enum RunOutcome {
     Failed(String),
 }
 
-/// Whether the user and the project's configuration allow watching. A configuration that cannot be read allows nothing;
+/// Whether the user and the project's configuration allow watching, and the root is no home directory and no file system's. A configuration that cannot be read allows nothing;
 /// index runs report what is wrong with it.
 pub fn wants_watch(root: &Path) -> bool {
-    config::may_watch() && Config::read(root).is_ok_and(|config| config.index.watch)
+    config::may_watch() && too_wide(root).is_none() && Config::read(root).is_ok_and(|config| config.index.watch)
 }
