@@ -83,7 +83,7 @@ describe('a watched project', () => {
     assert.deepEqual(await defines(client, 'bravo', { fresh }), ['gen/b.js']);
     // Ignored files change nothing.
     const { generation } = await client.search('x', { fresh });
-    write(dir, { 'node_modules/p/index.js': code('papa'), 'gen/d.py': 'x = 1\n', '.hidden.js': code('hotel') });
+    write(dir, { 'node_modules/p/index.js': code('papa'), 'gen/d.py': 'x = 1\n' });
     const after = await client.search('papa', { fresh });
     assert.deepEqual([after.generation, after.coverage.fresh], [generation, true]);
   });

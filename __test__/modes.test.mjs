@@ -31,7 +31,7 @@ describe('mode regex', () => {
       'dos.txt:2:1-8', 'lib/tool.py:1:5-12', 'lib/tool.py:2:22-29', 'src/http/client.rs:4:12-19', 'src/http/client.rs:5:12-19', 'src/map.ts:4:17-24',
     ]);
     assert.deepEqual([result.mode, result.truncated, result.generation, result.degraded], ['regex', false, 0, undefined]);
-    assert.deepEqual(result.coverage, { files: 4, chunks: 0, vectors: 0, textOnly: 0, skippedTotal: 1, skippedByReason: [{ reason: 'binary', files: 1 }], fresh: true });
+    assert.deepEqual(result.coverage, { files: 5, chunks: 0, vectors: 0, textOnly: 0, skippedTotal: 1, skippedByReason: [{ reason: 'binary', files: 1 }], fresh: true });
     const status = await client.status();
     assert.deepEqual([status.model, status.index], [undefined, undefined]);
   });

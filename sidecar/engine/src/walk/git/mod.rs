@@ -111,8 +111,10 @@ impl Repository {
             None => git_dir.clone(),
         };
         let has = |folder: &Path, name: &str| std::fs::metadata(folder.join(name)).is_ok_and(|found| found.is_dir());
-        if std::fs::symlink_metadata(git_dir.join("HEAD")).is_err() || !has(&common, "objects") || !has(&common, "refs")
-        {
+        let has_head = std::fs::symlink_metadata(git_dir.join("HEAD")).is_ok();
+        // What has rules of its own counts with less than git asks for: they may be about something private.
+        let has_rules = std::fs::symlink_metadata(common.join("info/exclude")).is_ok();
+        if !has_rules && !(has_head && has(&common, "objects") && has(&common, "refs")) {
             return None;
         }
         let config = Config::read(settings, &git_dir, &common);
