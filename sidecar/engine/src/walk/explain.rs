@@ -153,10 +153,11 @@ pub fn explain(tree: &Tree, rules: &WalkRules, rel: &Path) -> Result<PathDecisio
     }
     if decision.at != decision.rel {
         decision.kind = None;
-    } else if decision.is_wanted() && decision.kind == Some(PathKind::Folder) {
-        if let Err(not_listed) = walker.list(&folder, &|| false) {
-            decision.because = Because::Skipped(why_not_listed(tree, &folder, not_listed)?);
-        }
+    } else if decision.is_wanted()
+        && decision.kind == Some(PathKind::Folder)
+        && let Err(not_listed) = walker.list(&folder, &|| false)
+    {
+        decision.because = Because::Skipped(why_not_listed(tree, &folder, not_listed)?);
     }
     Ok(decision)
 }

@@ -13,11 +13,13 @@ mod git;
 pub(crate) mod globs;
 mod long;
 mod names;
+mod paths;
 mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
 mod walker;
+mod wildcard;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -86,7 +86,7 @@ fn what_is_not_source_says_why() {
         ("strange.txt", &[0xe4; 3_000]),
         ("utf16.txt", b"f\0n\0 \0m\0a\0i\0n\0\n\0"),
     ];
-    let rules = WalkRules { max_file_bytes: 10_000, ..WalkRules::default() };
+    let rules = WalkRules { max_file_bytes: 10_000, max_text_bytes: 0, ..WalkRules::default() };
     let expected = "Cargo.lock: generated\napp.min.js\nbom.rs\ncode.bin: read binary\nlatin1.txt\nlimit.txt\nlogo.PNG\n\
         long.txt: too_large\nmenu.bundle.js\nnul.rs\npage.pt\npicture.rs: read binary\nstations.dat\n\
         strange.txt: read unknown_encoding\nutf16.txt";

@@ -180,12 +180,15 @@ fn compare(seed: u64) {
             if depth == 0 || chance.below(4) == 0 {
                 std::fs::write(at.join(".gitignore"), chance.rules()).unwrap();
             }
-            for _ in 0..3 + chance.below(3) {
+            for _ in 0..2 + chance.below(3) {
                 let name = chance.one(NAMES);
                 // Some file systems refuse some names.
                 if std::fs::write(at.join(path_of(name)), b"").is_ok() && chance.below(12) == 0 {
                     tracked.extend([&folder[..], b"/", name, b"\0"].concat());
                 }
+            }
+            if chance.below(2) == 0 {
+                break;
             }
             folder.push(b'/');
             folder.extend_from_slice(chance.one(FOLDERS));

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::rules::{matches_path, raw_absolute};
+use super::super::paths::raw_absolute;
+use super::super::wildcard::matches_path;
 use super::GitSettings;
 use crate::disk::read_outside;
 

@@ -41,7 +41,7 @@ impl Tracked {
             let hex: String = link.base.iter().map(|byte| format!("{byte:02x}")).collect();
             base = read_outside(&git_dir.join(format!("sharedindex.{hex}")), MAX_INDEX_BYTES).map_err(|_| Damaged)?;
             let shared = parse(&base, hash_bytes)?;
-            let deleted = bits(&link.deleted, shared.names.len())?;
+            let deleted = bits(link.deleted, shared.names.len())?;
             let kept = shared.names.into_iter().enumerate().filter(|(n, _)| !deleted.get(*n).copied().unwrap_or(false));
             names.extend(kept.map(|(_, name)| name));
         }

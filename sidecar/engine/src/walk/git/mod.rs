@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use self::config::Config;
 use self::index::Tracked;
 use super::SkipReason;
-use super::rules::{self, MAX_RULE_BYTES};
+use super::paths::path_of;
 use crate::disk::read_outside;
 
 /// Longest `.git` file, and longest file in which git notes a path.
@@ -77,6 +77,9 @@ fn lower(key: &str) -> String {
     format!("{}{}{}", key[..first].to_ascii_lowercase(), &key[first..last], key[last..].to_ascii_lowercase())
 }
 
+/// Place and content of a file of rules.
+pub type Excludes = (PathBuf, Vec<u8>);
+
 /// A repository, seen from the root of a walk.
 pub struct Repository {
     /// The folder with the `.git`.
@@ -114,7 +117,7 @@ impl Repository {
         let has_head = std::fs::symlink_metadata(git_dir.join("HEAD")).is_ok();
         // What has rules of its own counts with less than git asks for: they may be about something private.
         let has_rules = std::fs::symlink_metadata(common.join("info/exclude")).is_ok();
-        if !has_rules && !(has_head && has(&common, "objects") && has(&common, "refs")) {
+        if !(has_rules || has_head && has(&common, "objects") && has(&common, "refs")) {
             return None;
         }
         let config = Config::read(settings, &git_dir, &common);
@@ -138,10 +141,10 @@ impl Repository {
     /// The rules that hold in all of it besides those of ignore files, strongest first: place and content of `info/exclude`
     /// and of the user's file. Either may be missing.
     ///
-    /// Errors: a file that is longer than rules may be, or an `info/exclude` that is no file; nothing is known of what it
+    /// Errors: a file of more than `limit` bytes, or an `info/exclude` that is no file; nothing is known of what it
     /// would leave out.
-    pub fn excludes(&self, settings: &GitSettings) -> Result<[Option<(PathBuf, Vec<u8>)>; 2], (PathBuf, SkipReason)> {
-        let read = |path: PathBuf, is_own: bool| match read_outside(&path, MAX_RULE_BYTES as u64) {
+    pub fn excludes(&self, settings: &GitSettings, limit: u64) -> Result<[Option<Excludes>; 2], (PathBuf, SkipReason)> {
+        let read = |path: PathBuf, is_own: bool| match read_outside(&path, limit) {
             Ok(bytes) => Ok(Some((path, bytes))),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err((path, SkipReason::TooManyRules)),
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported && is_own && !path.is_dir() => {
@@ -212,7 +215,7 @@ fn git_dir(top: &Path) -> Option<PathBuf> {
         path
     } else {
         let bytes = read_outside(&path, MAX_LINK_BYTES).ok()?;
-        top.join(rules::path_of(bytes.strip_prefix(b"gitdir:")?.trim_ascii())?)
+        top.join(path_of(bytes.strip_prefix(b"gitdir:")?.trim_ascii())?)
     };
     std::fs::canonicalize(found).ok()
 }
@@ -220,5 +223,5 @@ fn git_dir(top: &Path) -> Option<PathBuf> {
 /// The path that a file of git holds, relative to `from`.
 fn noted_path(file: &Path, from: &Path) -> Option<PathBuf> {
     let bytes = read_outside(file, MAX_LINK_BYTES).ok()?;
-    Some(from.join(rules::path_of(bytes.trim_ascii_end())?))
+    Some(from.join(path_of(bytes.trim_ascii_end())?))
 }

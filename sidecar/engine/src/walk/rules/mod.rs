@@ -8,16 +8,15 @@
 //! file of 66 KB.
 
 mod pattern;
-mod wildcard;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::pattern::{Pattern, Subject};
-use self::wildcard::{Mode, Wildcard};
 use super::SkipReason;
 use super::git::{GitSettings, Repository};
+use super::paths::raw;
 use crate::disk::{Listing, Tree, is_link};
 
 /// Most bytes of all ignore files that apply to one folder.
@@ -225,7 +224,7 @@ impl Rules {
     /// The same with those of a repository as a whole.
     fn with_excludes(mut self, settings: &GitSettings, of_top: Option<&Repository>) -> Result<Rules, Unreadable> {
         let Some(repository) = of_top else { return Ok(self) };
-        for (kind, excludes) in (OF_FOLDERS.len()..).zip(repository.excludes(settings)?) {
+        for (kind, excludes) in (OF_FOLDERS.len()..).zip(repository.excludes(settings, MAX_RULE_BYTES as u64)?) {
             if let Some((place, bytes)) = excludes {
                 self.add(kind, place, &bytes)?;
             }
@@ -277,33 +276,6 @@ impl Rules {
             git: said[OF_GIT..].iter().find_map(|said| *said),
         }
     }
-}
-
-/// The bytes of a path, separated by `/` on every system.
-pub fn raw(path: &Path) -> Vec<u8> {
-    let parts: Vec<&[u8]> = path.iter().map(|part| part.as_encoded_bytes()).collect();
-    parts.join(&b'/')
-}
-
-/// The bytes of an absolute path, separated by `/`.
-pub fn raw_absolute(path: &Path) -> Vec<u8> {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    bytes.iter().map(|byte| if std::path::is_separator(char::from(*byte)) { b'/' } else { *byte }).collect()
-}
-
-/// The path that git wrote as these bytes; `None` where the system has no such paths.
-pub fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    #[cfg(unix)]
-    let path = Some(std::os::unix::ffi::OsStrExt::from_bytes(bytes)).map(|text: &std::ffi::OsStr| PathBuf::from(text));
-    #[cfg(not(unix))]
-    let path = std::str::from_utf8(bytes).ok().map(PathBuf::from);
-    path.filter(|path| !path.as_os_str().is_empty())
-}
-
-/// Whether a pattern with wildcards matches a whole path.
-pub fn matches_path(pattern: &[u8], path: &[u8], fold: bool) -> bool {
-    let mut steps = MAX_STEPS;
-    Wildcard::new(pattern, true).matches(path, Mode { fold, path: true }, &mut steps) && steps > 0
 }
 
 /// Whether a folder is the top of a repository. A link named `.git` counts and is not followed.

@@ -1,6 +1,6 @@
 //! One rule of an ignore file, as git reads and matches it.
 
-use super::wildcard::{Mode, Wildcard};
+use super::super::wildcard::{Mode, Wildcard};
 
 /// A rule and its place in its file.
 #[derive(Clone, Debug)]

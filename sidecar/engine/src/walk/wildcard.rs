@@ -52,6 +52,15 @@ enum Member {
     Named(fn(u8) -> bool),
 }
 
+/// Most steps of [`matches_path`].
+const MAX_STEPS: u32 = 1_000_000;
+
+/// Whether a pattern matches a whole path; what takes too long does not.
+pub fn matches_path(pattern: &[u8], path: &[u8], fold: bool) -> bool {
+    let mut steps = MAX_STEPS;
+    Wildcard::new(pattern, true).matches(path, Mode { fold, path: true }, &mut steps) && steps > 0
+}
+
 impl Wildcard {
     /// Cuts a pattern into parts, for paths or for single names.
     pub fn new(pattern: &[u8], path: bool) -> Wildcard {
