@@ -29,6 +29,9 @@ pub struct Config {
     pub version: String,
     /// The bundled model's name, a `.gguf` file inside the project, or `hf:owner/repo/file.gguf[@revision]`.
     pub model: String,
+    /// Where the index is: `project` is `.offheap/data`, or the user's cache where the project cannot be written; `cache` is always the
+    /// user's cache.
+    pub data_dir: DataDir,
     /// The life of the daemon.
     pub daemon: DaemonConfig,
     /// What is indexed.
@@ -83,6 +86,15 @@ pub struct IndexConfig {
     pub watch: bool,
 }
 
+/// Where a project's index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum DataDir {
+    Project,
+    Cache,
+}
+
 /// How searches are made that do not say it themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -119,6 +131,7 @@ impl Default for Config {
             schema: None,
             version: CONFIG_VERSION.to_owned(),
             model: DEFAULT_MODEL.to_owned(),
+            data_dir: DataDir::Project,
             daemon: DaemonConfig::default(),
             index: IndexConfig::default(),
             search: SearchConfig::default(),

@@ -201,7 +201,10 @@ fn run(owner: Owner) -> ExitCode {
         tokio::spawn(idle::watch_idleness(daemon.clone(), true));
         tokio::spawn(leave_on(signals, daemon.clone()));
         let dir = endpoint.dir().to_path_buf();
-        tokio::task::spawn_blocking(move || sweep::sweep(&dir));
+        tokio::task::spawn_blocking(move || {
+            sweep::sweep(&dir);
+            config::sweep();
+        });
         accept_until_leaving(&daemon, &endpoint, &mut accept, &lock).await;
         leave(&daemon, &endpoint, &accept, &lock).await;
     });

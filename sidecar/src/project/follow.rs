@@ -113,7 +113,9 @@ impl Follower {
     fn open(&mut self, mut watcher: RecommendedWatcher) -> notify::Result<()> {
         let root = self.project.root();
         if cfg!(target_os = "linux") {
-            watcher.watch(&root.join(PROJECT_DIR), RecursiveMode::NonRecursive)?;
+            if root.join(PROJECT_DIR).is_dir() {
+                watcher.watch(&root.join(PROJECT_DIR), RecursiveMode::NonRecursive)?;
+            }
             if std::fs::symlink_metadata(root.join(".git")).is_ok_and(|git| git.is_dir()) {
                 watcher.watch(&root.join(".git"), RecursiveMode::NonRecursive)?;
             }

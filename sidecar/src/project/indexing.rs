@@ -78,7 +78,7 @@ impl Project {
         config::init_in(&tree)?;
         let _wanted = self.runs.want_store();
         let mut slot = self.lock_store();
-        let place = self.place()?;
+        let place = config::place_to_write(&tree)?;
         self.drop_lost_store(&mut slot, &place);
         let mut once = || self.index_once(&mut slot, &place, &config.index, request);
         let mut outcome = once();

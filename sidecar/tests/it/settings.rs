@@ -36,3 +36,46 @@ fn a_mistake_in_the_configuration_names_the_key_that_was_meant() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+fn cached(world: &World) -> std::path::PathBuf {
+    world.home().join(".cache/offheap/indexes")
+}
+
+#[test]
+fn an_index_may_be_in_the_cache() {
+    let world = world(r#"{"data_dir":"cache"}"#);
+    assert!(!world.data().exists() && cached(&world).is_dir());
+    assert_eq!(world.json(&["search", "--json", "alpha_two", "--mode", "symbol"])["hits"][0]["path"], "two.py");
+    assert_eq!(world.run(&["restart"]).code, Some(0));
+    assert_eq!(world.json(&["search", "--json", "alpha_two", "--mode", "symbol"])["hits"][0]["path"], "two.py");
+    let checks = world.json(&["doctor", "--json"])["checks"].to_string();
+    assert!(checks.contains("indexes"), "{checks}");
+    // A repository names no place of its own.
+    world.write(".offheap/config.json", r#"{"data_dir":"/elsewhere"}"#);
+    world.fault(&["search", "alpha"], 1, "CONFIG_INVALID");
+}
+
+/// Root's `.offheap` in a user's project could be neither used nor removed by that user; and a read-only tree had no index at all.
+#[test]
+fn a_tree_that_cannot_be_written_has_its_index_in_the_cache() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use crate::support::is_root;
+
+    let world = World::new();
+    world.write("a.py", "def alpha():\n    return 1\n");
+    if is_root() {
+        chown(world.project(), Some(12345), None).expect("root may");
+    } else {
+        std::fs::set_permissions(world.project(), PermissionsExt::from_mode(0o555)).expect("ours");
+    }
+    let project = world.project().to_str().expect("UTF-8");
+    assert_eq!(world.json(&["index", "--json", "--project", project])["files"], 1);
+    let found = world.json(&["search", "--json", "alpha", "--mode", "text", "--project", project]);
+    assert_eq!(found["hits"][0]["path"], "a.py", "{found}");
+    let names: Vec<_> = std::fs::read_dir(world.project()).expect("listed").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(names, ["a.py"], "nothing is made in it");
+    assert_eq!(std::fs::read_dir(cached(&world)).expect("listed").count(), 2);
+    assert_eq!(world.json(&["index", "--json", "--project", project])["filesChanged"], 0);
+    std::fs::set_permissions(world.project(), PermissionsExt::from_mode(0o755)).expect("ours");
+}

@@ -133,6 +133,11 @@ impl Place {
         Ok(self.open()?.is_some_and(|folder| !super::files::is_empty(&folder)))
     }
 
+    /// Whether the index there was made by this user on this machine.
+    pub fn is_ours(&self) -> bool {
+        self.open().ok().flatten().is_some_and(|folder| self.check_seal(&folder).is_ok())
+    }
+
     /// The key that commits are signed with; `None` where any index is trusted.
     pub(super) fn secret(&self) -> Option<[u8; 32]> {
         self.secret

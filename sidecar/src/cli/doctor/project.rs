@@ -40,6 +40,10 @@ pub fn index(root: &Path) -> Vec<Check> {
         Ok(false) => return vec![ok("index", "none yet: `offheap index` creates it")],
         Err(fault) => return vec![problem("index", &fault)],
     }
+    let elsewhere = match place.path() {
+        path if path.starts_with(root) => String::new(),
+        path => format!(", in `{}`", path.display()),
+    };
     let mut found = Vec::new();
     // Some damage makes the libraries panic. Their messages are of no use to the user.
     let hook = std::panic::take_hook();
@@ -57,8 +61,8 @@ pub fn index(root: &Path) -> Vec<Check> {
         Ok(snapshot) => {
             let stats = snapshot.stats();
             let text = format!(
-                "{} files, {} chunks, {} vectors, generation {}",
-                stats.files, stats.chunks, stats.vectors, snapshot.generation
+                "{} files, {} chunks, {} vectors, generation {}{}",
+                stats.files, stats.chunks, stats.vectors, snapshot.generation, elsewhere
             );
             match stats.vectors + stats.text_only < stats.chunks {
                 true => warning("index", format!("{text}: some chunks have no vector"), "run `offheap index`"),

@@ -356,7 +356,7 @@ impl Watch {
     /// Makes a file whose event tells that all earlier events have come. Says whether that succeeded.
     fn make_cookie(&self, name: &str) -> bool {
         let tree = self.tree.as_ref().map_or_else(|| Tree::open(&self.root), |tree| Ok(tree.clone()));
-        let Ok(folder) = tree.and_then(|tree| config::project_folder(&tree)) else { return false };
+        let Ok(Some(folder)) = tree.and_then(|tree| config::project_folder(&tree)) else { return false };
         let _ = folder.remove(name); // left by a daemon that died
         let made = folder.create_new(name).is_ok();
         let _ = folder.remove(name);
