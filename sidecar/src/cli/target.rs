@@ -7,6 +7,7 @@ use offheap_protocol::endpoint::canonical;
 use offheap_protocol::{Endpoint, Fault};
 
 use crate::args::Common;
+use crate::config;
 
 /// The root of the project that `index` works for, as [`root_of`] finds it. It becomes a project if it is none.
 pub fn project(common: &Common) -> Result<PathBuf, Fault> {
@@ -19,7 +20,8 @@ pub fn project(common: &Common) -> Result<PathBuf, Fault> {
 pub fn endpoint(common: &Common) -> Result<Endpoint, Fault> {
     let dir = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     match (root_of(&dir)?, &common.project) {
-        (Root::Unmarked(_), None) => Endpoint::new(None),
+        // A project that cannot be written has no mark, but may have an index in the cache.
+        (Root::Unmarked(root), None) if !config::place(&root).has_index().unwrap_or(false) => Endpoint::new(None),
         (Root::Marked(root) | Root::Unmarked(root), _) => Endpoint::new(Some(root)),
     }
 }

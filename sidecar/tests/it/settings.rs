@@ -71,6 +71,11 @@ fn a_tree_that_cannot_be_written_has_its_index_in_the_cache() {
     }
     let project = world.project().to_str().expect("UTF-8");
     assert_eq!(world.json(&["index", "--json", "--project", project])["files"], 1);
+    assert_eq!(
+        world.json(&["search", "--json", "alpha", "--mode", "text"])["hits"][0]["path"],
+        "a.py",
+        "by the working directory"
+    );
     let found = world.json(&["search", "--json", "alpha", "--mode", "text", "--project", project]);
     assert_eq!(found["hits"][0]["path"], "a.py", "{found}");
     let names: Vec<_> = std::fs::read_dir(world.project()).expect("listed").flatten().map(|e| e.file_name()).collect();
