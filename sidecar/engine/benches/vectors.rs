@@ -296,7 +296,7 @@ fn build(real: &Real, n: usize, folder: &Path) {
                 }
             })
             .collect();
-        let record = FileRecord { hash: [1; 32], size: 1, mtime_ns: 1, n_chunks: PER_FILE as u32 };
+        let record = FileRecord { hash: [1; 32], n_chunks: PER_FILE as u32, ..FileRecord::default() };
         store.put_file(&format!("src/f{file}.rs"), "rust", record, &chunks).expect("put");
     }
     store.commit().expect("committed");
@@ -346,7 +346,7 @@ fn open(real: &Real, folder: &Path) {
     }
     let store = Store::open(folder).expect("an index");
     let snapshot = store.snapshot();
-    let filter = Filter { globs: vec!["src/f1*.rs".into()], languages: vec![] };
+    let filter = Filter { globs: vec!["src/f1*.rs".into()], ..Filter::default() };
     for (name, filter) in [("all", Filter::default()), ("one file in nine", filter)] {
         for limit in [K, 100] {
             let truth = vec![Vec::new(); real.queries.len()];

@@ -12,8 +12,10 @@ mod file_system;
 mod folder;
 mod outside;
 pub(crate) mod pins;
+mod stat;
 mod tree;
 
 pub use folder::{Folder, Identity};
 pub use outside::read_outside;
+pub use stat::Stat;
 pub use tree::{Entry, Kind, Listing, Tree, is_below, is_link};

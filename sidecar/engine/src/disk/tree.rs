@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, FileType, OpenOptions};
 
-use super::Identity;
+use super::{Identity, Stat};
 use crate::{Error, Result};
 
 /// The system's answer to a link that it was told not to follow.
@@ -188,16 +188,9 @@ impl Entry {
         self.inner.file_name()
     }
 
-    /// Length in bytes, and modification time in nanoseconds since 1970 (0 where the system has none), of the name
-    /// itself, not of what a link leads to.
-    pub fn length_and_mtime(&self) -> io::Result<(u64, i64)> {
-        let metadata = self.inner.metadata()?;
-        let Ok(time) = metadata.modified() else { return Ok((metadata.len(), 0)) };
-        let mtime_ns = match time.into_std().duration_since(std::time::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-        };
-        Ok((metadata.len(), mtime_ns))
+    /// What the system says of the name itself, not of what a link leads to.
+    pub fn stat(&self) -> io::Result<Stat> {
+        Ok(Stat::of(&self.inner.metadata()?))
     }
 }
 

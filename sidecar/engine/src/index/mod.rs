@@ -13,7 +13,7 @@ mod skips;
 mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use self::look::{Look, look};
 
@@ -220,10 +220,10 @@ fn sync_text<H: Host>(
         }
         host.progress(Phase::Text, done as u64, total, &file.rel);
         let old = known.get(&file.rel);
-        // The system reported a change, so an equal size and time do not prove that the content is equal.
+        // The system reported a change, so that nothing but the content proves that it is equal.
         let reported = changed.is_some_and(|paths| paths.contains(&file.rel));
         if !reported
-            && old.is_some_and(|old| old.size == file.size && old.mtime_ns == file.mtime_ns)
+            && old.is_some_and(|old| old.stat == file.stat)
             && texts.is_as_before(file)
         {
             present.insert(file.rel.as_str());
@@ -232,9 +232,10 @@ fn sync_text<H: Host>(
         if !reported && skips.is_as_before(file) {
             continue;
         }
+        let read_at = SystemTime::now();
         match texts.put(store, file, old, &|| host.cancelled())? {
             Outcome::Skipped(reason) => {
-                skips.add(store, file.rel.clone(), SkippedRecord { reason, size: file.size, mtime_ns: file.mtime_ns });
+                skips.add(store, file.rel.clone(), SkippedRecord { reason, stat: file.stat.as_read_at(read_at) });
                 continue;
             }
             Outcome::Cancelled => return stop(store, settings, host),

@@ -40,7 +40,7 @@ impl Skips {
     pub fn is_as_before(&mut self, file: &SourceFile) -> bool {
         let Some(known) = self.known.get(&file.rel) else { return false };
         let by_content = matches!(known.reason, SkipReason::Binary | SkipReason::UnknownEncoding);
-        let is_same = by_content && known.size == file.size && known.mtime_ns == file.mtime_ns;
+        let is_same = by_content && known.stat == file.stat;
         if is_same {
             self.kept.insert(file.rel.clone());
             self.found.push(Skipped { rel: file.rel.clone(), reason: known.reason });

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::SystemTime;
 
 use super::{Settings, model_input};
 use crate::chunk::{self, Chunk, Language};
@@ -53,8 +54,8 @@ impl<'a> Texts<'a> {
         if is_notebook(&file.rel) && !self.long.contains_key(&file.rel) {
             return true; // the text of its cells is short, however long the file
         }
-        let is_long = self.settings.rules.is_long(file.size);
-        is_long == self.long.contains_key(&file.rel) && (!is_long || self.take_room(file.size))
+        let is_long = self.settings.rules.is_long(file.stat.size);
+        is_long == self.long.contains_key(&file.rel) && (!is_long || self.take_room(file.stat.size))
     }
 
     /// Brings one file up to date. `old` is what is known about it.
@@ -65,7 +66,8 @@ impl<'a> Texts<'a> {
         old: Option<&FileRecord>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome> {
-        let text = match self.settings.rules.is_long(file.size) {
+        let read_at = SystemTime::now();
+        let text = match self.settings.rules.is_long(file.stat.size) {
             false => walk::read_source(self.tree, &file.rel, &self.settings.rules),
             true => match long_notebook(self.tree, &file.rel, &self.settings.rules) {
                 Some(text) => Ok(text),
@@ -78,7 +80,7 @@ impl<'a> Texts<'a> {
         };
         let hash = walk::content_hash(text.as_bytes());
         let old = old.filter(|_| !self.long.contains_key(&file.rel));
-        match known(store, file, old, hash) {
+        match known(store, file, read_at, old, hash) {
             Known::Same => Ok(Outcome::Unchanged),
             Known::Other(record) => {
                 let n_kept = put_file(store, &file.rel, &text, record, &self.settings.limits)?;
@@ -94,7 +96,8 @@ impl<'a> Texts<'a> {
         old: Option<&FileRecord>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome> {
-        if self.room < file.size {
+        let read_at = SystemTime::now();
+        if self.room < file.stat.size {
             return Ok(Outcome::Skipped(SkipReason::TooLarge));
         }
         let source = match LongSource::open(self.tree, &file.rel, &self.settings.rules) {
@@ -110,7 +113,7 @@ impl<'a> Texts<'a> {
             Err(_) => return Ok(Outcome::Skipped(SkipReason::Unreadable)),
         };
         let old = old.filter(|_| self.long.contains_key(&file.rel));
-        let Known::Other(record) = known(store, file, old, hash) else { return Ok(Outcome::Unchanged) };
+        let Known::Other(record) = known(store, file, read_at, old, hash) else { return Ok(Outcome::Unchanged) };
         let language = Language::of(&file.rel);
         let mut end = Ok(true);
         store.put_text_only(&file.rel, language.name(), record, source.length(), &mut |add| {
@@ -189,8 +192,14 @@ enum Known {
     Other(FileRecord),
 }
 
-fn known(store: &mut Store, file: &SourceFile, old: Option<&FileRecord>, hash: walk::ContentHash) -> Known {
-    let mut record = FileRecord { hash, size: file.size, mtime_ns: file.mtime_ns, n_chunks: 0 };
+fn known(
+    store: &mut Store,
+    file: &SourceFile,
+    read_at: SystemTime,
+    old: Option<&FileRecord>,
+    hash: walk::ContentHash,
+) -> Known {
+    let mut record = FileRecord { hash, stat: file.stat.as_read_at(read_at), n_chunks: 0 };
     let Some(old) = old.filter(|old| old.hash == hash) else { return Known::Other(record) };
     record.n_chunks = old.n_chunks;
     if record != *old {

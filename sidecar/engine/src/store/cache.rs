@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::files::{CACHE, DAMAGED_CACHE};
 use super::format::CONTENT;
 use super::skipped::{self, SKIPPED, SkippedRecord};
-use crate::disk::Folder;
+use crate::disk::{Folder, Stat};
 use crate::vector::f16_values;
 use crate::{Error, Result};
 
@@ -42,21 +42,20 @@ const BATCH: usize = 4_096;
 const PAGE_CACHE_BYTES: usize = 4 << 20;
 
 /// What is known about a file, so that an unchanged one is not read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileRecord {
     /// Content hash.
     pub hash: [u8; 32],
-    /// Size in bytes; 0 together with `mtime_ns` 0 when the table was rebuilt, which never equals a real file's.
-    pub size: u64,
-    /// Modification time in nanoseconds since the epoch.
-    pub mtime_ns: i64,
+    /// What the system said of the file when it was read; [`Stat::UNKNOWN`] where that proves nothing, and when the
+    /// table was rebuilt.
+    pub stat: Stat,
     /// Chunks made of it.
     pub n_chunks: u32,
 }
 
 impl FileRecord {
     /// A file that is in the index and of which nothing else is known: it is read and cut again.
-    pub const UNKNOWN: FileRecord = FileRecord { hash: [0; 32], size: 0, mtime_ns: 0, n_chunks: 0 };
+    pub const UNKNOWN: FileRecord = FileRecord { hash: [0; 32], stat: Stat::UNKNOWN, n_chunks: 0 };
 }
 
 /// Changes of what is known about files. `None` removes one.
@@ -400,15 +399,16 @@ fn is_damage(e: &redb::Error) -> bool {
 }
 
 /// Bytes of a row of the file table: the record, then the version of the content that was made of the file.
-const RECORD_LEN: usize = 56;
+const RECORD_LEN: usize = 72;
 
 fn encode(record: &FileRecord) -> [u8; RECORD_LEN] {
     let mut bytes = [0; RECORD_LEN];
+    let (size_and_mtime, ctime_and_inode) = record.stat.encode();
     bytes[..32].copy_from_slice(&record.hash);
-    bytes[32..40].copy_from_slice(&record.size.to_le_bytes());
-    bytes[40..48].copy_from_slice(&record.mtime_ns.to_le_bytes());
-    bytes[48..52].copy_from_slice(&record.n_chunks.to_le_bytes());
-    bytes[52..].copy_from_slice(&CONTENT.to_le_bytes());
+    bytes[32..48].copy_from_slice(&size_and_mtime);
+    bytes[48..64].copy_from_slice(&ctime_and_inode);
+    bytes[64..68].copy_from_slice(&record.n_chunks.to_le_bytes());
+    bytes[68..].copy_from_slice(&CONTENT.to_le_bytes());
     bytes
 }
 
@@ -420,10 +420,25 @@ fn decode(bytes: &[u8]) -> FileRecord {
         (u32::from_le_bytes(*content) == CONTENT).then_some(())?;
         Some(FileRecord {
             hash: bytes[..32].try_into().ok()?,
-            size: u64::from_le_bytes(bytes[32..40].try_into().ok()?),
-            mtime_ns: i64::from_le_bytes(bytes[40..48].try_into().ok()?),
-            n_chunks: u32::from_le_bytes(bytes[48..].try_into().ok()?),
+            stat: Stat::decode(&bytes[32..48], &bytes[48..64])?,
+            n_chunks: u32::from_le_bytes(bytes[64..].try_into().ok()?),
         })
     };
     of_this_content().unwrap_or(FileRecord::UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written_and_no_others() {
+        let stat = Stat { size: 1, mtime_ns: -2, ctime_ns: 3, inode: 4 };
+        let record = FileRecord { hash: [9; 32], stat, n_chunks: 5 };
+        let bytes = encode(&record);
+        assert_eq!(decode(&bytes), record);
+        for length in 0..RECORD_LEN {
+            assert_eq!(decode(&bytes[..length]), FileRecord::UNKNOWN, "{length}");
+        }
+    }
 }

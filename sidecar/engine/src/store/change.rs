@@ -45,7 +45,7 @@ pub(super) struct Changes {
 }
 
 impl Store {
-    /// Records a new size and time of a file whose content did not change. Makes no generation.
+    /// Records what the system says now of a file whose content did not change. Makes no generation.
     pub fn touch_file(&mut self, rel: &str, record: FileRecord) {
         self.changes.files.insert(rel.to_string(), Some(record));
     }

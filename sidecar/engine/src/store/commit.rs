@@ -210,8 +210,8 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the file table off the full-text index when it does not belong to this generation. Sizes and times become
-    /// 0, so that every file is hashed again once.
+    /// Reads the file table off the full-text index when it does not belong to this generation. What the system said
+    /// of them is unknown then, so every file is hashed again once.
     pub(super) fn reconcile_files(&self) -> Result<()> {
         if self.reconciled.get() {
             return Ok(());

@@ -7,6 +7,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use super::Store;
 use super::cache::Cache;
 use crate::Result;
+use crate::disk::Stat;
 use crate::walk::SkipReason;
 
 /// Key: path. Value: as in [`encode`].
@@ -17,16 +18,14 @@ pub const SKIPPED: TableDefinition<&str, &[u8]> = TableDefinition::new("skipped"
 pub struct SkippedRecord {
     /// Why.
     pub reason: SkipReason,
-    /// Size in bytes when it was read; 0 where it was not.
-    pub size: u64,
-    /// Modification time when it was read, in nanoseconds since the epoch; 0 where it was not.
-    pub mtime_ns: i64,
+    /// What the system said of it when it was read; [`Stat::UNKNOWN`] where it was not, or where that proves nothing.
+    pub stat: Stat,
 }
 
 impl SkippedRecord {
     /// A file that was not read.
     pub fn of(reason: SkipReason) -> SkippedRecord {
-        SkippedRecord { reason, size: 0, mtime_ns: 0 }
+        SkippedRecord { reason, stat: Stat::UNKNOWN }
     }
 }
 
@@ -120,17 +119,17 @@ pub fn write(
     Ok(())
 }
 
-/// Size and time, then the name of the reason.
+/// What the system said, then the name of the reason.
 fn encode(record: &SkippedRecord) -> Vec<u8> {
-    let SkippedRecord { reason, size, mtime_ns } = record;
-    [&size.to_le_bytes()[..], &mtime_ns.to_le_bytes(), reason.as_str().as_bytes()].concat()
+    let (first, second) = record.stat.encode();
+    [&first[..], &second, record.reason.as_str().as_bytes()].concat()
 }
 
 fn decode(bytes: &[u8]) -> Option<SkippedRecord> {
-    let (size, rest) = bytes.split_first_chunk()?;
-    let (mtime_ns, reason) = rest.split_first_chunk()?;
+    let (first, rest) = bytes.split_at_checked(16)?;
+    let (second, reason) = rest.split_at_checked(16)?;
     let reason = SkipReason::named(std::str::from_utf8(reason).ok()?)?;
-    Some(SkippedRecord { reason, size: u64::from_le_bytes(*size), mtime_ns: i64::from_le_bytes(*mtime_ns) })
+    Some(SkippedRecord { reason, stat: Stat::decode(first, second)? })
 }
 
 #[cfg(test)]
@@ -140,10 +139,10 @@ mod tests {
     #[test]
     fn records_are_read_as_they_were_written() {
         for reason in SkipReason::ALL {
-            let record = SkippedRecord { reason: *reason, size: 5, mtime_ns: -7 };
+            let record = SkippedRecord { reason: *reason, stat: Stat { size: 5, mtime_ns: -7, ctime_ns: 9, inode: 3 } };
             assert_eq!(decode(&encode(&record)), Some(record));
         }
-        assert_eq!(decode(b"1234567812345678a reason of the future"), None);
+        assert_eq!(decode(b"12345678123456781234567812345678a reason of the future"), None);
         assert_eq!(decode(b"too short"), None);
     }
 }

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use self::rules::Rules;
 use self::source::reason_of;
 use self::walker::{NotListed, Walker};
-use crate::disk::Tree;
+use crate::disk::{Stat, Tree};
 use crate::{Error, Result};
 
 /// One candidate file.
@@ -35,10 +35,8 @@ use crate::{Error, Result};
 pub struct SourceFile {
     /// Path below the root, separated by `/` on every system.
     pub rel: String,
-    /// Length in bytes when the tree was walked.
-    pub size: u64,
-    /// Modification time, nanoseconds since 1970; 0 where the system has none.
-    pub mtime_ns: i64,
+    /// What the system said of it when the tree was walked.
+    pub stat: Stat,
 }
 
 /// Why a file is not source.

@@ -16,7 +16,7 @@ use super::rules::{Candidate, Rules, Ruling, Verdict};
 use super::source::{reason_by_name, reason_of};
 use super::{SkipReason, Skipped, SourceFile, Walk, WalkRules, globs, join, unreadable_rules};
 use crate::Result;
-use crate::disk::{Entry, Kind, Listing, Tree};
+use crate::disk::{Entry, Kind, Listing, Stat, Tree};
 
 /// Longest absolute path, in bytes, that the system opens.
 pub(super) const MAX_PATH_BYTES: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
@@ -275,9 +275,9 @@ impl<'a> Walker<'a> {
                 folders.push(folder.below(name, &listed, wanted));
             } else {
                 match self.candidate(&name, &entry) {
-                    Ok((size, mtime_ns)) => {
-                        found.bytes += size;
-                        found.files.push(SourceFile { rel: name.rel, size, mtime_ns });
+                    Ok(stat) => {
+                        found.bytes += stat.size;
+                        found.files.push(SourceFile { rel: name.rel, stat });
                         if self.is_beyond_limit(found) {
                             return Err(NotListed::TooLarge);
                         }
@@ -397,8 +397,8 @@ impl<'a> Walker<'a> {
         !self.exclude.as_ref().is_some_and(covers) && (name.is_folder || self.include.as_ref().is_none_or(covers))
     }
 
-    /// Length and modification time of a file that may be source.
-    pub fn candidate(&self, name: &Name, entry: &Entry) -> std::result::Result<(u64, i64), SkipReason> {
+    /// What the system says of a file that may be source.
+    pub fn candidate(&self, name: &Name, entry: &Entry) -> std::result::Result<Stat, SkipReason> {
         if !name.is_exact() {
             return Err(SkipReason::NonUtf8Path);
         }
@@ -411,11 +411,11 @@ impl<'a> Walker<'a> {
         if let Some(reason) = reason_by_name(&name.rel) {
             return Err(reason);
         }
-        let (length, mtime_ns) = entry.length_and_mtime().map_err(|error| reason_of(&error))?;
-        if self.rules.longest() < length {
+        let stat = entry.stat().map_err(|error| reason_of(&error))?;
+        if self.rules.longest() < stat.size {
             return Err(SkipReason::TooLarge);
         }
-        Ok((length, mtime_ns))
+        Ok(stat)
     }
 
     /// Whether a folder's path is longer than the system can open.

@@ -129,7 +129,7 @@ fn fill_up_again_and_again(dir: &Path) -> Failed {
     // A large change: the full-text writer meets the end on a thread of its own.
     let text: String = (0..200_000).map(|i| format!("word{i} ")).collect();
     fill(Some(100_000));
-    let record = FileRecord { hash: [1; 32], size: 1, mtime_ns: 1, n_chunks: 1 };
+    let record = FileRecord { hash: [1; 32], n_chunks: 1, ..FileRecord::default() };
     let chunk = NewChunk {
         bytes: 0..1,
         first_line: 1,

@@ -36,7 +36,7 @@ pub fn play(store: &mut Store, round: u64) -> offheap_engine::Result<u64> {
     // One file in two is rewritten in each round, so that dead rows, merges and survivors all occur.
     for file in (0..N_FILES).filter(|file| round == 1 || (file + round).is_multiple_of(2)) {
         let text = format!("round{round} file{file}");
-        let record = FileRecord { hash: [round as u8; 32], size: round, mtime_ns: 1, n_chunks: 1 };
+        let record = FileRecord { hash: [round as u8; 32], n_chunks: 1, ..FileRecord::default() };
         let chunk = NewChunk {
             bytes: 0..round,
             first_line: 1,

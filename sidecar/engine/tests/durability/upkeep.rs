@@ -108,7 +108,7 @@ fn a_rebuild_can_be_interrupted_anywhere() {
 
 /// One file whose chunk has content `n`.
 fn put(store: &mut Store, n: u8) {
-    let record = FileRecord { hash: [n; 32], size: 1, mtime_ns: 1, n_chunks: 1 };
+    let record = FileRecord { hash: [n; 32], n_chunks: 1, ..FileRecord::default() };
     let text = format!("content{n}");
     let chunk = NewChunk {
         bytes: 0..1,

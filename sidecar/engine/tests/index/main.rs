@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // seeds and figures of a run
 
+mod change;
 mod maintain;
 mod names;
 mod store;

@@ -46,7 +46,7 @@ fn filled(dir: &Path, n: u64, step: usize, of: impl Fn(u64) -> Vec<f32>) -> Stor
 fn put(store: &mut Store, file: u64, text: &str) {
     let mut key = [0u8; 32];
     key[..8].copy_from_slice(&file.to_le_bytes());
-    let record = FileRecord { hash: key, size: 1, mtime_ns: 1, n_chunks: 1 };
+    let record = FileRecord { hash: key, n_chunks: 1, ..FileRecord::default() };
     let chunk =
         NewChunk { bytes: 0..1, first_line: 1, last_line: 1, languages: vec![], scope: "", symbols: vec![], text, key };
     store.put_file(&format!("d{}/f{file}.rs", file % 10), "rust", record, &[chunk]).unwrap();

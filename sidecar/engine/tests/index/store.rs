@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use offheap_engine::Error;
+use offheap_engine::disk::Stat;
 use offheap_engine::kernel::Kernel;
 use offheap_engine::store::{FileRecord, Filter, NewChunk, Space, Store};
 
 fn record(content: &str) -> FileRecord {
-    FileRecord { hash: key(content), size: content.len() as u64, mtime_ns: 1, n_chunks: 1 }
+    let stat = Stat { size: content.len() as u64, mtime_ns: 1, ctime_ns: 2, inode: 3 };
+    FileRecord { hash: key(content), stat, n_chunks: 1 }
 }
 
 fn key(content: &str) -> [u8; 32] {
@@ -119,7 +121,7 @@ fn put_commit_search_reopen() {
         assert_eq!((stats.files, stats.chunks, stats.vectors, stats.space), (2, 2, 0, None));
         assert!(store.snapshot().bytes_on_disk() > 1000);
         let files = store.files().unwrap();
-        assert_eq!(files["src/config.rs"].mtime_ns, 1);
+        assert_eq!(files["src/config.rs"].stat.mtime_ns, 1);
         assert_eq!(files.len(), 2);
         store.verify().unwrap();
     };
@@ -547,11 +549,11 @@ fn a_damaged_or_lost_cache_is_begun_again() {
         let mut store = Store::open(dir.path()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         let files = store.files().unwrap();
         assert_eq!(files.len(), 20, "{name}");
-        assert_eq!((files["f3.rs"].size, files["f3.rs"].mtime_ns, files["f3.rs"].n_chunks), (0, 0, 1), "{name}");
+        assert_eq!((files["f3.rs"].stat, files["f3.rs"].n_chunks), (Stat::UNKNOWN, 1), "{name}");
         assert_eq!(files["f3.rs"].hash, key("common word3"));
         store.touch_file("f3.rs", record("common word3"));
         assert_eq!(store.commit().unwrap(), 2, "a touch makes no generation");
-        assert_eq!(store.files().unwrap()["f3.rs"].mtime_ns, 1);
+        assert_eq!(store.files().unwrap()["f3.rs"].stat.mtime_ns, 1);
         assert_eq!(paths(&store, "word7")[0], "f7.rs");
     }
     std::fs::remove_file(&path).unwrap();
