@@ -260,9 +260,17 @@ export interface SearchOptions extends CallOptions {
   mode?: SearchMode;
   /** Greatest number of hits, from 1 to 1000. Default: `search.limit` of the configuration, else 10. */
   limit?: number;
-  /** Only paths that match one of these patterns, in `.gitignore` syntax; a leading `!` excludes. Applied before ranking. Default: all. */
+  /**
+   * Only these files and folders, or paths that match one of these patterns in `.gitignore` syntax with braces; a leading `!` excludes, and
+   * the last one that matches decides. What a file or folder is called like means it (`'app/[id]/page.tsx'`). Paths begin at the project's
+   * root; absolute ones below it will do. `unmatched` of the result names those that fit no file. Applied before ranking. Default: all.
+   */
   globs?: string[];
-  /** Only files of these languages, by the names that hits have (`'rust'`, `'typescript'`, `'markdown'`). Applied before ranking. Default: all. */
+  /**
+   * Only files of these languages: the names that hits have (`'rust'`, `'cpp'`, `'markdown'`), and the names, aliases and extensions of
+   * GitHub's Linguist in any case (`'C++'`, `'golang'`, `'ts'`). `'typescript'` includes `.tsx`. An unknown one is `INVALID_ARGUMENT`.
+   * Applied before ranking. Default: all.
+   */
   languages?: string[];
   /**
    * What to do about changes of files that are not indexed yet. `'stale-ok'` (default, unless the configuration has `search.wait_ms`): answer at once. `{ waitMs }`: index them first, but
@@ -391,6 +399,8 @@ export interface SearchResult extends Answer {
   generation: number;
   /** What the answer was made from. */
   coverage: Coverage;
+  /** Those of `globs` that no file fits, as they were given: an exclusion among them excludes nothing. Of very many, the first 100. */
+  unmatched: string[];
   /** True if there are more hits than `limit`. Always false with ranked modes, whose lists have no natural end. */
   truncated: boolean;
   /** Milliseconds spent waiting for changes to be indexed. */

@@ -264,7 +264,9 @@ describe('index and search', () => {
     assert.deepEqual(new Set(await paths({ globs: ['*.ts'] })), new Set(['src/cache.ts']));
     assert.ok(!(await paths({ globs: ['!docs/'] })).includes('docs/guide.md'));
     assert.deepEqual(await paths({ globs: ['nowhere/**'] }), []);
-    assert.deepEqual(await paths({ languages: ['klingon'] }), []);
+    assert.deepEqual((await client.search('pie', { globs: ['nowhere/**', 'src/**', '!gone'] })).unmatched, ['nowhere/**', '!gone']);
+    assert.deepEqual(new Set(await paths({ languages: ['PY', 'ts'] })), new Set(['lib/checksum.py', 'src/cache.ts']));
+    await rejects(client.search('pie', { languages: ['pyhton'] }), 'INVALID_ARGUMENT', 'python');
     assert.deepEqual((await client.search('ignored_identifier', { mode: 'text' })).hits, []);
   });
 

@@ -92,10 +92,10 @@ pub struct Search {
     /// How to search [default: hybrid, or `search.mode` of the configuration]
     #[arg(short, long, value_enum)]
     pub mode: Option<Mode>,
-    /// Only paths that match, in .gitignore syntax; a leading `!` excludes; may be repeated
-    #[arg(short, long, value_name = "GLOB")]
+    /// Only this file or folder, or paths that match in .gitignore syntax; a leading `!` excludes; may be repeated
+    #[arg(short, long, value_name = "GLOB", allow_hyphen_values = true)]
     pub glob: Vec<String>,
-    /// Only files of this language; may be repeated
+    /// Only files of this language: a name, an alias or an extension; may be repeated
     #[arg(short, long, value_name = "NAME")]
     pub language: Vec<String>,
     /// Print the parts of each score

@@ -29,7 +29,7 @@ pub fn from_engine(error: &Error) -> Fault {
         Error::IndexLocked { .. } => Fault::new(Code::IndexLocked, message)
             .hint("another offheap daemon, with another runtime directory, owns this project; stop it or use its OFFHEAP_RUNTIME_DIR"),
         Error::TreeTooLarge { path, files, bytes, busiest } => tree_too_large(path, *files, *bytes, busiest),
-        Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters have the syntax of .gitignore"),
+        Error::Glob { .. } => Fault::new(Code::InvalidArgument, message).hint("path filters are paths, or globs in the syntax of .gitignore with braces; `\\[` is a bracket"),
         Error::Pattern { .. } => Fault::new(Code::InvalidArgument, message)
             .hint("patterns have the syntax of the regex crate: no look-around, no back-references, within one line"),
         Error::Text(tantivy) => {

@@ -40,6 +40,7 @@ impl SearchOptions {
             explain: self.explain.unwrap_or(false),
             case: Case::named(case).ok_or_else(|| unknown("case", case, "smart, sensitive, insensitive"))?,
             context: self.context.unwrap_or(0),
+            folder: String::new(),
         }))
     }
 }
@@ -53,6 +54,7 @@ pub struct SearchResult {
     pub space: Option<String>,
     pub generation: f64,
     pub coverage: CoverageResult,
+    pub unmatched: Vec<String>,
     pub truncated: bool,
     pub wait_ms: f64,
     pub embed_ms: f64,
@@ -160,6 +162,7 @@ impl From<SearchReport> for SearchResult {
                 fresh: report.coverage.fresh,
                 pending_files: report.coverage.pending_files.map(|n| n as f64),
             },
+            unmatched: report.unmatched,
             truncated: report.truncated,
             wait_ms: milliseconds(report.wait_us),
             embed_ms: milliseconds(report.embed_us),

@@ -20,6 +20,7 @@ pub mod embedder;
 pub mod walk;
 pub mod chunk;
 pub mod vector;
+mod filter;
 pub mod text;
 pub mod store;
 pub mod index;

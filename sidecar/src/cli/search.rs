@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use offheap_protocol::border::{Root, root_of};
 use offheap_protocol::connection::Payload;
+use offheap_protocol::endpoint::canonical;
 use offheap_protocol::message::{Case, Fresh, Request, Response, SearchMode, SearchReport, SearchRequest};
 use offheap_protocol::{Code, Endpoint, Fault};
 
@@ -25,7 +26,7 @@ const FRESH_WAIT_MS: u32 = 10_000;
 pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
     let endpoint = endpoint(&args.common)?;
     let config = endpoint.project().map(Config::read).transpose()?.unwrap_or_default();
-    let search = request(args, &config.search)?;
+    let search = request(args, &config.search, endpoint.project())?;
     let report = match endpoint.project() {
         Some(root) if config::has_index(&config::place(root))? => ask_search(&endpoint, search).await?,
         // Without an index a daemon would be of no use.
@@ -44,7 +45,7 @@ pub async fn search(args: &args::Search) -> Result<ExitCode, Fault> {
 }
 
 /// The request that the arguments make, with the configuration's values where they say nothing.
-fn request(args: &args::Search, defaults: &SearchConfig) -> Result<SearchRequest, Fault> {
+fn request(args: &args::Search, defaults: &SearchConfig, root: Option<&Path>) -> Result<SearchRequest, Fault> {
     let mode = match (args.mode, defaults.mode) {
         (Some(Mode::Hybrid), _) | (None, ModeConfig::Hybrid) => SearchMode::Hybrid,
         (Some(Mode::Semantic), _) | (None, ModeConfig::Semantic) => SearchMode::Semantic,
@@ -75,7 +76,16 @@ fn request(args: &args::Search, defaults: &SearchConfig) -> Result<SearchRequest
             Some(CaseRule::Insensitive) => Case::Insensitive,
         },
         context: if is_regex { args.context.unwrap_or(defaults.context) } else { 0 },
+        folder: root.map(folder_below).unwrap_or_default(),
     })
+}
+
+/// The working directory below a project, `/` between parts; empty where it is the root, or elsewhere.
+fn folder_below(root: &Path) -> String {
+    let folder = canonical(Path::new(".")).ok();
+    let below = folder.as_deref().and_then(|folder| folder.strip_prefix(root).ok()?.to_str());
+    let below = below.unwrap_or_default();
+    if cfg!(windows) { below.replace('\\', "/") } else { below.to_owned() }
 }
 
 async fn ask_search(endpoint: &Endpoint, search: SearchRequest) -> Result<SearchReport, Fault> {

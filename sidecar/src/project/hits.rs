@@ -1,15 +1,9 @@
 //! Results of the engine as they go over the wire.
 
-use offheap_engine::chunk::Language;
 use offheap_engine::grep;
 use offheap_engine::search;
-use offheap_engine::store::{Filter, StoredChunk};
-use offheap_protocol::message::{Contribution, Hit, SearchRequest, Span, SymbolMatch};
-
-/// Which files a search looks at.
-pub fn filter(search: &SearchRequest) -> Filter {
-    Filter { globs: search.globs.clone(), languages: search.languages.clone() }
-}
+use offheap_engine::store::StoredChunk;
+use offheap_protocol::message::{Contribution, Hit, Span, SymbolMatch};
 
 /// A chunk that was ranked.
 pub fn ranked(hit: search::Hit) -> Hit {
@@ -30,7 +24,7 @@ pub fn symbol(found: search::ShownSymbol, explain: bool) -> Hit {
 pub fn line(line: grep::Line) -> Hit {
     let span = |(start, end): (u32, u32)| Span { line: line.line, start, end };
     Hit {
-        language: Language::of(&line.rel).name().to_owned(),
+        language: line.language.to_owned(),
         matches: line.columns.into_iter().map(span).collect(),
         path: line.rel,
         first_line: line.first_line,

@@ -9,6 +9,7 @@
 //! - `maintain`: graphs of large segments, built while no request needs the index.
 
 mod check;
+mod filter;
 pub mod follow;
 mod hits;
 mod indexing;

@@ -9,13 +9,13 @@ use offheap_engine::grep;
 use offheap_engine::kernel::{self, Kernel};
 use offheap_engine::rank::Weights;
 use offheap_engine::search::{self, Query};
-use offheap_engine::store::{Snapshot, Stats};
+use offheap_engine::store::{Filter, Snapshot, Stats};
 use offheap_engine::walk::{GitSettings, WalkRules};
 use offheap_protocol::message::{Case, Coverage, SearchMode, SearchReport, SearchRequest, SkipCount};
 use offheap_protocol::{Code, Fault};
 
 use super::width::UNINDEXED;
-use super::{Project, hits};
+use super::{Project, filter, hits};
 use crate::config::{self, Config, IndexConfig};
 use crate::model::Loaded;
 use crate::{failpoint, fault};
@@ -44,6 +44,10 @@ pub enum QueryVector {
 pub struct Begun {
     /// What both halves of the search read.
     snapshot: Arc<Snapshot>,
+    /// Which chunks of it may answer.
+    filter: Filter,
+    /// The places of the globs that no file fits.
+    unmatched: Vec<usize>,
     proposed: search::Proposed,
     took: Duration,
 }
@@ -72,6 +76,7 @@ pub fn check_search(search: &SearchRequest) -> Result<(), Fault> {
     if search.limit == 0 || search.limit > MAX_HITS {
         return Err(Fault::new(Code::InvalidArgument, format!("limit must be 1 to {MAX_HITS}")));
     }
+    filter::languages(&search.languages)?;
     if search.context > MAX_CONTEXT {
         return Err(Fault::new(Code::InvalidArgument, format!("context must be 0 to {MAX_CONTEXT}")));
     }
@@ -82,8 +87,10 @@ impl Project {
     /// Looks up the words of a search over chunks: the part of it that needs no vector.
     pub fn begin_search(&self, search: &SearchRequest, snapshot: Arc<Snapshot>) -> Result<Begun, Fault> {
         let started = Instant::now();
-        let proposed = self.read_checked(|| search::propose(&snapshot, &query(search, None)))?;
-        Ok(Begun { snapshot, proposed, took: started.elapsed() })
+        let filter = filter::filter(&self.root, search)?;
+        let (filter, unmatched) = self.read_checked(|| snapshot.narrow(filter))?;
+        let proposed = self.read_checked(|| search::propose(&snapshot, &query(search, filter.clone(), None)))?;
+        Ok(Begun { snapshot, filter, unmatched, proposed, took: started.elapsed() })
     }
 
     /// Ranks chunks by text, by vectors, or by both. `is_current`: every change made before the search is indexed.
@@ -96,9 +103,9 @@ impl Project {
     ) -> Result<SearchReport, Fault> {
         failpoint::pass("search");
         let started = Instant::now();
-        let Begun { snapshot, proposed, took } = begun;
+        let Begun { snapshot, filter, unmatched, proposed, took } = begun;
         let VectorUse { row, kernel, space, degraded } = vector_use(search.mode, vector, &snapshot.stats())?;
-        let query = query(search, row.as_deref());
+        let query = query(search, filter, row.as_deref());
         let kernel = kernel.unwrap_or_else(|| kernel::choose(None).expect("portable always runs"));
         let tree = self.tree()?;
         let found = self.read_checked(|| search::complete(&snapshot, &tree, &query, proposed, kernel))?;
@@ -112,6 +119,7 @@ impl Project {
             mode: mode.as_str().to_owned(),
             degraded: degraded.or_else(|| outdated(&snapshot, &search.query)),
             space,
+            unmatched: filter::unmatched(search, &unmatched),
             read_only: self.is_borrowed(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, search.mode == SearchMode::Text, is_current),
@@ -125,7 +133,8 @@ impl Project {
         let started = Instant::now();
         let snapshot = self.snapshot()?;
         let tree = self.tree()?;
-        let filter = hits::filter(search);
+        let filter = filter::filter(&self.root, search)?;
+        let (filter, unmatched) = self.read_checked(|| snapshot.narrow(filter))?;
         let find = || search::symbols(&snapshot, &tree, &search.query, &filter, search.limit as usize);
         let (found, truncated) = self.read_checked(find)?;
         Ok(SearchReport {
@@ -135,6 +144,7 @@ impl Project {
             read_only: self.is_borrowed(),
             generation: snapshot.generation,
             coverage: self.coverage(&snapshot, true, is_current),
+            unmatched: filter::unmatched(search, &unmatched),
             truncated,
             search_us: started.elapsed().as_micros() as u64,
             ..SearchReport::default()
@@ -154,7 +164,7 @@ impl Project {
                 Case::Sensitive => grep::Case::Sensitive,
                 Case::Insensitive => grep::Case::Insensitive,
             },
-            filter: &hits::filter(search),
+            filter: &filter::filter(&self.root, search)?,
             limit: search.limit as usize,
             context: search.context as usize,
         };
@@ -170,6 +180,7 @@ impl Project {
                 skipped_by_reason: skip_counts(found.skipped.iter().map(|(reason, n)| (reason.as_str(), n))),
                 ..Coverage::default()
             },
+            unmatched: filter::unmatched(search, &found.unmatched),
             truncated: found.truncated,
             search_us: started.elapsed().as_micros() as u64,
             ..SearchReport::default()
@@ -194,12 +205,12 @@ impl Project {
 }
 
 /// A search over chunks, as the engine takes it.
-fn query<'a>(search: &'a SearchRequest, vector: Option<&'a [f32]>) -> Query<'a> {
+fn query<'a>(search: &'a SearchRequest, filter: Filter, vector: Option<&'a [f32]>) -> Query<'a> {
     Query {
         text: &search.query,
         use_text: search.mode != SearchMode::Semantic,
         vector,
-        filter: hits::filter(search),
+        filter,
         limit: search.limit as usize,
         explain: search.explain,
         weights: Weights::default(),

@@ -53,6 +53,7 @@ const RULES: &[Rule] = &[
             "encoding_rs",
             "gix-glob",
             "gix-ignore",
+            "globset",
             "grep-matcher",
             "grep-regex",
             "grep-searcher",

@@ -98,6 +98,7 @@ fn search_request(query: &str, mode: SearchMode, globs: &[&str]) -> Request {
         explain: false,
         case: Case::Sensitive,
         context: 0,
+        folder: String::new(),
     })
 }
 

@@ -30,6 +30,10 @@ mod traces;
 #[cfg(unix)]
 mod privacy;
 #[cfg(unix)]
+mod filters;
+#[cfg(target_os = "linux")]
+mod change;
+#[cfg(unix)]
 mod upgrade;
 #[cfg(unix)]
 mod recovery;

@@ -34,7 +34,7 @@ mod tests;
 use std::borrow::Cow;
 use std::ops::{Range, RangeInclusive};
 
-pub use languages::{Language, languages};
+pub use languages::{Language, languages, named};
 pub use payload::payload;
 
 use notebook::Notebook;

@@ -18,7 +18,7 @@ type Matches = Vec<(u32, Vec<(u32, u32)>)>;
 pub fn lines_of(
     searcher: &mut Searcher,
     matcher: &RegexMatcher,
-    rel: &str,
+    (rel, language): (&str, &'static str),
     source: &LongSource,
     query: &Query<'_>,
     cancelled: &dyn Fn() -> bool,
@@ -46,7 +46,7 @@ pub fn lines_of(
         let text: Vec<&str> = around.map(|(_, text)| text.as_str()).collect();
         let (first_line, last_line) =
             (numbers.first().copied().unwrap_or(line), numbers.last().copied().unwrap_or(line));
-        Line { rel: rel.to_owned(), line, first_line, last_line, columns, text: text.join("\n") }
+        Line { rel: rel.to_owned(), language, line, first_line, last_line, columns, text: text.join("\n") }
     };
     Ok(Some(found.into_iter().map(line).collect()))
 }

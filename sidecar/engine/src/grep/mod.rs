@@ -16,7 +16,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContex
 use crate::chunk::Language;
 use crate::disk::Tree;
 use crate::error::shortened;
-use crate::text::filter::{Filter, Globs};
+use crate::filter::{Cursor, Filter, Globs, Visit};
 use crate::walk::{self, LongSource, SkipReason, SourceFile, WalkRules};
 use crate::{Error, Result};
 
@@ -65,6 +65,8 @@ pub struct Query<'a> {
 pub struct Line {
     /// Path below the root.
     pub rel: String,
+    /// Name of the file's language.
+    pub language: &'static str,
     /// The line, from 1.
     pub line: u32,
     /// First line of `text`.
@@ -89,6 +91,8 @@ pub struct Found {
     /// Files of the project that were left out, by reason; of those that are left out by their content, the ones that
     /// were looked at.
     pub skipped: BTreeMap<SkipReason, u64>,
+    /// The places of the globs that no file fits.
+    pub unmatched: Vec<usize>,
 }
 
 /// Searches the project on up to `threads` threads.
@@ -103,14 +107,15 @@ pub fn grep(
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Found> {
     let matcher = matcher(query)?;
-    let globs = (!query.filter.globs.is_empty()).then(|| Globs::new(&query.filter.globs)).transpose()?;
-    let languages = &query.filter.languages;
-    let is_searched = |file: &SourceFile| {
-        globs.as_ref().is_none_or(|globs| globs.allow(&file.rel))
-            && (languages.is_empty() || languages.iter().any(|name| name == Language::of(&file.rel).name()))
-    };
     let walk::Walk { mut files, skipped, .. } = walk::walk(tree, rules, &|| cancelled())?;
-    files.retain(is_searched);
+    let Filter { globs, folder, languages, .. } = query.filter;
+    let each_path = |visit: &mut Visit<'_>| files.iter().try_for_each(|file| visit(&file.rel, &mut || Ok(true)));
+    let (globs, unmatched) = Globs::choose(globs, folder, each_path)?;
+    let mut cursor = Cursor::default();
+    files.retain(|file| {
+        let may_be_wanted = || !Language::is_certain(&file.rel) || is_wanted(languages, Language::of(&file.rel));
+        globs.allow(&mut cursor, &file.rel) && may_be_wanted()
+    });
     let mut counts: BTreeMap<SkipReason, u64> = BTreeMap::new();
     let seen = skipped.iter().filter(|skipped| skipped.reason != SkipReason::Vanished);
     seen.for_each(|skipped| *counts.entry(skipped.reason).or_default() += 1);
@@ -132,7 +137,8 @@ pub fn grep(
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(i) else { return };
             let lines = match search_file(&mut searcher, &matcher, tree, file, rules, query, cancelled) {
-                Ok(lines) => lines,
+                Ok(Some(lines)) => lines,
+                Ok(None) => continue,
                 Err(reason) => {
                     *skipped.lock().expect(UNPOISONED).entry(reason).or_default() += 1;
                     continue;
@@ -166,10 +172,15 @@ pub fn grep(
     let truncated = n_shown < lines.len();
     lines.truncate(n_shown);
     let skipped = skipped.into_inner().expect(UNPOISONED);
-    Ok(Found { lines, truncated, files: n_read.into_inner() as u64, skipped })
+    Ok(Found { lines, truncated, files: n_read.into_inner() as u64, skipped, unmatched })
 }
 
-/// The lines of one file, or why it was left out. When `cancelled` says so meanwhile, what was found does not matter.
+/// Whether a search wants files of a language.
+fn is_wanted(languages: &[String], language: Language) -> bool {
+    languages.is_empty() || languages.iter().any(|name| name == language.name())
+}
+
+/// The lines of one file, `None` where its language is not asked for, or why it was left out. When `cancelled` says so meanwhile, what was found does not matter.
 fn search_file(
     searcher: &mut Searcher,
     matcher: &RegexMatcher,
@@ -178,14 +189,21 @@ fn search_file(
     rules: &WalkRules,
     query: &Query<'_>,
     cancelled: &dyn Fn() -> bool,
-) -> std::result::Result<Vec<Line>, SkipReason> {
-    if !rules.is_long(file.size) {
+) -> std::result::Result<Option<Vec<Line>>, SkipReason> {
+    let languages = &query.filter.languages;
+    if !rules.is_long(file.stat.size) {
         let text = walk::read_source(tree, &file.rel, rules)?;
-        return Ok(lines_of(searcher, matcher, &file.rel, &text, query));
+        let language = Language::detect(&file.rel, &text);
+        let lines = || lines_of(searcher, matcher, (&file.rel, language.name()), &text, query);
+        return Ok(is_wanted(languages, language).then(lines));
+    }
+    let language = Language::of(&file.rel);
+    if !is_wanted(languages, language) {
+        return Ok(None);
     }
     let source = LongSource::open(tree, &file.rel, rules).map_err(|not| not.reason)?;
-    match long::lines_of(searcher, matcher, &file.rel, &source, query, cancelled) {
-        Ok(lines) => Ok(lines.unwrap_or_default()),
+    match long::lines_of(searcher, matcher, (&file.rel, language.name()), &source, query, cancelled) {
+        Ok(lines) => Ok(Some(lines.unwrap_or_default())),
         Err(_) => Err(SkipReason::Unreadable),
     }
 }
@@ -218,7 +236,13 @@ fn searcher(context: usize) -> Searcher {
 }
 
 /// The lines of one file, at most one more than the query's limit.
-fn lines_of(searcher: &mut Searcher, matcher: &RegexMatcher, rel: &str, text: &str, query: &Query<'_>) -> Vec<Line> {
+fn lines_of(
+    searcher: &mut Searcher,
+    matcher: &RegexMatcher,
+    (rel, language): (&str, &'static str),
+    text: &str,
+    query: &Query<'_>,
+) -> Vec<Line> {
     let mut sink = Lines { matcher, limit: query.limit + 1, found: Vec::new() };
     searcher.search_slice(matcher, text.as_bytes(), &mut sink).expect("neither reading memory nor this sink fails");
     let numbers = sink.found;
@@ -231,7 +255,7 @@ fn lines_of(searcher: &mut Searcher, matcher: &RegexMatcher, rel: &str, text: &s
         let (first, last) = (at.saturating_sub(query.context), (at + query.context).min(all.len().saturating_sub(1)));
         let shown: Vec<String> = all.get(first..=last).unwrap_or_default().iter().map(|line| shown(line)).collect();
         let (first_line, last_line) = (first as u32 + 1, last as u32 + 1);
-        Line { rel: rel.to_owned(), line, first_line, last_line, columns, text: shown.join("\n") }
+        Line { rel: rel.to_owned(), language, line, first_line, last_line, columns, text: shown.join("\n") }
     };
     numbers.into_iter().map(line).collect()
 }

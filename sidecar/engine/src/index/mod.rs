@@ -222,10 +222,7 @@ fn sync_text<H: Host>(
         let old = known.get(&file.rel);
         // The system reported a change, so that nothing but the content proves that it is equal.
         let reported = changed.is_some_and(|paths| paths.contains(&file.rel));
-        if !reported
-            && old.is_some_and(|old| old.stat == file.stat)
-            && texts.is_as_before(file)
-        {
+        if !reported && old.is_some_and(|old| old.stat == file.stat) && texts.is_as_before(file) {
             present.insert(file.rel.as_str());
             continue;
         }

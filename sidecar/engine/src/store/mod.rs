@@ -44,7 +44,7 @@ pub use self::snapshot::{IndexedFile, Reader, Snapshot, Stats};
 pub use self::text_only::AddChunk;
 pub use self::types::{NewChunk, PendingChunk, PendingFile, Space};
 pub use self::verify::Check;
-pub use crate::text::filter::Filter;
+pub use crate::filter::Filter;
 pub use crate::text::record::{StoredChunk, StoredSymbol};
 pub use crate::text::symbols::{Fit, SymbolHit};
 

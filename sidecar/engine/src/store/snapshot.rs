@@ -9,8 +9,8 @@ use super::files::{READERS, TEXT, VECTORS, check_not_damaged};
 use super::{Place, format};
 use crate::disk::Folder;
 use crate::disk::pins::Pin;
+use crate::filter::Filter;
 use crate::kernel::Kernel;
-use crate::text::filter::Filter;
 use crate::text::places::Place as TextPlace;
 use crate::text::record::StoredChunk;
 use crate::text::symbols::SymbolHit;
@@ -162,6 +162,14 @@ impl Snapshot {
     /// Definitions whose name fits `name`, best first, and whether there are more; see [`crate::text::symbols`].
     pub fn search_symbols(&self, name: &str, filter: &Filter, limit: usize) -> Result<(Vec<SymbolHit>, bool)> {
         self.text.symbols(name, filter, limit)
+    }
+
+    /// The filter with its chunks worked out, so that several searches of this generation need not do it, and the places
+    /// of the globs that no file fits.
+    ///
+    /// Errors: [`Error::Glob`].
+    pub fn narrow(&self, filter: Filter) -> Result<(Filter, Vec<usize>)> {
+        self.text.narrow(filter)
     }
 
     /// The `limit` chunks nearest to `query` with their cosine, nearest first.

@@ -1,42 +1,45 @@
 //! Which chunks may answer: path globs and languages, turned into a set of chunk ids before anything is ranked.
 
-use std::path::Path;
+use std::sync::Arc;
 
-use ignore::gitignore::Gitignore;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, SegmentReader, TERMINATED, TantivyError, Term};
 
 use super::TextReader;
 use crate::Result;
+pub use crate::filter::Filter;
+use crate::filter::{Cursor, Globs, Visit};
 use crate::vector::Bitmap;
-use crate::walk::globs;
-
-/// Which chunks a search may return. An empty list allows all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Path globs in gitignore's language. A later one beats an earlier one, and `!` excludes. With exclusions only,
-    /// every other path is allowed.
-    pub globs: Vec<String>,
-    /// Languages, as they were given to `put_file`.
-    pub languages: Vec<String>,
-}
-
-impl Filter {
-    /// Whether nothing is filtered.
-    pub fn is_empty(&self) -> bool {
-        self.globs.is_empty() && self.languages.is_empty()
-    }
-}
 
 impl TextReader {
+    /// The filter with its chunks worked out, so that many searches of this snapshot need not do it, and the places of
+    /// the globs that no file fits.
+    ///
+    /// Errors: a glob that is not one.
+    pub fn narrow(&self, filter: Filter) -> Result<(Filter, Vec<usize>)> {
+        if filter.is_empty() {
+            return Ok((filter, Vec::new()));
+        }
+        let (allowed, unmatched) = self.select(&filter)?;
+        Ok((Filter { chosen: Some(Arc::new(allowed)), ..filter }, unmatched))
+    }
+
     /// Ids of the living chunks that pass `filter`; `None` when it filters nothing.
     ///
-    /// Each distinct path is matched once. Errors: a glob that is not one.
+    /// Errors: a glob that is not one.
     pub fn allowed(&self, filter: &Filter) -> Result<Option<Bitmap>> {
         if filter.is_empty() {
             return Ok(None);
         }
-        let globs = Globs::new(&filter.globs)?;
+        match &filter.chosen {
+            Some(chosen) => Ok(Some((**chosen).clone())),
+            None => Ok(Some(self.select(filter)?.0)),
+        }
+    }
+
+    /// Ids of the living chunks that pass, and the places of the globs that no file fits.
+    fn select(&self, filter: &Filter) -> Result<(Bitmap, Vec<usize>)> {
+        let (globs, unmatched) = Globs::choose(&filter.globs, &filter.folder, |visit| self.each_path(visit))?;
         let mut allowed = Bitmap::default();
         for (i, segment) in self.searcher.segment_readers().iter().enumerate() {
             let mut docs = Bitmap::default();
@@ -62,50 +65,43 @@ impl TextReader {
                 }
             }
         }
-        Ok(Some(allowed))
+        Ok((allowed, unmatched))
+    }
+
+    /// Calls `visit` with the paths of all files, and perhaps of some that are gone.
+    fn each_path(&self, visit: &mut Visit<'_>) -> Result<()> {
+        for segment in self.searcher.segment_readers() {
+            let index = segment.inverted_index(self.fields.path)?;
+            let mut terms = index.terms().stream().map_err(io)?;
+            while terms.advance() {
+                let Ok(path) = std::str::from_utf8(terms.key()) else { continue };
+                let is_there = || {
+                    if !segment.has_deletes() {
+                        return Ok(true);
+                    }
+                    let postings = index.read_postings_from_terminfo(terms.value(), IndexRecordOption::Basic);
+                    let mut docs = Bitmap::default();
+                    insert_all(&mut postings.map_err(io)?, &mut docs);
+                    Ok(docs.iter().any(|doc| !segment.is_deleted(doc as u32)))
+                };
+                visit(path, &mut { is_there })?;
+            }
+        }
+        Ok(())
     }
 
     fn docs_by_path(&self, segment: &SegmentReader, globs: &Globs, docs: &mut Bitmap) -> Result<()> {
         let index = segment.inverted_index(self.fields.path)?;
         let mut terms = index.terms().stream().map_err(io)?;
+        let mut cursor = Cursor::default();
         while terms.advance() {
-            if std::str::from_utf8(terms.key()).is_ok_and(|path| globs.allow(path)) {
+            if std::str::from_utf8(terms.key()).is_ok_and(|path| globs.allow(&mut cursor, path)) {
                 let mut postings =
                     index.read_postings_from_terminfo(terms.value(), IndexRecordOption::Basic).map_err(io)?;
                 insert_all(&mut postings, docs);
             }
         }
         Ok(())
-    }
-}
-
-/// Most globs of one search.
-const MAX_GLOBS: usize = 1_000;
-
-/// Path globs, compiled.
-pub(crate) struct Globs {
-    matcher: Gitignore,
-    /// Whether a path is allowed that no glob matches.
-    otherwise: bool,
-}
-
-impl Globs {
-    pub(crate) fn new(globs: &[String]) -> Result<Globs> {
-        let matcher = globs::compile(globs, MAX_GLOBS, true)?; // a typing mistake must not match nothing in silence
-        let otherwise = matcher.num_ignores() == 0;
-        Ok(Globs { matcher, otherwise })
-    }
-
-    pub(crate) fn allow(&self, path: &str) -> bool {
-        let path = Path::new(path);
-        if path.has_root() {
-            return false; // the matcher panics outside its root; stored paths are relative
-        }
-        match self.matcher.matched_path_or_any_parents(path, false) {
-            ignore::Match::None => self.otherwise,
-            ignore::Match::Ignore(_) => true,
-            ignore::Match::Whitelist(_) => false,
-        }
     }
 }
 
@@ -119,28 +115,4 @@ fn insert_all(postings: &mut impl DocSet, docs: &mut Bitmap) {
 
 fn io(e: std::io::Error) -> TantivyError {
     TantivyError::from(e)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_are_gitignores() {
-        for (globs, path, expected) in [
-            (vec!["src/"], "src/a/b.rs", true),
-            (vec!["src/"], "lib/src.rs", false),
-            (vec!["*.ts"], "a/b/c.ts", true),
-            (vec!["*.ts", "!*.test.ts"], "a/c.test.ts", false),
-            (vec!["!node_modules"], "src/a.js", true),
-            (vec!["!node_modules"], "a/node_modules/x/a.js", false),
-            (vec!["src/**", "!src/gen/**", "src/gen/keep.rs"], "src/gen/keep.rs", true),
-            (vec!["src/**", "!src/gen/**"], "src/gen/a.rs", false),
-            (vec!["/a.rs"], "b/a.rs", false),
-        ] {
-            let globs: Vec<String> = globs.into_iter().map(String::from).collect();
-            assert_eq!(Globs::new(&globs).unwrap().allow(path), expected, "{globs:?} {path}");
-        }
-        assert!(Globs::new(&["a[".into()]).is_err());
-    }
 }

@@ -15,7 +15,10 @@ const MAX_BRACES: usize = 8;
 /// With `closed_classes`, a `[` that nothing closes is an error; otherwise it matches nothing, as in git. Errors:
 /// [`Error::Glob`].
 pub(crate) fn compile(globs: &[String], max_globs: usize, closed_classes: bool) -> Result<Gitignore> {
-    check(globs, max_globs)?;
+    check_sizes(globs, max_globs)?;
+    for glob in globs {
+        check_braces(glob).map_err(|problem| Error::Glob { glob: shortened(glob), problem })?;
+    }
     let refused = |glob: &str, error: ignore::Error| Error::Glob {
         glob: shortened(glob),
         problem: shortened(&error.to_string()),
@@ -28,21 +31,31 @@ pub(crate) fn compile(globs: &[String], max_globs: usize, closed_classes: bool) 
     builder.build().map_err(|error| refused(&summary(globs), error))
 }
 
-/// Refuses globs that would take too much memory or stack to compile.
-fn check(globs: &[String], max_globs: usize) -> Result<()> {
+/// Refuses more globs, and longer ones, than anybody writes.
+pub(crate) fn check_sizes(globs: &[String], max_globs: usize) -> Result<()> {
     let refuse = |glob: &str, problem: String| Err(Error::Glob { glob: shortened(glob), problem });
     if globs.len() > max_globs {
         return refuse(&summary(globs), format!("more than {max_globs} globs"));
     }
-    for glob in globs {
-        if glob.len() > MAX_GLOB_BYTES {
-            return refuse(glob, format!("longer than {MAX_GLOB_BYTES} bytes"));
-        }
-        if glob.bytes().filter(|byte| *byte == b'{').count() > MAX_BRACES {
-            return refuse(glob, format!("more than {MAX_BRACES} braces"));
+    match globs.iter().find(|glob| glob.len() > MAX_GLOB_BYTES) {
+        Some(glob) => refuse(glob, format!("longer than {MAX_GLOB_BYTES} bytes")),
+        None => Ok(()),
+    }
+}
+
+/// Says what is wrong with a glob that would take too much stack to compile. Braces that a backslash stands before do
+/// not count.
+pub(crate) fn check_braces(glob: &str) -> std::result::Result<(), String> {
+    let mut chars = glob.chars();
+    let mut n_braces = 0;
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' => _ = chars.next(),
+            '{' => n_braces += 1,
+            _ => {}
         }
     }
-    Ok(())
+    if n_braces > MAX_BRACES { Err(format!("more than {MAX_BRACES} braces")) } else { Ok(()) }
 }
 
 /// A list of globs as a message can show it.

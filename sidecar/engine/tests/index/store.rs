@@ -308,8 +308,8 @@ fn filters_apply_before_the_best_are_taken() {
     embed(&mut store, |id| if id < 99 { vec![1.0, id as f32 / 1000.0] } else { vec![0.0, 1.0] });
     store.commit().unwrap();
     let snapshot = store.snapshot();
-    let globs = |globs: &[&str]| Filter { globs: globs.iter().map(|g| g.to_string()).collect(), languages: vec![] };
-    let language = Filter { globs: vec![], languages: vec!["rs".into()] };
+    let globs = |globs: &[&str]| Filter { globs: globs.iter().map(|g| g.to_string()).collect(), ..Filter::default() };
+    let language = Filter { languages: vec!["rs".into()], ..Filter::default() };
     for filter in [globs(&["src/"]), globs(&["!vendor"]), language.clone()] {
         let text = snapshot.search_text("needle", &filter, 1).unwrap();
         let vectors = snapshot.search_vectors(&[1.0, 0.0], &filter, 1, kernel()).unwrap();

@@ -14,9 +14,10 @@ pub struct SearchRequest {
     pub mode: SearchMode,
     /// Most hits to return, 1 to 1000.
     pub limit: u32,
-    /// Globs of paths, in the syntax of .gitignore; `!` negates. Empty allows every path.
+    /// Paths and globs of paths, in the syntax of .gitignore with braces; `!` excludes, and the last that matches decides. One
+    /// that some file or folder is called like means it; an absolute one may lead below the project. Empty allows every path.
     pub globs: Vec<String>,
-    /// Names of languages. Empty allows every language.
+    /// Names of languages: names, aliases and extensions of GitHub's Linguist, in any case. Empty allows every language.
     pub languages: Vec<String>,
     /// What is done about changes that are not indexed yet. Without effect with [`SearchMode::Regex`].
     pub fresh: Fresh,
@@ -26,6 +27,9 @@ pub struct SearchRequest {
     pub case: Case,
     /// Lines shown before and after a line that matches, 0 to 20. Only with [`SearchMode::Regex`].
     pub context: u32,
+    /// The folder below the project that the caller is in, `/` between parts: what `./` and `../` in a glob mean, and any other
+    /// path that fits no file from the project's root. Empty for the root.
+    pub folder: String,
 }
 
 /// How a project is searched.
@@ -127,6 +131,8 @@ pub struct SearchReport {
     pub search_us: u64,
     /// Whether another process owns the index. The answer is from what that process has committed.
     pub read_only: bool,
+    /// Those of [`SearchRequest::globs`] that no file fits, as they were given; of very many, the first.
+    pub unmatched: Vec<String>,
 }
 
 /// What a search covered.

@@ -121,6 +121,9 @@ pub fn hits(report: &SearchReport, text: bool) {
     if let Some(why) = &report.degraded {
         note(&format!("note: {why}"));
     }
+    for glob in &report.unmatched {
+        note(&format!("note: no file matches --glob '{}'", clean(glob)));
+    }
     if report.hits.is_empty() {
         note("No hits.");
     }

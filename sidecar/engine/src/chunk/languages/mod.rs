@@ -2,6 +2,7 @@
 //!
 //! CONTRIBUTING.md says how to add one.
 
+mod aliases;
 mod bash;
 mod c;
 mod cpp;
@@ -26,6 +27,7 @@ mod zig;
 
 use std::fmt;
 
+pub use self::aliases::named;
 use super::detect;
 use super::grammar::{Grammar, LazyGrammar};
 
@@ -211,6 +213,11 @@ impl fmt::Debug for Language {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name)
     }
+}
+
+/// Every language.
+fn all() -> impl Iterator<Item = &'static LanguageSpec> {
+    WITH_GRAMMAR.iter().copied().chain(&no_grammar::LANGUAGES).chain([&no_grammar::TEXT])
 }
 
 /// The first language for which `is_so` holds.

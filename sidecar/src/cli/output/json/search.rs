@@ -23,6 +23,8 @@ pub struct SearchResult<'a> {
     /// The committed generation that answered; 0 with `--mode regex`, which reads the files.
     generation: u64,
     coverage: Coverage,
+    /// Those of `--glob` that no file fits, as they were given; of very many, the first.
+    unmatched: &'a [String],
     /// Whether there are more hits than the limit; only `regex` and `symbol` tell.
     truncated: bool,
     /// Whether another process owns the index; the answer is from what that process has committed.
@@ -155,6 +157,7 @@ impl<'a> SearchResult<'a> {
                 fresh: coverage.fresh,
                 pending_files: coverage.pending_files,
             },
+            unmatched: &report.unmatched,
             truncated: report.truncated,
             read_only: report.read_only,
             wait_ms: ms(report.wait_us),
