@@ -32,7 +32,7 @@ pub fn lines_of(
         if cancelled() {
             return Ok(None);
         }
-        let mut sink = Lines { matcher, limit: limit - found.len(), found: Vec::new() };
+        let mut sink = Lines { matcher, limit: limit - found.len(), only: None, found: Vec::new() };
         searcher.search_slice(matcher, part.text.as_bytes(), &mut sink).expect("neither memory nor this sink fails");
         sink.found.into_iter().for_each(|line| add(&mut found, line, &part));
     }

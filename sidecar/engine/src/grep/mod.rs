@@ -5,7 +5,9 @@
 
 mod long;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -13,7 +15,7 @@ use grep_matcher::{LineTerminator, Matcher};
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 
-use crate::chunk::Language;
+use crate::chunk::{self, Language};
 use crate::disk::Tree;
 use crate::error::shortened;
 use crate::filter::{Cursor, Filter, Globs, Visit};
@@ -113,7 +115,10 @@ pub fn grep(
     let (globs, unmatched) = Globs::choose(globs, folder, each_path)?;
     let mut cursor = Cursor::default();
     files.retain(|file| {
-        let may_be_wanted = || !Language::is_certain(&file.rel) || is_wanted(languages, Language::of(&file.rel));
+        let may_be_wanted = || {
+            let language = Language::of(&file.rel);
+            !Language::is_certain(&file.rel) || is_wanted(languages, language) || chunk::may_hold_others(language)
+        };
         globs.allow(&mut cursor, &file.rel) && may_be_wanted()
     });
     let mut counts: BTreeMap<SkipReason, u64> = BTreeMap::new();
@@ -194,8 +199,18 @@ fn search_file(
     if !rules.is_long(file.stat.size) {
         let text = walk::read_source(tree, &file.rel, rules)?;
         let language = Language::detect(&file.rel, &text);
-        let lines = || lines_of(searcher, matcher, (&file.rel, language.name()), &text, query);
-        return Ok(is_wanted(languages, language).then(lines));
+        let mut only = None;
+        if !is_wanted(languages, language) {
+            // Code of a language that is wanted, in a file that is not: a script in a page.
+            let mut inside = chunk::embedded_lines(&text, language);
+            inside.retain(|(language, _)| is_wanted(languages, *language));
+            if inside.is_empty() {
+                return Ok(None);
+            }
+            only = Some(inside);
+        }
+        let source = Text { rel: &file.rel, text: &text, language, only };
+        return Ok(Some(lines_of(searcher, matcher, &source, query)));
     }
     let language = Language::of(&file.rel);
     if !is_wanted(languages, language) {
@@ -235,27 +250,45 @@ fn searcher(context: usize) -> Searcher {
         .build()
 }
 
+/// A text that is searched.
+struct Text<'a> {
+    rel: &'a str,
+    text: &'a str,
+    language: Language,
+    /// The lines that may be found; `None` for all.
+    only: Option<Vec<Part>>,
+}
+
+/// Lines of a file, counted from 1, in another language than the file.
+type Part = (Language, RangeInclusive<u32>);
+
+/// The part that holds a line, of parts in order.
+fn part_at(parts: &[Part], line: u32) -> Option<&Part> {
+    let at = parts.partition_point(|(_, lines)| *lines.end() < line);
+    parts.get(at).filter(|(_, lines)| lines.contains(&line))
+}
+
 /// The lines of one file, at most one more than the query's limit.
-fn lines_of(
-    searcher: &mut Searcher,
-    matcher: &RegexMatcher,
-    (rel, language): (&str, &'static str),
-    text: &str,
-    query: &Query<'_>,
-) -> Vec<Line> {
-    let mut sink = Lines { matcher, limit: query.limit + 1, found: Vec::new() };
+fn lines_of(searcher: &mut Searcher, matcher: &RegexMatcher, source: &Text<'_>, query: &Query<'_>) -> Vec<Line> {
+    let Text { rel, text, language, only } = source;
+    let mut sink = Lines { matcher, limit: query.limit + 1, only: only.as_deref(), found: Vec::new() };
     searcher.search_slice(matcher, text.as_bytes(), &mut sink).expect("neither reading memory nor this sink fails");
     let numbers = sink.found;
     if numbers.is_empty() {
         return Vec::new();
     }
     let all: Vec<&str> = text.lines().collect();
+    let inside = match only {
+        Some(inside) => Cow::Borrowed(inside),
+        None => Cow::Owned(chunk::embedded_lines(text, *language)),
+    };
     let line = |(line, columns): (u32, Vec<(u32, u32)>)| {
         let at = (line as usize - 1).min(all.len().saturating_sub(1));
         let (first, last) = (at.saturating_sub(query.context), (at + query.context).min(all.len().saturating_sub(1)));
         let shown: Vec<String> = all.get(first..=last).unwrap_or_default().iter().map(|line| shown(line)).collect();
         let (first_line, last_line) = (first as u32 + 1, last as u32 + 1);
-        Line { rel: rel.to_owned(), language, line, first_line, last_line, columns, text: shown.join("\n") }
+        let language = part_at(&inside, line).map_or(*language, |(language, _)| *language).name();
+        Line { rel: (*rel).to_owned(), language, line, first_line, last_line, columns, text: shown.join("\n") }
     };
     numbers.into_iter().map(line).collect()
 }
@@ -272,6 +305,8 @@ fn shown(line: &str) -> String {
 struct Lines<'a> {
     matcher: &'a RegexMatcher,
     limit: usize,
+    /// The lines that may be found; `None` for all.
+    only: Option<&'a [Part]>,
     found: Vec<(u32, Vec<(u32, u32)>)>,
 }
 
@@ -280,6 +315,9 @@ impl Sink for Lines<'_> {
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> std::io::Result<bool> {
         let Some(number) = found.line_number().and_then(|n| u32::try_from(n).ok()) else { return Ok(true) };
+        if self.only.is_some_and(|only| part_at(only, number).is_none()) {
+            return Ok(true);
+        }
         let bytes = found.bytes();
         let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -367,6 +405,29 @@ mod tests {
         let not_a = Filter { globs: vec!["!a/".into()], ..Filter::default() };
         assert_eq!(rendered(root.path(), &ask("two", &not_a)).lines().count(), 1);
         assert_eq!(rendered(root.path(), &ask("naïve", &not_a)), "");
+    }
+
+    #[test]
+    fn a_language_is_found_inside_of_files_of_another() {
+        let cart = "<script lang=\"ts\">\nconst total = 1\n</script>\n<template>\n  <p>total</p>\n</template>\n";
+        let readme = "The total.\n\n```python\ntotal = 2\n```\n";
+        let notebook = "{\"cells\": [{\"cell_type\": \"code\", \"source\": [\n\"total = 3\"]}],\n\"total\": 4}\n";
+        let root = tree(&[("Cart.vue", cart), ("README.md", readme), ("a.ipynb", notebook), ("a.py", "total = 5\n")]);
+        let found = |languages: &[&str]| {
+            let languages = languages.iter().map(|name| (*name).to_owned()).collect();
+            let filter = Filter { languages, ..Filter::default() };
+            let tree = Tree::open(root.path()).unwrap();
+            let found = grep(&tree, &WalkRules::default(), &ask("total", &filter), 2, &|| false).unwrap();
+            let line = |line: &Line| format!("{}:{} {}", line.rel, line.line, line.language);
+            found.lines.iter().map(line).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(found(&["typescript"]), "Cart.vue:2 typescript");
+        assert_eq!(found(&["python"]), "README.md:4 python, a.ipynb:2 python, a.py:1 python");
+        assert_eq!(found(&["vue"]), "Cart.vue:2 typescript, Cart.vue:5 vue");
+        assert_eq!(found(&["markdown"]), "README.md:1 markdown, README.md:4 python");
+        assert_eq!(found(&["jupyter-notebook"]), "a.ipynb:2 python, a.ipynb:3 jupyter-notebook");
+        assert_eq!(found(&[]).split(", ").count(), 7);
+        assert_eq!(found(&["rust"]), "");
     }
 
     #[test]
