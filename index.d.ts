@@ -711,6 +711,7 @@ export type ErrorCode =
   | 'LEAVING'
   | 'NO_PROJECT'
   | 'NO_INDEX'
+  | 'NEEDS_FORCE'
   | 'INDEX_BUSY'
   | 'INDEX_LOCKED'
   | 'INDEX_DAMAGED'

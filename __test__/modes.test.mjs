@@ -81,7 +81,7 @@ describe('mode regex', () => {
   test('the command line prints what grep prints', async () => {
     const { code, stdout, stderr } = await cli(['search', '--project', dir, '--mode', 'regex', 'fn connect\\b']);
     assert.deepEqual([code, stdout], [0, 'src/http/client.rs:4:9:     pub fn connect(&self) {}\n']);
-    assert.match(stderr, /^1 line matches in 5 files read: /);
+    assert.match(stderr, /^1 line matches in 6 files read; 1 file skipped \(1 binary\): /);
     const wide = await cli(['search', '--project', dir, '--mode', 'regex', '-C', '1', 'connect here']);
     assert.match(wide.stdout, /^dos.txt:2:1\n {5}1 {2}first line\n {5}2> connect here\n {5}3 {2}last line\n$/);
     const { json } = await cli(['search', '--project', dir, '--json', '--mode', 'regex', '--case', 'sensitive', 'Connect']);

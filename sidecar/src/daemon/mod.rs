@@ -22,6 +22,7 @@
 //! [`Batcher::new`]: crate::model::Batcher::new
 
 mod answer;
+mod clock;
 mod clients;
 mod idle;
 mod limits;

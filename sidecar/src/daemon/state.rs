@@ -10,7 +10,7 @@ use offheap_protocol::{Code, Fault};
 use tokio::sync::watch;
 
 use super::clients::Clients;
-use super::idle::{IdleClock, Use};
+use super::clock::{IdleClock, Use};
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::runs::Runs;

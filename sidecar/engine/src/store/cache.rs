@@ -17,8 +17,8 @@ use std::path::Path;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use sha2::{Digest, Sha256};
 
+use super::content::CONTENT;
 use super::files::{CACHE, DAMAGED_CACHE};
-use super::format::CONTENT;
 use super::skipped::{self, SKIPPED, SkippedRecord};
 use crate::disk::{Folder, Stat};
 use crate::vector::f16_values;
@@ -105,7 +105,7 @@ impl Cache {
     ///
     /// After an I/O error redb refuses everything until it is opened again, so it is closed. After damage it is moved
     /// aside as well; the error is returned all the same, since what `work` relied on is gone.
-    pub(super) fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
+    fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
         let mut slot = self.db.borrow_mut();
         let path = self.folder.path_of(CACHE);
         // A link in its place is not damage, and nothing is moved aside for it.
@@ -140,6 +140,11 @@ impl Cache {
     /// The generation that the file table belongs to.
     pub fn generation(&self) -> Result<Option<u64>> {
         self.run(|db| Ok(db.begin_read()?.open_table(META)?.get(GENERATION)?.map(|value| value.value())))
+    }
+
+    /// The files that were left out, or those at and below `paths`.
+    pub fn skipped(&self, paths: Option<&BTreeSet<String>>) -> Result<BTreeMap<String, SkippedRecord>> {
+        self.run(|db| skipped::read(db, paths))
     }
 
     /// The file table.

@@ -8,18 +8,6 @@
 //! A step either changes files in place or empties the directory but for the cache (`files::reset`), so that the next
 //! index run fills it again without embedding anything. Each may be interrupted anywhere and begun again: the number is
 //! written last.
-//!
-//! The content has a number of its own, because a change of it needs no other layout. It is in the manifest of each
-//! generation, and in each row of the file table:
-//!
-//! | Content | What is new |
-//! |---|---|
-//! | 1 | generations without a number |
-//! | 2 | words of every script, forms without accents, long names; how names are written; languages inside languages, payloads in no chunk; decoded text |
-//!
-//! Whoever changes which words a text gives, how files are cut, or how their bytes are decoded raises [`CONTENT`], and
-//! that is all: files of another number are read and cut again, once, at the next index run or by the daemon itself. The
-//! generation that is there answers meanwhile, and chunks whose text is the same keep their vectors.
 
 use super::cache;
 use super::files::{FORMAT_FILE, TEXT, reset};
@@ -28,8 +16,6 @@ use crate::{Error, Result};
 
 /// Version of the layout on disk.
 pub const FORMAT: u32 = 2;
-/// Version of what is made of the project's files: words, chunks, decoding.
-pub const CONTENT: u32 = 2;
 /// Longest format file, in bytes.
 const FORMAT_BYTES: usize = 1 << 10;
 

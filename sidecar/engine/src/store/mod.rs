@@ -18,6 +18,7 @@
 mod cache;
 mod change;
 mod commit;
+mod content;
 mod files;
 mod format;
 mod maintain;

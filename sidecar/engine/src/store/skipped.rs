@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::Store;
-use super::cache::Cache;
 use crate::Result;
 use crate::disk::Stat;
 use crate::walk::SkipReason;
@@ -63,14 +62,9 @@ impl Store {
     }
 }
 
-impl Cache {
-    /// The table, or its part at and below `paths`.
-    fn skipped(&self, paths: Option<&BTreeSet<String>>) -> Result<BTreeMap<String, SkippedRecord>> {
-        self.run(|db| read(db, paths.filter(|paths| !paths.contains(""))))
-    }
-}
-
-fn read(db: &Database, paths: Option<&BTreeSet<String>>) -> Result<BTreeMap<String, SkippedRecord>, redb::Error> {
+/// The table, or its part at and below `paths`.
+pub fn read(db: &Database, paths: Option<&BTreeSet<String>>) -> Result<BTreeMap<String, SkippedRecord>, redb::Error> {
+    let paths = paths.filter(|paths| !paths.contains(""));
     let table = db.begin_read()?.open_table(SKIPPED)?;
     let mut found = BTreeMap::new();
     let mut take = |rel: &str, record: &[u8]| {

@@ -96,7 +96,7 @@ impl Snapshot {
     /// Whether all files were read and cut as this build does it. Until an index run has done so again, an index that
     /// another build made answers with what that build knew of words and names.
     pub fn is_current(&self) -> bool {
-        self.generation == 0 || self.manifest.content == format::CONTENT
+        self.generation == 0 || self.manifest.content == super::content::CONTENT
     }
 
     /// Whether the index at `place` is still the one that this was read from: not after `git clean`, nor after the
