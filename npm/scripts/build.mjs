@@ -1,7 +1,7 @@
 // `npm run build [-- --ship]`: builds the addon and the sidecar in one cargo run, and puts both beside native.js as their package
 // has them. `--ship` builds what is published: smaller, a little faster, and slower to build. `--debug` is built fastest.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, renameSync } from 'node:fs';
+import { copyFileSync, readdirSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { exe, install, root, run } from './lib.mjs';
 
@@ -18,6 +18,17 @@ export function build({ profile = 'release' } = {}) {
   // A new file each time: a running daemon keeps the old one.
   copyFileSync(built, `${binary}.new`);
   renameSync(`${binary}.new`, binary);
+  if (profile === 'ship') checkSize(binary);
+}
+
+/** Most bytes that the published package of a system may unpack to. */
+const MAX_PUBLISHED_BYTES = 25e6;
+
+function checkSize(binary) {
+  const addons = readdirSync(root).filter((name) => name.endsWith('.node'));
+  const bytes = [binary, ...addons.map((name) => path.join(root, name))].reduce((sum, file) => sum + statSync(file).size, 0);
+  if (bytes > MAX_PUBLISHED_BYTES) throw new Error(`the package would unpack to ${bytes} bytes, the limit is ${MAX_PUBLISHED_BYTES}`);
+  console.log(`the package unpacks to ${bytes} bytes of at most ${MAX_PUBLISHED_BYTES}`);
 }
 
 /** The system that rustc builds for by default. */

@@ -15,7 +15,7 @@ use self::config::Config;
 use self::index::Tracked;
 use super::SkipReason;
 use super::paths::path_of;
-use crate::disk::read_outside;
+use crate::disk::{Tree, read_outside};
 
 /// Longest `.git` file, and longest file in which git notes a path.
 const MAX_LINK_BYTES: u64 = 16 << 10;
@@ -197,9 +197,12 @@ impl Repository {
         if self.common.file_name() == Some(OsStr::new(".git")) && self.common.starts_with(&root) {
             return true;
         }
-        let Ok(others) = std::fs::read_dir(self.common.join("worktrees")) else { return false };
-        let tops = others.take(MAX_WORKTREES).flatten().filter_map(|other| {
-            let git_dir = std::fs::canonicalize(other.path()).ok()?;
+        let folder = self.common.join("worktrees");
+        let Ok(others) = Tree::open(&folder) else { return false };
+        let Ok(listing) = others.list(Path::new("")) else { return false };
+        let Ok(entries) = listing.entries() else { return false };
+        let tops = entries.take(MAX_WORKTREES).flatten().filter_map(|other| {
+            let git_dir = std::fs::canonicalize(folder.join(other.name())).ok()?;
             let git_file = noted_path(&git_dir.join("gitdir"), &git_dir)?;
             let is_there = git_file.starts_with(&root) && std::fs::symlink_metadata(&git_file).is_ok();
             is_there.then_some((git_file, git_dir))
