@@ -89,8 +89,9 @@ fn an_archive_of_many_old_files_is_seen() {
         for i in 0..FILES {
             put(&world.project().join(format!("unpacked/{}/{i}.txt", i % 40)), &format!("{round} kiwi{i}"));
         }
-        assert_eq!(found(&world, &format!("{round}")).len(), 1_000, "the limit of hits");
-        assert_eq!(found(&world, &format!("kiwi{}", FILES - 1)).len(), 1);
+        assert_eq!(found(&world, round).len(), 1_000, "the limit of hits");
+        let last = found(&world, &format!("kiwi{}", FILES - 1));
+        assert!(last.iter().any(|rel| rel.ends_with("/1999.txt")), "the others have a part of the word");
     }
     assert_eq!(found(&world, "first"), [""; 0]);
     fs::remove_dir_all(world.project().join("unpacked")).expect("there");
@@ -108,13 +109,13 @@ fn a_switch_of_branches_is_seen() {
         assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
     };
     git(&["init", "-q", "-b", "main"]);
-    for branch in ["plum", "pear"] {
+    for branch in ["plum", "quince"] {
         git(&["checkout", "-q", "--orphan", branch]);
         (0..300).for_each(|i| put(&world.project().join(format!("many/{i}.txt")), branch));
         git(&["add", "-A", "many"]);
         git(&["commit", "-q", "-m", branch]);
     }
-    for (branch, other) in [("plum", "pear"), ("pear", "plum"), ("plum", "pear")] {
+    for (branch, other) in [("plum", "quince"), ("quince", "plum"), ("plum", "quince")] {
         git(&["checkout", "-q", branch]);
         assert_eq!((found(&world, branch).len(), found(&world, other).len()), (300, 0), "{branch}");
     }
@@ -122,6 +123,7 @@ fn a_switch_of_branches_is_seen() {
 
 /// Where the system has no watches left, the tree is looked at instead.
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that could not run says so")]
 fn a_polling_daemon_sees_every_change() {
     let world = watched();
     world.run(&["stop"]);

@@ -103,7 +103,7 @@ fn a_level_decides_what_is_written_and_a_bad_one_is_told_once() {
 }
 
 fn bundle(world: &World, file: &Path) -> Value {
-    world.run(&["doctor", "--json", "--bundle", file.to_str().expect("UTF-8")]).json()
+    world.run(&["doctor", "--bundle", file.to_str().expect("UTF-8")]).json()
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_bundle_tells_of_offheap_and_not_of_the_user() {
         assert!(text.contains(wanted), "no {wanted}:\n{text}");
     }
     // Nothing is overwritten.
-    let again = world.fault(&["doctor", "--bundle", file.to_str().expect("UTF-8"), "--json"], 1, "INVALID_ARGUMENT");
+    let again = world.fault(&["doctor", "--bundle", file.to_str().expect("UTF-8")], 1, "INVALID_ARGUMENT");
     assert!(again.to_string().contains("exists"), "{again}");
     assert_eq!(std::fs::read_to_string(&file).expect("there"), text);
 }
@@ -163,9 +163,9 @@ fn a_bundle_needs_no_daemon_and_no_index_and_a_place_to_be_written_to() {
     assert!(world.daemons().is_empty(), "doctor starts none");
 
     let nowhere = world.home().join("not/there.md");
-    world.fault(&["doctor", "--json", "--bundle", nowhere.to_str().expect("UTF-8")], 1, "IO");
+    world.fault(&["doctor", "--bundle", nowhere.to_str().expect("UTF-8")], 1, "IO");
     if !is_root() {
-        world.fault(&["doctor", "--json", "--bundle", "/there.md"], 1, "IO");
+        world.fault(&["doctor", "--bundle", "/there.md"], 1, "IO");
     }
     // Outside of any project.
     let mut outside = world.command(["doctor", "--bundle", "outside.md"]);

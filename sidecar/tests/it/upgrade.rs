@@ -255,11 +255,11 @@ fn an_index_of_an_earlier_build_is_brought_up_to_date_in_the_background() {
         world.write("src/geometry.rs", "pub fn circle_area(radius: f64) -> f64 {\n    radius\n}\n");
         let first = world.json(&["index", "--json"]);
         assert_eq!(world.run(&["stop"]).code, Some(0));
-        let mut store = Store::open(&world.place()).expect("nobody owns it");
+        let mut store = Store::open(world.place()).expect("nobody owns it");
         store.pretend_earlier_content().expect("it is whole");
         let outdated = store.commit().expect("it can be written");
         drop(store);
-        let read = || Store::open_read_only(&world.place()).expect("it is whole");
+        let read = || Store::open_read_only(world.place()).expect("it is whole");
         assert!(!read().is_current());
 
         if by_search {
@@ -288,7 +288,7 @@ fn a_reader_of_an_index_of_an_earlier_build_says_so() {
     world.write("src/orders.py", "def 获取用户订单列表(用户):\n    return 用户.订单\n");
     world.json(&["index", "--json"]);
     assert_eq!(world.run(&["stop"]).code, Some(0));
-    let mut owner = Store::open(&world.place()).expect("nobody owns it");
+    let mut owner = Store::open(world.place()).expect("nobody owns it");
     owner.pretend_earlier_content().expect("it is whole");
     owner.commit().expect("it can be written");
     let found = world.json(&["search", "--json", "--mode", "text", "订单"]);

@@ -124,7 +124,10 @@ fn times() -> Vec<SystemTime> {
 /// A way to give `a.txt` and others another content of the same size and time.
 type Way = fn(&Project, SystemTime);
 
-const WAYS: &[(&str, Way, &[(&str, &str)])] = &[
+/// Names of files and the word that each has in the end.
+type Words = &'static [(&'static str, &'static str)];
+
+const WAYS: &[(&str, Way, Words)] = &[
     (
         "cp -p over it",
         |project, time| {

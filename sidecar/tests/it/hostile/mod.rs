@@ -247,7 +247,7 @@ fn folders_that_are_swapped_for_links_for_a_minute_are_not_followed() {
     swap_while_working(&|_| began.elapsed() > Duration::from_secs(60));
 }
 
-/// Files of a project that belong to another user are only read, and another user's index directory is refused.
+/// Files of a project that belong to another user are only read; beside another user's `.offheap`, the index is in the cache.
 #[test]
 fn a_project_of_another_user_is_only_read() {
     let target = Target::new();
@@ -264,11 +264,10 @@ fn a_project_of_another_user_is_only_read() {
     target.run_all_commands();
     target.check_log();
     assert_eq!(canaries.changed(), [""; 0]);
-    // An `.offheap` directory that belongs to another user is refused.
+    // Nothing is made in an `.offheap` directory that belongs to another user.
     let _ = std::fs::remove_dir_all(project.join(".offheap"));
     std::fs::create_dir(project.join(".offheap")).expect("root may change the owner");
     chown(&project.join(".offheap")).expect("root may change the owner");
-    let error = target.world.fault(&["index"], 1, "UNSAFE_PATH");
-    assert!(error["message"].as_str().expect("text").contains("user 12345"), "{error}");
+    target.world.run(&["index"]);
     assert!(std::fs::read_dir(project.join(".offheap")).expect("readable").next().is_none(), "nothing was made in it");
 }
