@@ -103,7 +103,7 @@ fn a_level_decides_what_is_written_and_a_bad_one_is_told_once() {
 }
 
 fn bundle(world: &World, file: &Path) -> Value {
-    world.run(&["doctor", "--bundle", file.to_str().expect("UTF-8")]).json()
+    world.run(&["doctor", "--json", "--bundle", file.to_str().expect("UTF-8")]).json()
 }
 
 #[test]

@@ -442,6 +442,7 @@ fn rules_outside_of_the_root_are_watched() {
     world.move_project("top/sub");
     let top = world.project().parent().expect("above").to_path_buf();
     std::fs::rename(world.project().join(".git"), top.join(".git")).expect("on the same file system");
+    world.run(&["init"]); // else the repository's top is the project
     world.write("kept.py", "def kept_apple():\n    return 1\n");
     world.write("private.py", "def private_pear():\n    return 1\n");
     world.json(&["index", "--json"]);
