@@ -3,8 +3,8 @@
 //! Three steps ([`cut`]). [`lines`] finds the lines that are not blank. An outline prices a cut before each line, and says which
 //! definitions enclose it: [`syntax`] asks a grammar, [`plain`] reads indentation, blank
 //! lines and Markdown headings. [`pack`] picks the cheapest set of cuts under the size cap. Whatever the input,
-//! the chunks hold every byte that is not blank exactly once, in order, but for what [`payload`] leaves out.
-//! [`embedded`] finds code of other languages, which is cut along its own syntax, and [`notebook`] reads notebooks.
+//! the chunks hold every byte that is not blank exactly once, in order, but for what [`payload()`] leaves out.
+//! [`embedded`] finds code of other languages, which is cut along its own syntax, and [`mod@notebook`] reads notebooks.
 //!
 //! The idea of splitting along the syntax tree and merging small siblings is cAST, arXiv 2506.15655.
 
@@ -192,7 +192,7 @@ pub fn embedded_lines(text: &str, language: Language) -> Vec<(Language, RangeInc
 ///
 /// A language without a grammar, or a text its grammar cannot parse within a budget of steps and time, is cut at blank
 /// lines instead. A line longer than the cap is cut at spaces or punctuation. Code inside of a page, a document or a
-/// notebook is cut along its own syntax; payload ([`payload`]) is left out.
+/// notebook is cut along its own syntax; payload ([`payload()`]) is left out.
 pub fn chunk(text: &str, language: Language, limits: &ChunkLimits) -> Vec<Chunk> {
     let max_bytes = limits.max_bytes.max(16);
     let limits = ChunkLimits { max_bytes, min_bytes: limits.min_bytes.min(max_bytes / 2) };

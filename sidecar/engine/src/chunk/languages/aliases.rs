@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_nearest_names_are_proposed() {
-        for (written, first) in [("pyhton", "python"), ("typscript", "typescript"), ("golnag", "go"), ("rsut", "rust")]
+        for (written, first) in [("pyhton", "python"), ("typscript", "typescript"), ("golnag", "go"), ("rusty", "rust")]
         {
             assert_eq!(named(written).unwrap_err()[0], first, "{written}");
         }

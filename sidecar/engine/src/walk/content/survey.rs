@@ -1,4 +1,4 @@
-//! Counts over the bytes of a file, from which [`super::detect`] decides.
+//! Counts over the bytes of a file, from which [`super::detect()`] decides.
 
 use super::HEAD_BYTES;
 
