@@ -46,6 +46,7 @@ fn filled(dir: &Path, n: u64, step: usize, of: impl Fn(u64) -> Vec<f32>) -> Stor
 fn put(store: &mut Store, file: u64, text: &str) {
     let mut key = [0u8; 32];
     key[..8].copy_from_slice(&file.to_le_bytes());
+    key[8..16].copy_from_slice(&text.bytes().fold(0u64, |sum, byte| sum * 31 + u64::from(byte)).to_le_bytes());
     let record = FileRecord { hash: key, n_chunks: 1, ..FileRecord::default() };
     let chunk =
         NewChunk { bytes: 0..1, first_line: 1, last_line: 1, languages: vec![], scope: "", symbols: vec![], text, key };

@@ -108,7 +108,9 @@ fn words_of_every_script_are_found_inside_texts() {
     let project = Project::new(&files);
     for ((_, _, words), rel) in texts.iter().zip(&names) {
         for word in *words {
-            assert_eq!(project.text(word).first(), Some(rel), "{word}");
+            // Another text may have the word as well, standing alone.
+            let found = project.text(word);
+            assert!(found.iter().take(2).any(|found| found == rel), "{word}: {found:?}");
         }
     }
     for absent in ["订购", "検査", "할머니", "สินสอด", "résumons", "pruf", "🚀", "\u{301}", "\u{200d}"]
