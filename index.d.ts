@@ -223,7 +223,7 @@ export interface IndexReport extends Answer {
   skipped: { path: string; reason: string }[];
   /** Number of files that were left out. */
   skippedTotal: number;
-  /** The same by reason. */
+  /** Skipped files by reason. */
   skippedByReason: SkipCount[];
   /** Number of chunks in the index. */
   chunks: number;
@@ -377,7 +377,7 @@ export interface Coverage {
   textOnly: number;
   /** Number of files of the project that are left out of the index. With mode `'regex'`, of those that this search looked at. */
   skippedTotal: number;
-  /** The same by reason. */
+  /** Skipped files by reason. */
   skippedByReason: SkipCount[];
   /** True if the project is watched and the answer lacks no known change. Always true with mode `'regex'`. */
   fresh: boolean;
@@ -449,7 +449,7 @@ export interface IndexStatus {
   textOnly: number;
   /** Number of files of the project that are left out of the index. */
   skippedTotal: number;
-  /** The same by reason. */
+  /** Skipped files by reason. */
   skippedByReason: SkipCount[];
   /** Bytes on disk, the cache of vectors included. */
   bytes: number;

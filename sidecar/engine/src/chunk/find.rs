@@ -83,7 +83,7 @@ impl<'s> Site<'s> {
 }
 
 impl Name {
-    /// The same place, under another name than the text there.
+    /// A name at this place that is written otherwise than the text there.
     pub fn spelled(self, spelling: String) -> Name {
         Name { spelling: Some(spelling), ..self }
     }

@@ -50,7 +50,7 @@ const MARKS: [(&[u8], Encoding); 5] = [
 
 /// One control byte in so many is more than text has.
 const TEXT_PER_CONTROL: u64 = 10;
-/// The same where other bytes are not those of UTF-8: a tenth of compressed data are control bytes.
+/// One control byte in so many is more than text has that is not well-formed UTF-8: a tenth of compressed data are control bytes.
 const LEGACY_PER_CONTROL: u64 = 50;
 /// Well-formed characters for each stray byte, for a text to be UTF-8 all the same.
 const WIDE_PER_STRAY: u64 = 4;

@@ -47,7 +47,7 @@ fn read(bytes: &[u8]) -> Result<(String, &'static str), NotText> {
     Ok((text, encoding.name()))
 }
 
-/// The same bytes in blocks of one length: what lies across two blocks must not be lost.
+/// Bytes in blocks of one length: what lies across two blocks must not be lost.
 struct Cut<'a>(&'a [u8], usize);
 
 impl Blocks for Cut<'_> {

@@ -221,7 +221,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The same with those of a repository as a whole.
+    /// These rules and those that hold for a whole repository: its `info/exclude` and the user's global file.
     fn with_excludes(mut self, settings: &GitSettings, of_top: Option<&Repository>) -> Result<Rules, Unreadable> {
         let Some(repository) = of_top else { return Ok(self) };
         for (kind, excludes) in (OF_FOLDERS.len()..).zip(repository.excludes(settings, MAX_RULE_BYTES as u64)?) {

@@ -38,7 +38,7 @@ pub struct IndexReport<'a> {
     skipped: Vec<SkippedFile<'a>>,
     /// Number of files that were not indexed.
     skipped_total: u64,
-    /// The same by reason.
+    /// Skipped files by reason.
     skipped_by_reason: Vec<SkipCount>,
     /// Chunks in the index.
     chunks: u64,

@@ -52,7 +52,7 @@ struct Coverage {
     text_only: u64,
     /// Number of files of the project that are not in the index; with `--mode regex`, that were left out of this search.
     skipped_total: u64,
-    /// The same by reason.
+    /// Skipped files by reason.
     skipped_by_reason: Vec<SkipCount>,
     /// Whether the project is watched and the answer lacks no known change.
     fresh: bool,

@@ -133,7 +133,7 @@ struct IndexStatus {
     text_only: u64,
     /// Number of files of the project that are not in the index.
     skipped_total: u64,
-    /// The same by reason.
+    /// Skipped files by reason.
     skipped_by_reason: Vec<SkipCount>,
     /// Bytes on disk, the embedding cache included.
     bytes: u64,
